@@ -1,0 +1,61 @@
+"""What tests share: contexts, small image sets, and where the real data lies."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from ue_bench import Context, ImageSet
+from ue_bench.clock import Clock
+from ue_bench.progress import Progress
+
+CPU = torch.device("cpu")
+
+
+def build_victim(name: str, classes: int, image_size: tuple[int, int], seed: int) -> torch.nn.Module:
+    """A seeded victim by its module's name, channels-last."""
+    module = importlib.import_module(f"ue_bench_victims.{name}")
+    kind = next(v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return kind().build(classes, image_size).to(memory_format=torch.channels_last)
+
+
+@pytest.fixture
+def make_context():
+    """(seed) -> a context on the CPU, as a method gets it."""
+
+    def make(seed: int = 0) -> Context:
+        return Context(
+            device=CPU, seed=seed, clock=Clock(CPU), progress=Progress(), build_victim=build_victim
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_images():
+    """(count, classes, size) -> random 8-bit images with labels, class names and two captions each."""
+
+    def make(count: int = 40, classes: int = 4, size: int = 32, seed: int = 0) -> ImageSet:
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.randint(0, 256, (count, 3, size, size), generator=generator, dtype=torch.uint8)
+        labels = torch.arange(count) % classes
+        names = tuple(f"class{number}" for number in range(classes))
+        captions = tuple((f"a picture of {names[c]}", f"number {i}") for i, c in enumerate(labels.tolist()))
+        return ImageSet(images, labels, captions, names)
+
+    return make
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real data; the test is skipped, and says so, where UE_BENCH_DATA is not set."""
+    root = os.environ.get("UE_BENCH_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("real data absent: set UE_BENCH_DATA to a folder with cifar10-5k/")
+    return Path(root)

@@ -1,0 +1,46 @@
+"""ue-bench: a benchmark suite for unlearnable-example methods.
+
+What a method, victim, defense or dataset needs can be imported from here; each name is imported on first use, so that
+``import ue_bench`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Access": "ue_bench.contracts.method",
+    "Method": "ue_bench.contracts.method",
+    "Budget": "ue_bench.contracts.budget",
+    "Perturbation": "ue_bench.contracts.perturbation",
+    "ProtectorView": "ue_bench.contracts.view",
+    "Context": "ue_bench.contracts.context",
+    "Victim": "ue_bench.contracts.victim",
+    "Recipe": "ue_bench.training.recipe",
+    "Defense": "ue_bench.contracts.defense",
+    "Dataset": "ue_bench.contracts.dataset",
+    "ImageSet": "ue_bench.data.imageset",
+    "Split": "ue_bench.data.imageset",
+}
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+if TYPE_CHECKING:
+    from ue_bench.contracts.budget import Budget
+    from ue_bench.contracts.context import Context
+    from ue_bench.contracts.dataset import Dataset
+    from ue_bench.contracts.defense import Defense
+    from ue_bench.contracts.method import Access, Method
+    from ue_bench.contracts.perturbation import Perturbation
+    from ue_bench.contracts.victim import Victim
+    from ue_bench.contracts.view import ProtectorView
+    from ue_bench.data.imageset import ImageSet, Split
+    from ue_bench.training.recipe import Recipe
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'ue_bench' has no attribute '{name}'")

@@ -1,0 +1,40 @@
+"""One spelling for every configuration: canonical JSON, and the short hash that names things by it."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """Turns dataclasses, enums, tuples and sets into what JSON can hold; infinity becomes ``"inf"``."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(item) for item in value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    return str(value)
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    """JSON with sorted keys: equal configurations give equal text."""
+    return json.dumps(plain(value), sort_keys=True, indent=indent, ensure_ascii=False)
+
+
+def digest(value: Any, length: int = 16) -> str:
+    """A hash of ``value``'s canonical JSON, in ``length`` hexadecimal digits."""
+    return hashlib.sha256(dumps(value).encode()).hexdigest()[:length]

@@ -1,0 +1,88 @@
+"""Honest clocks: the device is synchronised at both ends of a phase."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass
+class Clock:
+    """Adds up what each named phase costs. Phases may nest; an inner phase's time is not the outer's.
+
+    Attributes:
+        device: where the work runs; ``cuda`` devices are synchronised at both ends of a phase.
+        seconds: wall-clock seconds by phase.
+        device_seconds: by phase, what the phase took of the device: on an accelerator the synchronised
+            seconds for which it was held, on a CPU the core-seconds of this process (all threads).
+        peak_bytes: the largest amount of device memory (accelerator) or process memory (CPU) in use.
+    """
+
+    device: torch.device
+    seconds: dict[str, float] = field(default_factory=dict)
+    device_seconds: dict[str, float] = field(default_factory=dict)
+    peak_bytes: int = 0
+    _stack: list[list[float]] = field(default_factory=list, repr=False)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Times the block under ``name``; on an exception the time spent so far still counts."""
+        if not self._stack:
+            reset_peak(self.device)
+        start = self._now()
+        self._stack.append([0.0, 0.0])
+        try:
+            yield
+        finally:
+            end = self._now()
+            inner = self._stack.pop()
+            spent = [end[0] - start[0], end[1] - start[1]]
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent[0] - inner[0]
+            self.device_seconds[name] = self.device_seconds.get(name, 0.0) + spent[1] - inner[1]
+            if self._stack:
+                self._stack[-1][0] += spent[0]
+                self._stack[-1][1] += spent[1]
+            self.peak_bytes = max(self.peak_bytes, peak(self.device))
+
+    def _now(self) -> tuple[float, float]:
+        synchronise(self.device)
+        wall = time.perf_counter()
+        if self.device.type == "cpu":
+            return wall, time.process_time()
+        return wall, wall
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits until the device has done all that was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def reset_peak(device: torch.device) -> None:
+    """Starts the count of peak memory anew where the system allows it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as handle:
+            handle.write("5")
+
+
+def peak(device: torch.device) -> int:
+    """Peak memory in bytes since the last reset: the accelerator's, or this process's resident memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError), open("/proc/self/status") as handle:
+            for line in handle:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale

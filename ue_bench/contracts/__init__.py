@@ -1,0 +1,1 @@
+"""What content implements: the pages that a newcomer reads."""

@@ -1,0 +1,81 @@
+"""The contract of a protector: declare what you need, return a Perturbation."""
+
+from __future__ import annotations
+
+import enum
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor
+
+from ue_bench.contracts.budget import Budget
+from ue_bench.contracts.content import Content
+from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ue_bench.contracts.context import Context
+    from ue_bench.contracts.view import ProtectorView
+
+
+class Access(enum.Flag):
+    """The parts of the training data that a method may see."""
+
+    NOTHING = 0
+    IMAGES = enum.auto()
+    LABELS = enum.auto()
+    CAPTIONS = enum.auto()
+    CLASS_NAMES = enum.auto()
+
+    def words(self) -> list[str]:
+        """The parts by name, such as ``["images", "labels"]``."""
+        return [part.name.lower() for part in type(self) if part in self and part.name]
+
+
+@dataclass(frozen=True)
+class Method(Content):
+    """An unlearnable-example method: makes the noise, sees only what it declares.
+
+    Fields are hyper-parameters with the paper's values as defaults; every method has ``budget`` and
+    ``granularity``.
+
+    Attributes:
+        access: the parts of the training data that ``protect`` may see.
+        paradigms: ``supervised``, ``contrastive`` or both.
+        granularities: the values that ``granularity`` may take.
+        published_names: what the papers' tables call it, as in results/published.csv.
+    """
+
+    budget: Budget = Budget("linf", 8)  # norm and radius; linf in steps of 1/255
+    granularity: str = "image"  # one noise a class, image or pair
+
+    access: ClassVar[Access] = Access.NOTHING
+    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
+    granularities: ClassVar[tuple[str, ...]] = ("image",)
+    published_names: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        if self.granularity not in self.granularities:
+            raise ConfigError(
+                f"{type(self).__name__} has no noise of granularity '{self.granularity}': "
+                f"it makes {' and '.join(self.granularities)}"
+            )
+
+    def with_epsilon(self, steps: int) -> Method:
+        """The same method with another linf radius (steps of 1/255); other norms keep their own budget."""
+        if self.budget.norm != "linf" or self.budget.empty:
+            return self
+        return replace(self, budget=replace(self.budget, radius=steps))
+
+    def prepare(self, context: Context) -> Mapping[str, Tensor]:
+        """Work done once for any number of datasets; the result is stored and given back as ``context.prepared``.
+
+        It never sees the data to be protected. Most methods need none.
+        """
+        return {}
+
+    @abstractmethod
+    def protect(self, view: ProtectorView, context: Context) -> Perturbation:
+        """Makes the noise for the whole training set."""

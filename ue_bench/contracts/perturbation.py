@@ -1,0 +1,140 @@
+"""Noise as whole steps of 1/255, which example gets which, and the promises it must keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ue_bench.contracts.budget import Budget
+from ue_bench.errors import PerturbationError
+
+CHUNK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Perturbation:
+    """What a method returns and a store keeps. Class-wise, image-wise and pair-wise noise differ in ``rows`` only.
+
+    Attributes:
+        noise: int8 (int16 where needed) [R, 3, H, W], steps of 1/255 of the pixel range.
+        rows: int64 [examples], 0..R-1: the noise that each training example gets.
+        budget: the norm and radius that every row keeps.
+        triggers: for each example the words put before its caption, or None.
+        trigger_tokens: int64 [examples, length], the same as token ids, or None.
+    """
+
+    noise: Tensor
+    rows: Tensor
+    budget: Budget
+    triggers: tuple[str, ...] | None = None
+    trigger_tokens: Tensor | None = None
+
+    @classmethod
+    def from_float(cls, delta: Tensor, rows: Tensor, budget: Budget, floor: bool = False) -> Perturbation:
+        """Rounds float noise ``delta`` [R, 3, H, W] in [0, 1] pixel units to whole steps within ``budget``."""
+        return cls(noise=quantise(delta, budget, floor), rows=rows, budget=budget)
+
+    def check(self, examples: int, image_size: tuple[int, int]) -> None:
+        """Raises PerturbationError unless every promise is kept for this many examples of this size."""
+        noise, rows = self.noise, self.rows
+        if noise.dtype not in (torch.int8, torch.int16):
+            raise PerturbationError(f"noise must be int8 or int16 steps of 1/255, not {noise.dtype}")
+        if noise.ndim != 4 or tuple(noise.shape[1:]) != (3, *image_size) or len(noise) == 0:
+            raise PerturbationError(
+                f"noise must be [R, 3, {image_size[0]}, {image_size[1]}], not {list(noise.shape)}"
+            )
+        if rows.dtype != torch.int64 or rows.shape != (examples,):
+            raise PerturbationError(f"rows must be int64 [{examples}], not {rows.dtype} {list(rows.shape)}")
+        if int(rows.min()) < 0 or int(rows.max()) >= len(noise):
+            raise PerturbationError(
+                f"rows point to noise {int(rows.max())}, but there are {len(noise)} noises"
+            )
+        if self.triggers is not None and len(self.triggers) != examples:
+            raise PerturbationError(f"{len(self.triggers)} triggers for {examples} examples")
+        self._check_values(noise[rows.unique()] if len(noise) <= CHUNK else noise)
+
+    def _check_values(self, noise: Tensor) -> None:
+        if self.budget.empty:
+            if bool(noise.any()):
+                raise PerturbationError("the budget allows no noise, but some of it is not zero")
+            return
+        positive = negative = False
+        for start in range(0, len(noise), CHUNK):
+            chunk = noise[start : start + CHUNK]
+            worst, row = sizes(chunk, self.budget.norm).max(dim=0)
+            if float(worst) > self.budget.radius * (1 + 1e-6):
+                raise PerturbationError(
+                    f"noise {start + int(row)} measures {float(worst):.4g} in {self.budget.norm}, "
+                    f"over its budget of {self.budget.radius:g}"
+                )
+            flat = chunk.flatten(1)
+            constant = (flat == flat[:, :1]).all(dim=1)
+            if bool(constant.any()):
+                index = int(constant.nonzero()[0, 0])
+                raise PerturbationError(
+                    f"noise {start + index} is constant ({int(flat[index, 0])} everywhere)"
+                )
+            positive, negative = positive or bool((chunk > 0).any()), negative or bool((chunk < 0).any())
+        if self.budget.signs == "both" and not (positive and negative):
+            raise PerturbationError("noise has one sign only: the other half was lost before it was saved")
+        if (self.budget.signs == "positive" and negative) or (self.budget.signs == "negative" and positive):
+            raise PerturbationError(f"noise is declared {self.budget.signs} only, but has both signs")
+
+
+def sizes(noise: Tensor, norm: str) -> Tensor:
+    """float64 [R]: each noise's size: steps of 1/255 (linf, none), [0, 1] units (l2), changed pixels (l0)."""
+    flat = noise.flatten(1).to(torch.float64)
+    if norm == "l2":
+        return flat.norm(dim=1) / 255
+    if norm == "l0":
+        return (noise != 0).any(dim=1).flatten(1).sum(dim=1).to(torch.float64)
+    return flat.abs().amax(dim=1) if norm == "linf" else torch.zeros(len(flat), dtype=torch.float64)
+
+
+def quantise(delta: Tensor, budget: Budget, floor: bool = False) -> Tensor:
+    """Float noise to whole steps of 1/255, to nearest, so that what is published keeps the budget exactly.
+
+    Rounding can lift an L2 norm over its radius by a fraction of a percent; such rows are scaled down by that
+    fraction and rounded again. ``floor`` exists for options that reproduce published code (trap: it biases
+    every value by half a step).
+
+    Args:
+        delta: float [R, 3, H, W], [0, 1] pixel units.
+        budget: the norm and radius; linf noise is clamped to it.
+
+    Returns:
+        int8 [R, 3, H, W], or int16 if a value leaves int8's range.
+
+    Raises:
+        PerturbationError: if a value is not finite.
+    """
+    parts = [_quantise(delta[start : start + CHUNK], budget, floor) for start in range(0, len(delta), CHUNK)]
+    whole = torch.cat(parts)
+    return whole.to(torch.int8) if int(whole.abs().max()) <= 127 else whole
+
+
+def _quantise(delta: Tensor, budget: Budget, floor: bool) -> Tensor:
+    values = delta.detach().to("cpu", torch.float64) * 255
+    finite = values.isfinite().flatten(1).all(dim=1)
+    if not bool(finite.all()):
+        raise PerturbationError(f"noise {int((~finite).nonzero()[0, 0])} is not finite (NaN or infinity)")
+    if floor:
+        whole = values.floor()
+    else:
+        whole = values.round()
+        if budget.norm == "l2" and not budget.empty:
+            values = (
+                values * (budget.radius / sizes(values, "l2").clamp_min(budget.radius))[:, None, None, None]
+            )
+            whole = values.round()
+            over = sizes(whole, "l2") > budget.radius
+            while bool(over.any()):
+                excess = sizes(whole[over], "l2") / budget.radius
+                values[over] /= (excess * 1.0001)[:, None, None, None]
+                whole[over] = values[over].round()
+                over = sizes(whole, "l2") > budget.radius
+    if budget.norm == "linf":
+        whole = whole.clamp(-budget.radius, budget.radius)
+    return whole.clamp(-255, 255).to(torch.int16)

@@ -1,0 +1,34 @@
+"""The contract of a victim: builds a model, may adjust the paradigm's recipe."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from ue_bench.contracts.content import Content
+from ue_bench.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Victim(Content):
+    """A model that a hacker trains on protected data.
+
+    Attributes:
+        paradigms: what it can be trained for.
+    """
+
+    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
+
+    @abstractmethod
+    def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:
+        """A freshly initialised module: float [B, 3, H, W] in [0, 1] -> logits float [B, classes].
+
+        The harness seeds torch before it calls.
+        """
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """The paradigm's recipe as this victim needs it (a ViT does not train with SGD 0.1)."""
+        return recipe

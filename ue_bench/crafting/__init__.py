@@ -1,0 +1,1 @@
+"""Steps that many methods share: the projected-gradient loop, surrogates."""

@@ -1,0 +1,1 @@
+"""Training-time defenses, one module each."""

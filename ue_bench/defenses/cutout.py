@@ -1,0 +1,34 @@
+"""Cutout: a black square at a random place of every training image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ue_bench import Defense
+
+
+@dataclass(frozen=True)
+class Cutout(Defense):
+    """Cutout (DeVries & Taylor, 2017) as the field uses it: one square, centre uniform over all pixels, cut at the border.
+
+    Filled with 0, which is black since victims see [0, 1] pixels without normalisation.
+    """
+
+    side: int = 16  # pixels, for images of 32; of which 8 to 16 remain visible at the border
+
+    def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        count, _, height, width = images.shape
+        rows = self._inside(count, height, images.device, generator)
+        columns = self._inside(count, width, images.device, generator)
+        hole = rows[:, None, :, None] & columns[:, None, None, :]
+        return images.masked_fill(hole, 0.0), targets
+
+    def _inside(self, count: int, length: int, device: torch.device, generator: torch.Generator) -> Tensor:
+        """bool [count, length]: True within the square along one axis."""
+        centre = torch.randint(length, (count, 1), generator=generator, device=device)
+        first = centre - self.side // 2
+        position = torch.arange(length, device=device)
+        return (position >= first) & (position < first + self.side)

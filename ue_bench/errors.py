@@ -1,0 +1,59 @@
+"""What can go wrong, in words that say what was given, what is allowed and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UEBenchError(Exception):
+    """A mistake that a person can correct; the command line prints it without a traceback."""
+
+
+class ConfigError(UEBenchError):
+    """A key, name or value of the configuration that does not exist or does not fit."""
+
+
+class DataError(UEBenchError):
+    """A dataset that is absent, incomplete or corrupt."""
+
+
+class AccessError(UEBenchError):
+    """A method touched a part of the training data that it does not declare in ``access``."""
+
+
+class PerturbationError(UEBenchError):
+    """Noise that breaks its own promises: not finite, over budget, constant, one-sided, of a wrong shape."""
+
+
+class StoreError(UEBenchError):
+    """The store cannot be read or written."""
+
+
+class TrainingError(UEBenchError):
+    """A victim or surrogate whose training broke down (a loss that is not finite)."""
+
+
+class UnavailableError(UEBenchError):
+    """Content that exists but cannot be used here, with the reason."""
+
+
+def nearest(word: str, allowed: Iterable[str]) -> list[str]:
+    """The allowed words closest to ``word``, best first (at most three)."""
+    return difflib.get_close_matches(word.lower(), list(allowed), n=3, cutoff=0.5)
+
+
+def unknown(what: str, word: str, allowed: Iterable[str], hint: str = "") -> ConfigError:
+    """The error for a name that does not exist: names the nearest ones, else all of them.
+
+    Example: ``unknown("method", "emm", ["em", "ar"], "ue-bench list methods")`` reads
+    ``unknown method 'emm': did you mean 'em'? See: ue-bench list methods``.
+    """
+    names = sorted(allowed)
+    close = nearest(word, names)
+    if close:
+        guess = "did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
+    else:
+        guess = "there is " + (", ".join(names) if names else "none")
+    message = f"unknown {what} '{word}': {guess}"
+    return ConfigError(f"{message} See: {hint}" if hint else message)

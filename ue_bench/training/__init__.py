@@ -1,0 +1,1 @@
+"""How victims and surrogates are trained."""

@@ -1,0 +1,65 @@
+"""Device-resident 8-bit images, cropped and flipped a whole batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+
+class Batches:
+    """Shuffled training batches without per-sample Python.
+
+    Images live on the device as uint8 with their channels last and their zero border around them; a random crop is
+    a window into that memory.
+
+    Args:
+        images: uint8 [N, 3, H, W].
+        batch_size: the last, smaller batch of an epoch is left out if there is a whole one.
+        padding: pixels of zeros around each image for random crops; 0 for none.
+        flip: mirror each image with probability one half.
+        seed: of order, crops and flips.
+    """
+
+    def __init__(
+        self, images: Tensor, batch_size: int, padding: int, flip: bool, device: torch.device, seed: int
+    ):
+        self.count, self.flip, self.device = len(images), flip, device
+        self.batch_size = min(batch_size, self.count)
+        self.order = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator(device).manual_seed(seed)
+        height, width = images.shape[2:]
+        border = (0, 0, padding, padding, padding, padding)
+        last = torch.nn.functional.pad(images.permute(0, 2, 3, 1).to(device), border).contiguous()
+        image, line, pixel, channel = last.stride()
+        self.positions = 2 * padding + 1
+        shape = (self.count, self.positions, self.positions, height, width, 3)
+        self.windows = last.as_strided(shape, (image, line, pixel, line, pixel, channel))
+
+    def __len__(self) -> int:
+        return self.count // self.batch_size
+
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields (images, index): float [B, 3, H, W] in [0, 1], channels-last; int64 [B] on the device."""
+        order = torch.randperm(self.count, generator=self.order).to(self.device)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            index = order[start : start + self.batch_size]
+            yield self.take(index), index
+
+    def take(self, index: Tensor) -> Tensor:
+        """float [B, 3, H, W] in [0, 1]: a freshly cropped and flipped copy of these images."""
+        size = (2, len(index))
+        y, x = torch.randint(self.positions, size, generator=self.generator, device=self.device)
+        images = self.windows[index, y, x]
+        if self.flip:
+            mirrored = torch.rand(len(index), generator=self.generator, device=self.device) < 0.5
+            images = torch.where(mirrored[:, None, None, None], images.flip(2), images)
+        return images.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+
+
+def plain_batches(images: Tensor, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """Images in order, without augmentation: float [B, 3, H, W] in [0, 1], channels-last, on the device."""
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size].to(device, non_blocking=True)
+        yield batch.to(torch.float32, memory_format=torch.channels_last).div_(255)

@@ -1,0 +1,55 @@
+"""How a victim is trained, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ue_bench.errors import ConfigError, unknown
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("cosine", "constant", "multistep")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training recipe. Defaults: the field's CIFAR recipe ("em_t2ue": Huang et al. 2021, T2UE section 4.1).
+
+    Every arm of a comparison gets the same one.
+    """
+
+    epochs: int = 100  # T2UE: 100; EM: 60
+    batch_size: int = 128
+    optimizer: str = "sgd"  # sgd, adam or adamw
+    learning_rate: float = 0.1
+    momentum: float = 0.9  # sgd only
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"  # cosine to 0 or constant, stepped per epoch; multistep: x0.1 at milestones
+    milestones: tuple[float, ...] = (0.5, 0.75)  # shares of the epochs, multistep only
+    warmup_epochs: float = 0.0  # linear, stepped per batch
+    crop_padding: int = 4  # pixels of zeros around a random crop; 0: no crop
+    flip: bool = True  # horizontal, with probability 0.5
+    label_smoothing: float = 0.0
+    gradient_clip: float = 0.0  # global norm; 0: none
+    bf16: bool = True  # only on accelerators that have it
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"recipe.{name} must be at least 1, not {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise ConfigError(f"recipe.learning_rate must be above 0, not {self.learning_rate}")
+
+
+PRESETS = {
+    "standard": Recipe(),
+    # T2UE's clean accuracies (90.34 on CIFAR-10) are closer to training without augmentation: report both.
+    "no_augmentation": Recipe(crop_padding=0, flip=False),
+    # Small models, small images, minutes on a CPU: shorter, larger steps, a warm-up.
+    "tiny": Recipe(epochs=15, warmup_epochs=1.0),
+}

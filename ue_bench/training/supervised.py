@@ -1,0 +1,135 @@
+"""The supervised trainer: one loop for victims and surrogates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ue_bench.clock import Clock
+from ue_bench.contracts.defense import Defense
+from ue_bench.data.imageset import ImageSet
+from ue_bench.errors import TrainingError
+from ue_bench.progress import Progress
+from ue_bench.training.batches import Batches, plain_batches
+from ue_bench.training.optim import learning_rate, make_optimizer
+from ue_bench.training.recipe import Recipe
+
+
+@dataclass
+class Curves:
+    """What a training run showed, one number an epoch. Accuracies in percent; those of training are measured on
+    augmented batches while the weights still change."""
+
+    train_loss: list[float] = field(default_factory=list)
+    train_accuracy: list[float] = field(default_factory=list)
+    test_accuracy: list[float] = field(default_factory=list)
+
+    def metrics(self) -> dict[str, float]:
+        """The last epoch (the headline) and the best one (a hacker may stop early), epochs counted from 1."""
+        best = max(self.test_accuracy)
+        return {
+            "accuracy_last": self.test_accuracy[-1],
+            "accuracy_best": best,
+            "accuracy_best_epoch": self.test_accuracy.index(best) + 1,
+            "train_accuracy_last": self.train_accuracy[-1],
+        }
+
+
+def train(
+    model: nn.Module,
+    data: ImageSet,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    seed: int,
+    clock: Clock,
+    test: ImageSet | None = None,
+    defense: Defense | None = None,
+    progress: Progress | None = None,
+) -> Curves:
+    """Trains ``model`` in place on ``data`` and measures it on ``test`` after every epoch.
+
+    Args:
+        model: float [B, 3, H, W] in [0, 1] -> logits [B, classes].
+        data: the training set as published: 8-bit, noise included.
+        test: clean test images; None for surrogates.
+        defense: what the hacker adds, or None.
+        seed: of order, crops, flips and the defense.
+        clock: gets the phases ``train`` and ``evaluate``.
+
+    Raises:
+        TrainingError: if the loss stops being finite.
+    """
+    progress, curves = progress or Progress(), Curves()
+    if data.labels is None:
+        raise TrainingError("supervised training needs labels, and this dataset has none")
+    with clock.phase("train"):
+        images = defense.images_once(data.images) if defense else data.images
+        batches = Batches(images, recipe.batch_size, recipe.crop_padding, recipe.flip, device, seed)
+        targets = functional.one_hot(data.labels, data.classes).to(device, torch.float32)
+        model = model.to(device, memory_format=torch.channels_last)
+        optimizer = make_optimizer(model.parameters(), recipe)
+    for epoch in progress.track(range(recipe.epochs), "epoch"):
+        with clock.phase("train"):
+            loss, accuracy = _epoch(model, batches, targets, optimizer, recipe, epoch, defense)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the training loss became {loss} in epoch {epoch + 1}: lower recipe.learning_rate "
+                f"(now {recipe.learning_rate:g}) or set recipe.gradient_clip"
+            )
+        curves.train_loss.append(loss)
+        curves.train_accuracy.append(accuracy)
+        if test is not None:
+            with clock.phase("evaluate"):
+                curves.test_accuracy.append(accuracy_of(model, test, device, recipe.bf16))
+    return curves
+
+
+def _epoch(model, batches, targets, optimizer, recipe, epoch, defense) -> tuple[float, float]:
+    """One pass over the data: (mean loss, accuracy in percent on the batches as trained on)."""
+    model.train()
+    device, steps = batches.device, len(batches)
+    total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
+    for step, (images, index) in enumerate(batches.epoch()):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, epoch, step, steps)
+        goal = targets[index]
+        with autocast(device, recipe.bf16):
+            if defense is not None:
+                images, goal = defense.batch(images, goal, batches.generator)
+                images = defense.attack(model, images, goal, batches.generator)
+            logits = model(images)
+            loss = functional.cross_entropy(logits, goal, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if recipe.gradient_clip:
+            nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
+        optimizer.step()
+        total += loss.detach()
+        correct += (logits.detach().argmax(1) == goal.argmax(1)).float().mean()
+    return float(total) / steps, 100 * float(correct) / steps
+
+
+def autocast(device: torch.device, wanted: bool) -> torch.autocast:
+    """bf16 arithmetic where the device has it and gains by it (not on CPUs)."""
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted and able)
+
+
+@torch.no_grad()
+def accuracy_of(model: nn.Module, data: ImageSet, device: torch.device, bf16: bool = False) -> float:
+    """Top-1 accuracy in percent on ``data``, without augmentation, in evaluation mode."""
+    model.eval()
+    assert data.labels is not None
+    correct = torch.zeros((), device=device, dtype=torch.int64)
+    labels = data.labels.to(device)
+    size = 1000
+    for number, images in enumerate(plain_batches(data.images, size, device)):
+        with autocast(device, bf16):
+            guesses = model(images).argmax(1)
+        correct += (guesses == labels[number * size : number * size + len(guesses)]).sum()
+    return 100 * int(correct) / len(data)

@@ -1,0 +1,35 @@
+"""A small ResNet for CPUs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import timm
+from torch import nn
+
+from ue_bench import Victim
+
+
+@dataclass(frozen=True)
+class ResNetTiny(Victim):
+    """timm's ResNet class with 16-32-64-128 channels, one block a stage and a 3x3 stride-2 stem: for CPUs and tests.
+
+    Not a victim of any paper: it tells quickly whether noise works at all, in minutes on two CPU cores.
+    """
+
+    channels: int = 16  # of the first stage; each further stage has twice as many
+
+    def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:
+        widths = tuple(self.channels * 2**stage for stage in range(4))
+        model = timm.create_model(
+            "resnet10t",
+            num_classes=classes,
+            channels=widths,
+            stem_type="deep",
+            stem_width=self.channels // 2,
+            avg_down=False,
+        )
+        model.conv1 = nn.Conv2d(3, self.channels, 3, stride=2, padding=1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.maxpool = nn.Identity()
+        return model
