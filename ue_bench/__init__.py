@@ -1,13 +1,13 @@
 """ue-bench: a benchmark suite for unlearnable-example methods.
 
-What a method, victim, defense or dataset needs can be imported from here; each name is imported on first use, so that
-``import ue_bench`` costs nothing.
+What a method, victim, defense or dataset needs can be imported from here; each name is imported on first
+use, so that ``import ue_bench`` costs nothing.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -26,18 +26,6 @@ _PUBLIC = {
     "Split": "ue_bench.data.imageset",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
-
-if TYPE_CHECKING:
-    from ue_bench.contracts.budget import Budget
-    from ue_bench.contracts.context import Context
-    from ue_bench.contracts.dataset import Dataset
-    from ue_bench.contracts.defense import Defense
-    from ue_bench.contracts.method import Access, Method
-    from ue_bench.contracts.perturbation import Perturbation
-    from ue_bench.contracts.victim import Victim
-    from ue_bench.contracts.view import ProtectorView
-    from ue_bench.data.imageset import ImageSet, Split
-    from ue_bench.training.recipe import Recipe
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,10 @@ class Dataset(Content):
             DataError: if files are absent, incomplete or corrupt; it names each one.
         """
 
+    def label(self) -> str:
+        """What tables call it; name lossy copies as such."""
+        return type(self).__name__
+
     def source_state(self) -> object:
         """What must be equal for a cached decode to be valid still: sizes and dates of files, say.
 

@@ -6,7 +6,7 @@ import enum
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
@@ -46,6 +46,8 @@ class Method(Content):
         paradigms: ``supervised``, ``contrastive`` or both.
         granularities: the values that ``granularity`` may take.
         published_names: what the papers' tables call it, as in results/published.csv.
+        presets: for a profile (smoke, laptop) the parameters that shrink the work but keep the method's
+            structure; tables mark such rows as reduced. The profile ``paper`` always means the defaults.
     """
 
     budget: Budget = Budget("linf", 8)  # norm and radius; linf in steps of 1/255
@@ -55,6 +57,7 @@ class Method(Content):
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
     granularities: ClassVar[tuple[str, ...]] = ("image",)
     published_names: ClassVar[tuple[str, ...]] = ()
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __post_init__(self) -> None:
         if self.granularity not in self.granularities:
@@ -70,7 +73,7 @@ class Method(Content):
         return replace(self, budget=replace(self.budget, radius=steps))
 
     def prepare(self, context: Context) -> Mapping[str, Tensor]:
-        """Work done once for any number of datasets; the result is stored and given back as ``context.prepared``.
+        """Work done once for any number of datasets; stored, and given back as ``context.prepared``.
 
         It never sees the data to be protected. Most methods need none.
         """

@@ -1,0 +1,260 @@
+"""Autoregressive perturbations: noise that one 3x3 filter a class turns into zero."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench.contracts.perturbation import quantise
+from ue_bench.errors import ConfigError, PerturbationError
+
+SIDE = 32  # pixels: the paper searches its coefficients on images of this side, with a margin of 4
+PATTERNS = 3  # trial patterns of a candidate
+CANDIDATES = 512  # tried at once
+VALUES = 2**23  # float values of a chunk of patterns: 64 MiB
+PAPER_BUDGET = Budget("l2", 1.0)
+
+
+@dataclass(frozen=True)
+class AR(Method):
+    """AR (Sandoval-Segura et al., NeurIPS 2022), written from the paper: an autoregressive process for each class.
+
+    Each class has one random 3x3 process for each colour channel; each image gets a fresh realisation of its
+    class's process, so the process is class-wise and the noise is not. A single 3x3 convolution answers it with
+    exactly zero, which is the shortcut that a victim learns. Neither pictures nor a model are needed.
+
+    The paper's radii are L2 1.0 at 32 pixels and 3.0 at 96 (STL-10). ``budget`` always means what it says, at any
+    image size; for larger images say ``budget=l2:3.0``, or ``scale_budget=true``, which makes 3.0 of 1.0 at 96
+    pixels. L2 1.0 leaves single pixels at 16 to 38 steps, beyond Linf 8/255. With an ``linf`` budget (the
+    authors' weaker variant) the largest value of each noise is the radius.
+
+    The authors' coefficient lists are not shipped: a seeded search draws its own, with the paper's two tests.
+    A candidate must not diverge, and its noise must excite the filter of every process accepted before it.
+    """
+
+    budget: Budget = Budget("l2", 1.0)  # over all values of an image, [0, 1] units; the paper's at 32 px
+    granularity: str = "image"  # the process is the class's, the noise each image's own
+    scale_budget: bool = False  # true: an l2 radius holds at 32 px and grows with the image's side (3.0 at 96)
+    threshold: float | None = None  # least response of earlier filters; None: 10 up to 10 classes, else 3 (paper)
+    divergence: float = 50.0  # largest L2 norm of an unscaled 32-px pattern; candidates above are rejected (paper)
+    max_candidates: int = 1_000_000  # processes to try before the search gives up (paper)
+    margin: int | None = None  # rows and columns dropped at the top left; None: 4, from 224 px on 2 (paper)
+
+    access: ClassVar[Access] = Access.LABELS
+    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
+    granularities: ClassVar[tuple[str, ...]] = ("image",)
+    published_names: ClassVar[tuple[str, ...]] = ("AR",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget.norm not in ("l2", "linf") or self.budget.signs != "both":
+            raise ConfigError(f"AR scales its noise to an l2 or linf radius, not to '{self.budget}': say l2:1.0")
+        if self.margin is not None and self.margin < 0:
+            raise ConfigError(f"ar.margin must be at least 0 pixels, not {self.margin}")
+
+    def protect(self, view: ProtectorView, context: Context) -> Perturbation:
+        labels, budget = view.labels, self._budget(view.image_size, context)
+        margin = self.margin if self.margin is not None else (4 if max(view.image_size) < 224 else 2)
+        processes, tried = search(
+            view.classes,
+            context.generator,
+            self.threshold if self.threshold is not None else (10.0 if view.classes <= 10 else 3.0),
+            self.divergence,
+            self.max_candidates,
+            view.image_size,
+        )
+        context.notes["candidates"] = tried
+        noise = torch.empty((len(labels), 3, *view.image_size), dtype=torch.int8)
+        chunk = max(1, VALUES // (3 * (view.image_size[0] + margin) * (view.image_size[1] + margin)))
+        for label in context.progress.track(range(view.classes), "class"):
+            for images in (labels == label).nonzero().flatten().split(chunk):
+                patterns = generate(processes[label], len(images), view.image_size, margin, context.generator)
+                part = quantise(scale(patterns, budget), budget)
+                noise = noise.to(torch.promote_types(noise.dtype, part.dtype))
+                noise[images] = part
+        return Perturbation(noise=noise, rows=view.rows(self.granularity), budget=budget)
+
+    def _budget(self, image_size: tuple[int, int], context: Context) -> Budget:
+        side = math.sqrt(image_size[0] * image_size[1])
+        if self.budget.norm == "l2" and self.scale_budget:
+            return replace(self.budget, radius=self.budget.radius * side / SIDE)
+        if self.budget == PAPER_BUDGET and side != SIDE:
+            context.warn(
+                f"AR's L2 radius of 1.0 is the paper's for {SIDE} pixels (3.0 for 96) and was kept at "
+                f"{image_size[0]}x{image_size[1]}: scale_budget=true lets it grow with the side"
+            )
+        return self.budget
+
+
+def draw_processes(count: int, generator: Generator) -> Tensor:
+    """Random processes: 8 normal coefficients a channel that sum to 1, and 0 at [2, 2] for the pixel itself.
+
+    Returns:
+        float64 [count, 3 channels, 3, 3]; [2, 1] weighs the pixel to the left, [1, 2] the one above.
+    """
+    weights = torch.randn((count, 3, 9), generator=generator, dtype=torch.float64)
+    weights[..., 8] = 0
+    return (weights / weights.sum(-1, keepdim=True)).unflatten(-1, (3, 3))
+
+
+def draw_start(count: int, height: int, width: int, generator: Generator) -> Tensor:
+    """float64 [count, 3, height, width]: N(0, 1) in the first two rows and columns, 0 elsewhere."""
+    start = torch.zeros((count, 3, height, width), dtype=torch.float64)
+    start[..., :2, :] = torch.randn((count, 3, 2, width), generator=generator, dtype=torch.float64)
+    rest = (count, 3, max(height - 2, 0), min(width, 2))
+    start[..., 2:, :2] = torch.randn(rest, generator=generator, dtype=torch.float64)
+    return start
+
+
+def row_map(processes: Tensor, width: int) -> Tensor:
+    """The linear map from two rows and the next row's first two pixels to the rest of that row.
+
+    Along a row the recurrence reads ``(I - B) row = A (two rows above, first two pixels)`` with B strictly lower
+    triangular, so one triangular solve does what would be ``width - 2`` steps.
+
+    Args:
+        processes: float64 [..., 3, 3].
+        width: of the rows, at least 3.
+
+    Returns:
+        float64 [..., width - 2, 2 * width + 2], for a row-major stretch of ``2 * width + 2`` pixels.
+    """
+    steps = width - 2
+    window = torch.zeros((*processes.shape[:-2], steps, 3 * width), dtype=processes.dtype)
+    step = torch.arange(steps)
+    for row in range(3):
+        for column in range(3):
+            window[..., step, row * width + step + column] = processes[..., row, column, None]
+    known, solved = window[..., : 2 * width + 2], window[..., 2 * width + 2 :]
+    eye = torch.eye(steps, dtype=processes.dtype)
+    return torch.linalg.solve_triangular(eye - solved, known, upper=False, unitriangular=True)
+
+
+def scan(start: Tensor, processes: Tensor) -> Tensor:
+    """Runs the recurrence: each pixel beyond the first two rows and columns from the 8 above and left of it.
+
+    Sequential over rows only: a row of all images at once is one matrix product (see ``row_map``).
+
+    Args:
+        start: float64 [P, n, 3, H, W]; its first two rows and columns are kept, the rest is not read.
+        processes: float64 [P, 3, 3, 3], one for each of the P groups of n images.
+
+    Returns:
+        float64 [P, n, 3, H, W]: ``x[i, j] = sum(process * x[i-2:i+1, j-2:j+1])`` in every channel.
+    """
+    groups, count, _, height, width = start.shape
+    if height < 3 or width < 3:
+        return start.clone()
+    maps = row_map(processes, width).transpose(-1, -2)
+    pixels = start.reshape(groups, count, 3, height * width).clone()
+    for end in range(3 * width, (height + 1) * width, width):
+        begin = end - width + 2
+        for channel in range(3):
+            above = pixels[:, :, channel, begin - 2 * width - 2 : begin]
+            pixels[:, :, channel, begin:end] = torch.bmm(above, maps[:, channel])
+    return pixels.view(start.shape)
+
+
+def generate(
+    process: Tensor, count: int, image_size: tuple[int, int], margin: int, generator: Generator
+) -> Tensor:
+    """Fresh, unscaled noise of one process.
+
+    Args:
+        process: float64 [3, 3, 3].
+        count: of images.
+        image_size: (height, width) of the noise, without the margin.
+        margin: rows and columns to drop at the top left.
+
+    Returns:
+        float64 [count, 3, height, width].
+
+    Raises:
+        PerturbationError: if the process overflowed.
+    """
+    start = draw_start(count, image_size[0] + margin, image_size[1] + margin, generator)
+    noise = scan(start[None], process[None])[0, :, :, margin:, margin:]
+    if not bool(noise.isfinite().all()):
+        raise PerturbationError(
+            f"an autoregressive process diverged at {image_size[0]}x{image_size[1]} pixels: "
+            "lower ar.divergence or take another seed"
+        )
+    return noise
+
+
+def scale(noise: Tensor, budget: Budget) -> Tensor:
+    """``noise`` [n, 3, H, W] with each image's norm (l2, or linf) at the budget's radius, in [0, 1] pixel units."""
+    flat = noise.flatten(1)
+    if budget.norm == "linf":
+        norms, radius = flat.abs().amax(1), budget.radius / 255
+    else:
+        norms, radius = flat.norm(dim=1), budget.radius
+    return noise * (radius / norms)[:, None, None, None]
+
+
+def matching_filters(processes: Tensor) -> Tensor:
+    """[P, 3, 3, 3]: the filters that answer their own process's noise with zero, channel by channel."""
+    filters = processes.clone()
+    filters[..., 2, 2] = -1
+    return filters
+
+
+def response(noise: Tensor, filters: Tensor) -> Tensor:
+    """[n, P]: ReLU of the 3x3 convolution over all channels, summed over its output; 0 for matching noise."""
+    return functional.conv2d(noise, filters).relu().sum(dim=(2, 3))
+
+
+def search(
+    classes: int,
+    generator: Generator,
+    threshold: float = 10.0,
+    divergence: float = 50.0,
+    max_candidates: int = 1_000_000,
+    image_size: tuple[int, int] = (SIDE, SIDE),
+) -> tuple[Tensor, int]:
+    """Draws candidates until ``classes`` of them do not diverge and tell each other's noise apart.
+
+    Greedy, in the order drawn. A candidate makes three 32-px patterns; it is rejected if one of them is not
+    finite or has an L2 norm above ``divergence``, or if its last pattern, scaled to L2 1.0, gets a response below
+    ``threshold`` from the filter of a process accepted before.
+
+    Args:
+        image_size: of the images to protect. 
+
+    Returns:
+        (processes float64 [classes, 3, 3, 3], the number of candidates tried).
+
+    Raises:
+        PerturbationError: if ``max_candidates`` are tried and too few accepted.
+    """
+    accepted = torch.empty((0, 3, 3, 3), dtype=torch.float64)
+    tried = 0
+    while tried < max_candidates:
+        batch = draw_processes(min(CANDIDATES, max_candidates - tried), generator)
+        start = draw_start(len(batch) * PATTERNS, SIDE + 4, SIDE + 4, generator)
+        patterns = scan(start.unflatten(0, (len(batch), PATTERNS)), batch)[..., 4:, 4:]
+        norms = patterns.flatten(2).norm(dim=2)
+        calm = (norms <= divergence).all(dim=1).nonzero().flatten()  # false for NaN and infinity
+        probes = scale(patterns[calm, -1], PAPER_BUDGET)
+        if len(accepted):
+            apart = (response(probes, matching_filters(accepted)) >= threshold).all(dim=1)
+            calm, probes = calm[apart], probes[apart]
+        known = len(accepted)
+        for index, probe in zip(calm.tolist(), probes, strict=True):
+            new = matching_filters(accepted[known:])
+            if len(new) and float(response(probe[None], new).min()) < threshold:
+                continue
+            accepted = torch.cat([accepted, batch[index : index + 1]])
+            if len(accepted) == classes:
+                return accepted, tried + index + 1
+        tried += len(batch)
+    raise PerturbationError(
+        f"the search accepted {len(accepted)} processes of {classes} in {tried} candidates, its cap: "
+        f"lower ar.threshold (now {threshold:g}) or raise ar.max_candidates"
+    )

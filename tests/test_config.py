@@ -1,0 +1,109 @@
+"""Configuration: what words mean, which layer wins, and what mistakes are told."""
+
+from __future__ import annotations
+
+import pytest
+
+from ue_bench.config import compose, number, parse_words, read_suite
+from ue_bench.errors import ConfigError
+from ue_bench.trials.plan import make_recipe
+
+CONTENT = {
+    "dataset": ["shapes"],
+    "method": ["em"],
+    "victim": ["resnet_tiny"],
+    "recipe": "tiny",
+    "seeds": 3,
+    "parameters": {"em": {"rounds": 10}},
+    "default_profile": "laptop",
+    "profiles": {
+        "laptop": {"recipe": {"epochs": 5}, "parameters": {"em": {"steps": 4}}},
+        "smoke": {"seeds": 1, "dataset": "digits"},
+    },
+}
+NAMES = ("em", "shapes", "resnet_tiny")
+
+
+def build(*words: str):
+    return compose("mine", CONTENT, parse_words(words), NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("8/255", 8 / 255),
+        ("3", 3),
+        ("0.5", 0.5),
+        ("5e-4", 5e-4),
+        ("[a,b]", ["a", "b"]),
+        ("true", True),
+        ("name", "name"),
+        ("linf:8/255", "linf:8/255"),
+        ("null", None),
+    ],
+)
+def test_words_are_read_as_a_person_means_them(text, value):
+    assert number(text) == value
+
+
+@pytest.mark.parametrize("word", ["seeds", "=3", "a=[1", "x=1/0"])
+def test_words_that_cannot_be_read(word):
+    with pytest.raises(ConfigError):
+        parse_words([word])
+
+
+def test_the_command_line_wins_over_the_profile_and_that_over_the_suite():
+    config = build()
+    assert (config.profile, config.seeds, config.recipe) == ("laptop", 3, {"preset": "tiny", "epochs": 5})
+    assert config.parameters == {"em": {"rounds": 10, "steps": 4}}
+    config = build("profile=smoke", "em.rounds=2", "recipe.epochs=1", "poison_ratio=0.5")
+    assert (config.seeds, config.dataset, config.poison_ratio) == (1, ["digits"], [0.5])
+    assert config.parameters == {"em": {"rounds": 2}}
+    assert config.recipe == {"preset": "tiny", "epochs": 1}
+    assert build("recipe=standard").recipe == "standard"
+    assert build("method=[ar,em]").method == ["ar", "em"]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("sedes=3", "unknown key 'sedes': did you mean 'seeds'"),
+        ("profile=lptop", "did you mean 'laptop'"),
+        ("emm.rounds=3", "unknown name 'emm': did you mean 'em'"),
+        ("seeds=many", "seeds: .*many"),
+        ("seeds=0", "seeds says how many and must be at least 1"),
+        ("poison_ratio=1.5", "poison_ratio is a share between 0 and 1"),
+        ("image_size=2", "image_size must be at least 8"),
+        ("dataset=[]", "dataset is empty"),
+        ("floors.clean=3", "unknown floor 'clean'"),
+    ],
+)
+def test_mistakes_name_what_is_allowed(word, message):
+    with pytest.raises(ConfigError, match=message):
+        build(word)
+
+
+def test_suite_files_are_checked(tmp_path):
+    path = tmp_path / "mine.yaml"
+    for text, message in [
+        ("datset: [a]\n", "unknown key in mine.yaml 'datset': did you mean 'dataset'"),
+        ("profiles: {smoke: {sedes: 1}}\n", "profile 'smoke'.*'sedes'"),
+        ("- a\n", "must hold keys and values"),
+        ("a: [\n", "cannot be read"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            read_suite(path)
+
+
+def test_recipes_by_name_and_field():
+    assert make_recipe("no_augmentation").crop_padding == 0
+    changed = make_recipe({"preset": "standard", "epochs": 3, "learning_rate": 1})
+    assert (changed.epochs, changed.learning_rate, changed.weight_decay) == (3, 1.0, 5e-4)
+    for word, message in [
+        ("standart", "did you mean 'standard'"),
+        ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"epochs": "x"}, "must be a number"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            make_recipe(word)

@@ -1,0 +1,130 @@
+"""Finding content: listed without being imported, broken files break only themselves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ue_bench import Method, Victim
+from ue_bench.errors import ConfigError, UnavailableError
+from ue_bench.reading import read_module
+from ue_bench.registry import Registry
+
+METHOD = '''
+"""A module."""
+from __future__ import annotations
+from dataclasses import dataclass
+from ue_bench import Method
+raise RuntimeError("imported")
+
+@dataclass(frozen=True)
+class {name}(Method):
+    """First line.
+
+    More.
+    """
+    strength: float = 0.5  # share of the budget (paper, table 1)
+    rounds: int = 3
+    access = 1
+'''
+
+
+def test_our_own_content_is_found():
+    registry = Registry()
+    assert {"clean", "random"} <= set(registry.names("methods"))
+    assert {"resnet18", "resnet_tiny"} <= set(registry.names("victims"))
+    assert "quickstart" in registry.names("suites")
+    assert not registry.unavailable
+    assert issubclass(registry.load("methods", "random"), Method)
+    assert issubclass(registry.load("victims", "resnet_tiny"), Victim)
+
+
+def test_a_module_is_read_without_being_imported(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(METHOD.format(name="Mine"))
+    entry = Registry([path]).find("methods", "mine")
+    assert entry.summary == "First line."
+    parameters = {item.name: item for item in entry.reading.parameters}
+    assert parameters["strength"].default == "0.5"
+    assert parameters["strength"].comment == "share of the budget (paper, table 1)"
+    assert {"budget", "granularity"} <= set(parameters), "inherited parameters are shown too"
+    with pytest.raises(UnavailableError, match="RuntimeError: imported"):
+        Registry([path]).load("methods", "mine")
+
+
+def test_a_base_class_in_a_neighbouring_file_is_followed(tmp_path, monkeypatch):
+    package = tmp_path / "my_methods"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "base.py").write_text(
+        "from ue_bench import Method\nclass Base(Method):\n    depth: int = 2  # layers\n"
+    )
+    (package / "child.py").write_text("from .base import Base\nclass Child(Base):\n    width: int = 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    reading = read_module(package / "child.py", "my_methods")
+    assert (reading.kind, reading.class_name) == ("methods", "Child")
+    assert {"depth", "width", "budget"} <= {item.name for item in reading.parameters}
+
+
+def test_a_broken_file_breaks_only_itself(tmp_path):
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    (tmp_path / "needy.py").write_text("import no_such_package_at_all\n" + METHOD.format(name="Needy"))
+    (tmp_path / "good.py").write_text(METHOD.format(name="Good"))
+    registry = Registry([tmp_path])
+    assert "good" in registry.names("methods")
+    problems = {entry.name: entry.problem for entry in registry.unavailable}
+    assert "SyntaxError" in problems["broken"]
+    assert "pip install no_such_package_at_all" in problems["needy"]
+    with pytest.raises(UnavailableError, match="SyntaxError"):
+        registry.find("methods", "broken")
+
+
+def test_unknown_names_and_parameters_name_the_nearest():
+    registry = Registry()
+    with pytest.raises(
+        ConfigError, match=r"unknown method 'rondom': did you mean 'random'\?.*ue-bench list methods"
+    ):
+        registry.find("methods", "rondom")
+    with pytest.raises(ConfigError, match=r"'granularty': did you mean 'granularity'\?.*show method random"):
+        registry.create("methods", "random", {"granularty": "class"})
+    with pytest.raises(ConfigError, match=r"random\.granularity must be str"):
+        registry.create("methods", "random", {"granularity": []})
+    with pytest.raises(ConfigError, match="makes"):
+        registry.create("methods", "random", {"granularity": "pixel"})
+    with pytest.raises(ConfigError, match=r"resnet_tiny\.channels must be a number"):
+        registry.create("victims", "resnet_tiny", {"channels": "many"})
+
+
+def test_parameters_take_their_fields_types():
+    method = Registry().create("methods", "random", {"budget": "linf:4/255"})
+    assert method.budget.radius == 4
+
+
+def test_two_of_one_name_are_refused(tmp_path):
+    path = tmp_path / "random.py"
+    path.write_text(METHOD.format(name="Random"))
+    with pytest.raises(ConfigError, match="two methods are called 'random'"):
+        Registry([path])
+
+
+@pytest.mark.parametrize("text", ["x = 1\n", "def f(:\n"])
+def test_a_plug_in_that_offers_nothing_is_refused(tmp_path, text):
+    path = tmp_path / "nothing.py"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="offers nothing"):
+        Registry([path])
+    with pytest.raises(ConfigError, match="no file ending in"):
+        Registry([tmp_path / "absent.py"])
+
+
+def test_listing_imports_neither_torch_nor_content():
+    code = (
+        "import sys\nfrom ue_bench.cli import main\n"
+        "try:\n    main(['list'])\nexcept SystemExit as end:\n    assert end.code == 0, end.code\n"
+        "try:\n    main(['show', 'method', 'random'])\nexcept SystemExit as end:\n    assert end.code == 0, end.code\n"
+        "loaded = [m for m in sys.modules if m.split('.')[0] in ('torch', 'timm', 'pandas', 'ue_bench_methods')]\n"
+        "assert not loaded, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

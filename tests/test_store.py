@@ -1,0 +1,113 @@
+"""The store: whole files or none, damage noticed, errors that say what to do."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from ue_bench import Budget, Perturbation
+from ue_bench.errors import StoreError
+from ue_bench.trials.artefacts import load_perturbation, save_perturbation
+from ue_bench.trials.store import Store
+
+RECORD = {"id": "abc", "status": "done", "metrics": {"accuracy_last": 12.5}}
+
+
+def some_noise() -> Perturbation:
+    whole = torch.randint(-8, 9, (4, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.int8)
+    return Perturbation(
+        whole, torch.tensor([0, 1, 2, 3, 3]), Budget("linf", 8), triggers=("a", "b", "c", "d", "e")
+    )
+
+
+def test_records_come_back_as_written(tmp_path):
+    store = Store(tmp_path / "new" / "store")
+    assert store.read_record("abc") is None
+    store.write_record(RECORD)
+    assert store.read_record("abc") == {**RECORD, "schema": 1}
+    assert os.listdir(tmp_path / "new" / "store" / "trials") == ["abc.json"], "no temporary file is left"
+
+
+@pytest.mark.parametrize("damage", ["truncate", "edit", "empty", "list"])
+def test_a_damaged_record_counts_as_missing(tmp_path, damage):
+    store = Store(tmp_path)
+    store.write_record(RECORD)
+    path = tmp_path / "trials" / "abc.json"
+    text = path.read_text()
+    path.write_text(
+        {"truncate": text[:40], "edit": text.replace("12.5", "99.5"), "empty": "", "list": "[]"}[damage]
+    )
+    assert store.read_record("abc") is None
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    store = Store(tmp_path)
+    store.write_record(RECORD)
+    path = tmp_path / "trials" / "abc.json"
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
+    with pytest.raises(StoreError, match="newer ue-bench"):
+        store.read_record("abc")
+
+
+def test_a_store_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match="is a file; name a folder"):
+        Store(tmp_path / "file")
+
+
+@pytest.mark.parametrize("moment", ["write", "replace"])
+def test_a_full_disk_loses_nothing_and_leaves_nothing(tmp_path, monkeypatch, moment):
+    store = Store(tmp_path)
+    store.write_record(RECORD)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync" if moment == "write" else "replace", full)
+    with pytest.raises(StoreError, match="No space left on device.*kept.*store=DIR"):
+        store.write_record({**RECORD, "status": "failed"})
+    monkeypatch.undo()
+    assert store.read_record("abc")["status"] == "done"
+    assert os.listdir(tmp_path / "trials") == ["abc.json"]
+
+
+def test_noise_comes_back_bit_for_bit(tmp_path):
+    store, noise = Store(tmp_path), some_noise()
+    assert load_perturbation(store, "k") is None
+    save_perturbation(store, "k", noise, {"seconds": {"protect": 2.5}})
+    back, facts = load_perturbation(store, "k")
+    assert torch.equal(back.noise, noise.noise) and back.noise.dtype == torch.int8
+    assert torch.equal(back.rows, noise.rows)
+    assert (back.budget, back.triggers) == (noise.budget, noise.triggers)
+    assert facts == {"seconds": {"protect": 2.5}}
+
+
+@pytest.mark.parametrize("budget", [Budget("none"), Budget("l2", 1.304132), Budget("linf", 8, "positive")])
+def test_every_budget_survives_the_file(tmp_path, budget):
+    noise = some_noise()
+    save_perturbation(Store(tmp_path), "k", Perturbation(noise.noise, noise.rows, budget), {})
+    assert load_perturbation(Store(tmp_path), "k")[0].budget == budget
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
+def test_damaged_noise_is_noticed(tmp_path, damage):
+    store = Store(tmp_path)
+    save_perturbation(store, "k", some_noise(), {})
+    path = tmp_path / "noise" / "k.safetensors"
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[-300] ^= 1
+    path.write_bytes({"truncate": content[:-10], "flip": content, "empty": b""}[damage])
+    with pytest.raises(StoreError, match="k.safetensors is corrupt"):
+        load_perturbation(store, "k")
+
+
+def test_an_address_of_another_kind_works():
+    store = Store("memory://bucket/run")
+    store.write_record(RECORD)
+    store.write_plan("p", {"suite": "s", "created": "2026"})
+    assert Store("memory://bucket/run").read_record("abc")["status"] == "done"
+    assert [plan["suite"] for plan in store.read_plans("s")] == ["s"]
+    assert store.read_plans("other") == []

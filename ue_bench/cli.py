@@ -1,0 +1,255 @@
+"""Words in, tables out: the only room that knows the command line."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ue_bench.errors import ConfigError, UEBenchError, unknown
+
+app = typer.Typer(
+    name="ue-bench",
+    help="A benchmark suite for unlearnable-example methods.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)]
+FORMATS = ("markdown", "csv", "json", "latex")
+
+
+@app.command()
+def run(
+    words: Words = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    format: Annotated[
+        str, typer.Option(help="Of the closing table: markdown, csv, json or latex.")
+    ] = "markdown",
+) -> None:
+    """Run a suite: ue-bench run suite=quickstart [method=[a,b] victim=v seeds=3 profile=p device=cuda store=DIR ...].
+
+    A second run does only what is missing. Exit status: 0 done, 1 some trials failed, 2 bad input.
+    """
+    _one_of("format", format, FORMATS)
+    config, registry = _configure(words or [])
+    from ue_bench.progress import Lines
+    from ue_bench.report import build_report, render
+    from ue_bench.trials.environment import Environment
+    from ue_bench.trials.plan import make_plan
+    from ue_bench.trials.run import pending
+    from ue_bench.trials.run import run as run_plan
+    from ue_bench.trials.store import Store
+
+    command = shlex.join(["ue-bench", "run", *(words or [])])
+    environment = Environment(config.store, config.device, tuple(config.plugins))
+    environment.find_device()
+    plan = make_plan(config, registry, command)
+    if dry_run:
+        _print_plan(plan, pending(plan, Store(config.store))[1])
+        return
+    try:
+        summary = run_plan(plan, environment, Lines())
+    except KeyboardInterrupt:
+        finished, todo = pending(plan, Store(config.store))
+        typer.echo(
+            f"\nstopped: {len(finished)} of {len(plan.trials)} trials are done and kept in {config.store}, "
+            f"{len(todo)} are left. To go on: {command}",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    typer.echo(render(build_report(plan.header, summary.records), format))
+    if summary.failures:
+        for trial, message in summary.failures:
+            typer.echo(f"failed: {trial}: {message}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    words: Words = None,
+    format: Annotated[str, typer.Option(help="markdown, csv, json or latex.")] = "markdown",
+    published: Annotated[bool, typer.Option("--published", help="The papers' numbers beside ours.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every plan in the store, not only the newest.")
+    ] = False,
+) -> None:
+    """Print the tables of what a store holds: ue-bench report [suite=NAME] [profile=NAME] [store=DIR]."""
+    from ue_bench.config import parse_words
+    from ue_bench.report import build_report, render
+
+    _one_of("format", format, FORMATS)
+    given = parse_words(words or [])
+    for key in given:
+        _one_of("key", key, ("suite", "profile", "store"))
+    from ue_bench.trials.store import Store
+
+    store = Store(given.get("store", "runs"))
+    plans = store.read_plans(given.get("suite"))
+    plans = [plan for plan in plans if given.get("profile") in (None, plan["profile"])]
+    if not plans:
+        known = sorted({plan["suite"] for plan in store.read_plans()})
+        held = f"it holds {', '.join(known)}" if known else "it holds no run yet"
+        wanted = f" of suite '{given['suite']}'" if "suite" in given else ""
+        raise ConfigError(f"store {store.address} has no run{wanted}: {held}. See: ue-bench run suite=NAME")
+    if not every:
+        plans = list({(plan["suite"], plan["profile"]): plan for plan in plans}.values())
+    tables = []
+    for plan in plans:
+        records = store.read_records(trial["id"] for trial in plan["trials"])
+        tables.append(render(build_report(plan, records, published=published), format))
+    if format == "json":
+        typer.echo(tables[0] if len(tables) == 1 else "[" + ",\n".join(tables) + "]")
+    else:
+        typer.echo("\n\n".join(tables))
+
+
+@app.command("list")
+def list_content(
+    kind: Annotated[str, typer.Argument(help="methods, victims, defenses, datasets or suites")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
+) -> None:
+    """List what there is, without importing any of it."""
+    from ue_bench.registry import KINDS, Registry
+
+    registry = Registry(plugins or [])
+    kinds = (_kind(kind),) if kind else KINDS
+    if as_json:
+        found: dict[str, Any] = {
+            of: [
+                {"name": entry.name, "summary": entry.summary, "origin": entry.origin}
+                for entry in registry.entries(of)
+            ]
+            for of in kinds
+        }
+        found["unavailable"] = [
+            {"name": entry.name, "problem": entry.problem} for entry in registry.unavailable
+        ]
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for of in kinds:
+        typer.echo(of)
+        width = max((len(name) for name in registry.names(of)), default=0)
+        for entry in registry.entries(of):
+            typer.echo(f"  {entry.name:<{width}}  {entry.summary}")
+    broken = [entry for entry in registry.unavailable if entry.kind in ("", *kinds)]
+    if broken:
+        typer.echo("unavailable")
+        for entry in broken:
+            typer.echo(f"  {entry.name}  {entry.problem} ({entry.path})")
+
+
+@app.command()
+def show(
+    kind: Annotated[str, typer.Argument(help="method, victim, defense, dataset or suite")],
+    name: str,
+    plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
+) -> None:
+    """Tell what something is, what it may see, its parameters with units, its paper."""
+    from ue_bench.describe import describe
+    from ue_bench.registry import Registry
+
+    typer.echo(describe(Registry(plugins or []).find(_kind(kind), name)))
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="method")],
+    name: str,
+    folder: Annotated[Path, typer.Option("--to", help="Where to put the file.")] = Path("."),
+) -> None:
+    """Write a module that is ready to fill in."""
+    from ue_bench.scaffold import write_module
+
+    path = write_module(_kind(kind), name, folder)
+    typer.echo(f"wrote {path}\n  check it:  ue-bench check {path}")
+    typer.echo(f"  run it:    ue-bench run suite=quickstart plugins=[{path}] method=[{path.stem}]")
+
+
+@app.command()
+def check(
+    target: Annotated[str, typer.Argument(metavar="PATH|NAME")],
+    plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
+) -> None:
+    """Run the conformance suite on a method, victim, defense or dataset: a file, or a name."""
+    from ue_bench.conformance import check_target
+
+    results = check_target(target, plugins or [])
+    for result in results:
+        mark = "ok    " if result.problem is None else "FAILED"
+        typer.echo(
+            f"{mark} {result.name}: {result.promise}"
+            + (f"\n       {result.problem}" if result.problem else "")
+        )
+    failed = sum(result.problem is not None for result in results)
+    typer.echo(f"{target}: {len(results) - failed} passed, {failed} failed")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _configure(words: list[str]) -> tuple[Any, Any]:
+    """The run's configuration and the content that it may name."""
+    from ue_bench.config import compose, parse_words, read_suite
+    from ue_bench.registry import Registry
+
+    given = parse_words(words)
+    plugins = given.get("plugins") or []
+    registry = Registry([plugins] if isinstance(plugins, str) else plugins)
+    if "suite" not in given:
+        raise ConfigError(f"which suite? Say suite=NAME: {', '.join(registry.names('suites'))}")
+    entry = registry.find("suites", str(given["suite"]))
+    names = [name for kind in ("methods", "victims", "defenses", "datasets") for name in registry.names(kind)]
+    return compose(entry.name, read_suite(entry.path), given, names), registry
+
+
+def _print_plan(plan: Any, todo: list[Any]) -> None:
+    waiting = {trial.id for trial in todo}
+    typer.echo(
+        f"{plan.config.suite}: {len(plan.trials)} trials, {len(todo)} to do; nothing is done in a dry run"
+    )
+    for entry in plan.header["trials"]:
+        state = "to do" if entry["id"] in waiting else "done "
+        method = f"{entry['method']} ({entry['granularity']})" if entry["granularity"] else entry["method"]
+        typer.echo(
+            f"  {state}  {entry['id']}  {method}, {entry['budget']}; {entry['dataset']}, {entry['victim']}, "
+            f"{entry['defense']}, ratio {entry['poison_ratio']:g}, seed {entry['seed']}"
+        )
+    for item in plan.skipped:
+        typer.echo(f"  skipped  {item['what']}: {item['reason']}")
+
+
+def _kind(word: str) -> str:
+    from ue_bench.registry import KINDS
+
+    plural = word if word in KINDS else f"{word}s"
+    _one_of("kind", plural, KINDS)
+    return plural
+
+
+def _one_of(what: str, word: str, allowed: tuple[str, ...]) -> None:
+    if word not in allowed:
+        raise unknown(what, word, allowed)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command ``ue-bench``: a person's mistakes are printed without a traceback and end with status 2."""
+    command: Callable[..., Any] = typer.main.get_command(app)
+    try:
+        status = command(args=arguments, prog_name="ue-bench", standalone_mode=True)
+    except UEBenchError as error:
+        typer.echo(f"ue-bench: {error}", err=True)
+        status = 2
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

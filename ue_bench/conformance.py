@@ -1,0 +1,256 @@
+"""The promises that every method, victim, defense and dataset keeps, checked; for third parties' content too."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ue_bench.clock import Clock
+from ue_bench.contracts.context import Context
+from ue_bench.contracts.method import Access, Method
+from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.contracts.view import ProtectorView
+from ue_bench.data.imageset import ImageSet
+from ue_bench.errors import AccessError, UnavailableError, unknown
+from ue_bench.progress import Progress
+from ue_bench.registry import Entry, Registry
+from ue_bench.trials.environment import Environment
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One promise of one piece of content: ``problem`` is None if it is kept."""
+
+    name: str
+    promise: str
+    problem: str | None
+
+
+@dataclass
+class Subject:
+    """What a check works on: content under a name, and how to build surrogates for it."""
+
+    name: str
+    content: Any
+    environment: Environment
+
+    def protect(self, data: ImageSet, paradigm: str, seed: int = 1, access: Access | None = None) -> Perturbation:
+        """The method's noise for ``data``, with what it may prepare."""
+        method: Method = self.content
+        context = Context(CPU, seed, Clock(CPU), Progress(), self.environment.build_victim)
+        torch.manual_seed(seed)
+        context.prepared = method.prepare(context)
+        seen = method.access if access is None else access
+        return method.protect(ProtectorView(data, seen, paradigm, self.name), context)
+
+    def paradigm(self) -> str:
+        """Supervised where the content can, else contrastive."""
+        return "supervised" if "supervised" in self.content.paradigms else "contrastive"
+
+
+def sample(count: int = 48, classes: int = 4, size: int = 32, seed: int = 0) -> ImageSet:
+    """A small training set with labels, class names and two captions an image."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand((count, 3, 4, 4), generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
+    labels = torch.arange(count) % classes
+    names = tuple(f"kind {number}" for number in range(classes))
+    captions = tuple((f"a picture of {names[c]}", f"picture {i}") for i, c in enumerate(labels.tolist()))
+    return ImageSet((smooth * 255).to(torch.uint8), labels, captions, names)
+
+
+def permuted(data: ImageSet, seed: int = 5) -> ImageSet:
+    """The same examples in another order."""
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    assert data.labels is not None and data.captions is not None
+    captions = tuple(data.captions[index] for index in order.tolist())
+    return ImageSet(data.images[order], data.labels[order], captions, data.class_names)
+
+
+def parameters_are_stored(subject: Subject) -> None:
+    """a constructor only stores parameters: frozen, equal when equal, repr and pickle"""
+    content = subject.content
+    assert dataclasses.is_dataclass(content), "it is no dataclass: put @dataclass(frozen=True) above the class"
+    again = type(content)(**content.parameters())
+    assert again == content, "two of equal parameters differ: the constructor changes what it is given"
+    assert pickle.loads(pickle.dumps(content)) == content, "it does not survive pickle"
+    assert type(content).__name__ in repr(content), "repr does not tell the class"
+    try:
+        content.version = content.version
+    except dataclasses.FrozenInstanceError:
+        return
+    raise AssertionError("it is not frozen: put @dataclass(frozen=True) above the class")
+
+
+def noise_keeps_its_promises(subject: Subject) -> None:
+    """noise is whole steps of 1/255 of the images' shape, finite, within budget, not constant, two-sided"""
+    data, paradigm = sample(), subject.paradigm()
+    view = ProtectorView(data, subject.content.access, paradigm)
+    noise = subject.protect(data, paradigm)
+    assert isinstance(noise, Perturbation), f"protect returns {type(noise).__name__}, not a Perturbation"
+    noise.check(len(view), data.image_size)
+    assert noise.budget.norm == subject.content.budget.norm, "the noise names another norm than the method"
+
+
+def same_seed_same_noise(subject: Subject) -> None:
+    """the same seed gives the same noise, bit for bit"""
+    data, paradigm = sample(), subject.paradigm()
+    one, two = subject.protect(data, paradigm, seed=3), subject.protect(data, paradigm, seed=3)
+    assert torch.equal(one.noise, two.noise) and torch.equal(one.rows, two.rows), "two runs of one seed differ"
+
+
+def noise_follows_the_image(subject: Subject) -> None:
+    """noise follows the image, whatever the order of the dataset"""
+    paradigm = subject.paradigm()
+    for data in (sample(), permuted(sample())):
+        noise = subject.protect(data, paradigm)
+        assert data.labels is not None
+        whole = ProtectorView(data, Access.LABELS, paradigm)
+        if subject.content.budget.empty:
+            return
+        wanted = whole.rows(subject.content.granularity)
+        pairs = set(zip(wanted.tolist(), noise.rows.tolist(), strict=True))
+        granularity = subject.content.granularity
+        assert len(pairs) == len(wanted.unique()), f"examples of one {granularity} get different noises"
+        assert len({row for _, row in pairs}) == len(pairs), f"two of one {granularity} kind share a noise"
+
+
+def inputs_stay_untouched(subject: Subject) -> None:
+    """the training data is not changed"""
+    data = sample()
+    before = data.hash_content()
+    subject.protect(data, subject.paradigm())
+    assert data.hash_content() == before, "protect changed images or labels in place: work on a copy"
+
+
+def access_is_declared(subject: Subject) -> None:
+    """nothing is touched that is not declared, and nothing declared is without use"""
+    data, paradigm = sample(), subject.paradigm()
+    try:
+        subject.protect(data, paradigm)
+    except AccessError as error:
+        raise AssertionError(str(error)) from None
+    if subject.content.access and subject.content.granularity == "class":
+        try:
+            subject.protect(data, paradigm, access=Access.NOTHING)
+        except AccessError:
+            return
+        raise AssertionError("it declares access that it never uses: a method should ask for what it needs only")
+
+
+def victim_gives_logits(subject: Subject) -> None:
+    """a victim maps [B, 3, H, W] to [B, classes], and every weight can learn"""
+    for classes, size in ((10, 32), (3, 48)):
+        model = subject.environment.build_victim(subject.name, classes, (size, size), 0)
+        logits = model(torch.rand(4, 3, size, size))
+        assert logits.shape == (4, classes), f"logits are {list(logits.shape)}, not [4, {classes}]"
+        logits.square().sum().backward()
+        idle = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
+        assert not idle, f"weights without a gradient: {', '.join(idle[:3])}"
+
+
+def victim_is_seeded(subject: Subject) -> None:
+    """the same seed builds the same victim"""
+    one, two = (subject.environment.build_victim(subject.name, 5, (32, 32), 7).state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one), "two of one seed differ"
+
+
+def defense_keeps_the_form(subject: Subject) -> None:
+    """a defense keeps shapes, dtypes and ranges, mixes targets to one, and leaves its inputs alone"""
+    data, defense = sample(), subject.content
+    squeezed = defense.images_once(data.images)
+    assert data.hash_content() == sample().hash_content(), "images_once changes its input in place"
+    assert squeezed.dtype == torch.uint8 and squeezed.shape == data.images.shape, "images_once changes the form"
+    assert data.labels is not None
+    images, targets = data.images.float() / 255, torch.nn.functional.one_hot(data.labels).float()
+    before = copy.deepcopy((images, targets))
+    results = [defense.batch(images, targets, torch.Generator().manual_seed(2)) for _ in range(2)]
+    assert torch.equal(images, before[0]) and torch.equal(targets, before[1]), "batch changes its input in place"
+    (mixed, goals), (again, _) = results
+    assert mixed.shape == images.shape and mixed.dtype == images.dtype, "batch changes the images' form"
+    assert float(mixed.min()) >= 0 and float(mixed.max()) <= 1, "batch leaves the range [0, 1]"
+    assert goals.shape == targets.shape and torch.allclose(goals.sum(1), torch.ones(len(goals))), "targets sum not to 1"
+    assert torch.equal(mixed, again), "two batches of one seed differ: draw from the generator given"
+
+
+def dataset_is_stable(subject: Subject) -> None:
+    """a dataset gives the same images every time, and none of the training images again as test images"""
+    one, two = subject.content.load(32), subject.content.load(32)
+    assert one.train.fingerprint == two.train.fingerprint, "two loads give different training sets"
+    assert one.train.image_size == (32, 32), f"images are {one.train.image_size}, not 32 pixels as asked"
+    train, test = ({image.numpy().tobytes() for image in part.images} for part in (one.train, one.test))
+    assert not train & test, f"{len(train & test)} images are in both training and test set"
+
+
+CHECKS: dict[str, tuple[Callable[[Subject], None], ...]] = {
+    "methods": (
+        parameters_are_stored,
+        noise_keeps_its_promises,
+        same_seed_same_noise,
+        noise_follows_the_image,
+        inputs_stay_untouched,
+        access_is_declared,
+    ),
+    "victims": (parameters_are_stored, victim_gives_logits, victim_is_seeded),
+    "defenses": (parameters_are_stored, defense_keeps_the_form),
+    "datasets": (parameters_are_stored, dataset_is_stable),
+}
+
+
+def subjects(entry: Entry, registry: Registry) -> list[Subject]:
+    """The content with its smallest preset; a method once for each granularity."""
+    environment = Environment(store="", device="cpu", plugins=registry.plugins)
+    content = registry.load(entry.kind, entry.name)
+    preset = getattr(content, "presets", {}).get("smoke", {})
+    one = registry.create(entry.kind, entry.name, preset)
+    if not isinstance(one, Method):
+        return [Subject(entry.name, one, environment)]
+    ways = [way for way in one.granularities if way != "pair" or one.paradigms == {"contrastive"}]
+    return [
+        Subject(f"{entry.name} ({way})", dataclasses.replace(one, granularity=way), environment) for way in ways
+    ]
+
+
+def check(entry: Entry, registry: Registry) -> list[Result]:
+    """Runs every check that applies to an entry."""
+    results = []
+    for subject in subjects(entry, registry):
+        for promise in CHECKS[entry.kind]:
+            problem = None
+            try:
+                promise(subject)
+            except AssertionError as error:
+                problem = str(error)
+            except Exception as error:
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                problem = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+            results.append(Result(subject.name, (promise.__doc__ or "").strip(), problem))
+    return results
+
+
+def check_target(target: str, plugins: Iterable[str] = ()) -> list[Result]:
+    """Checks a file's or a name's content."""
+    path = Path(target)
+    if path.suffix == ".py" or path.is_file():
+        registry = Registry([*plugins, path])
+        found = [entry for kind in CHECKS for entry in registry.entries(kind) if entry.path == path]
+    else:
+        registry = Registry(plugins)
+        found = [entry for kind in CHECKS for entry in registry.entries(kind) if entry.name == target]
+    if not found:
+        for broken in registry.unavailable:
+            if broken.name == path.stem:
+                raise UnavailableError(f"'{target}' is unavailable: {broken.problem}")
+        names = [name for kind in CHECKS for name in registry.names(kind)]
+        raise unknown("method, victim, defense or dataset", target, names, "ue-bench list")
+    return [result for entry in found for result in check(entry, registry)]

@@ -1,0 +1,148 @@
+"""Noise in the making: one an image, or one a class, improved in rounds against a frozen model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ue_bench.crafting.objectives import Objective
+from ue_bench.crafting.orders import endless, in_order, shuffled, stratified
+from ue_bench.crafting.pgd import Walk, project
+from ue_bench.crafting.resident import Index, ResidentImages, zero_noise
+
+JUDGED_AT_ONCE = 1000  # images
+
+
+class Noise(ABC):
+    """Starts from zero.
+
+    Args:
+        images: the images to protect.
+        objective: what the walk descends or climbs.
+        walk: the noise steps that each batch gets in each round.
+        batch_size: images at once.
+        count: how many noises there are.
+
+    Attributes:
+        delta: float32 [count, 3, H, W], [0, 1] pixel units, within the walk's radius.
+    """
+
+    def __init__(self, images: ResidentImages, objective: Objective, walk: Walk, batch_size: int, count: int):
+        self.images, self.objective, self.walk, self.batch_size = images, objective, walk, batch_size
+        self.delta = zero_noise((count, 3, *images.size), images.device)
+
+    @abstractmethod
+    def training_batches(self) -> Iterator[Index]:
+        """Batches without end, for a surrogate that takes a few in each round."""
+
+    @abstractmethod
+    def improve(self, model: nn.Module) -> None:
+        """One round of noise steps against the frozen model."""
+
+    @abstractmethod
+    def at(self, index: Index) -> Tensor:
+        """float32 [B, 3, H, W], on the device: the noise of the images at ``index``."""
+
+    @abstractmethod
+    def judged(self) -> list[Index]:
+        """The images whose error ends the search, in batches."""
+
+    def protected(self, index: Index) -> Tensor:
+        """float32 [B, 3, H, W] in [0, 1]: the images at ``index`` with their noise."""
+        return self.images.take(index).add_(self.at(index)).clamp_(0, 1)
+
+    def mean_loss(self, model: nn.Module, index: Index) -> Tensor:
+        """The objective's mean over the protected images at ``index``, for a training step of the model."""
+        shown = self.protected(index)
+        return self.objective.loss(model, shown, index) / len(shown)
+
+    @torch.no_grad()
+    def error(self, model: nn.Module) -> float:
+        """The share of the judged images that the model gets wrong with their noise."""
+        wrong, count = torch.zeros((), dtype=torch.int64, device=self.images.device), 0
+        for index in self.judged():
+            shown = self.protected(index)
+            wrong += self.objective.errors(model, shown, index)
+            count += len(shown)
+        return int(wrong) / count
+
+    def walked(self, model: nn.Module, index: Index) -> Tensor:
+        """float32 [B, 3, H, W]: the noise of the images at ``index`` after a walk, each image for itself."""
+        return project(
+            self.images.take(index),
+            self.at(index),
+            lambda shown: self.objective.loss(model, shown, index),
+            self.walk,
+        )
+
+
+class ImageNoise(Noise):
+    """One noise an image. Everything runs through the images in their own order."""
+
+    def __init__(self, images: ResidentImages, objective: Objective, walk: Walk, batch_size: int):
+        super().__init__(images, objective, walk, batch_size, count=len(images))
+        self._batches = in_order(len(images), batch_size)
+
+    def training_batches(self) -> Iterator[Index]:
+        return endless(lambda: self._batches)
+
+    def improve(self, model: nn.Module) -> None:
+        for index in self._batches:
+            self.delta[index] = self.walked(model, index).to(self.delta.device)
+
+    def at(self, index: Index) -> Tensor:
+        return self.delta[index].to(self.images.device)
+
+    def judged(self) -> list[Index]:
+        return list(in_order(len(self.images), JUDGED_AT_ONCE))
+
+
+class ClassNoise(Noise):
+    """One noise a class: the mean of what the images of the class in a batch would like, batch after batch.
+
+    Args:
+        labels: int64 [N], on the device.
+        classes: how many noises there are.
+        share: of each class, on which the noise is made and judged; always the same images.
+        generator: on the CPU; draws the subset and the order of batches.
+    """
+
+    def __init__(
+        self,
+        images: ResidentImages,
+        objective: Objective,
+        walk: Walk,
+        batch_size: int,
+        *,
+        labels: Tensor,
+        classes: int,
+        share: float,
+        generator: torch.Generator,
+    ):
+        super().__init__(images, objective, walk, batch_size, count=classes)
+        self._labels, self._generator = labels, generator
+        self.subset = stratified(labels.cpu(), share, generator)
+
+    def training_batches(self) -> Iterator[Index]:
+        everything = torch.arange(len(self.images))
+        return endless(lambda: shuffled(everything, self.batch_size, self._generator))
+
+    def improve(self, model: nn.Module) -> None:
+        for index in shuffled(self.subset, self.batch_size, self._generator):
+            wishes = self.walked(model, index)
+            # A product of matrices, because sums by index are not repeatable on accelerators.
+            members = functional.one_hot(self._labels[index], len(self.delta)).to(wishes.dtype)
+            counts = members.sum(dim=0)
+            means = (members.T @ wishes.flatten(1)) / counts.clamp_min(1)[:, None]
+            present = counts > 0
+            self.delta[present] = means.view(self.delta.shape)[present]
+
+    def at(self, index: Index) -> Tensor:
+        return self.delta[self._labels[index]]
+
+    def judged(self) -> list[Index]:
+        return list(self.subset.split(JUDGED_AT_ONCE))

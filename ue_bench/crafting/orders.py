@@ -1,0 +1,57 @@
+"""Which images a batch holds, and in which order batches come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Batch = TypeVar("Batch")
+
+
+def in_order(count: int, size: int) -> list[slice]:
+    """Batches in the data's own order, the last, smaller one kept.
+
+    A last batch of one image joins the one before it, because batch normalisation cannot train on one image.
+
+    Example: ``in_order(10, 4)`` is ``[slice(0, 4), slice(4, 8), slice(8, 10)]``, ``in_order(9, 4)`` is
+    ``[slice(0, 4), slice(4, 9)]``.
+    """
+    starts = list(range(0, count, size))
+    if len(starts) > 1 and count - starts[-1] == 1:
+        starts.pop()
+    return [slice(start, end) for start, end in zip(starts, [*starts[1:], count], strict=True)]
+
+
+def shuffled(indices: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """One pass over ``indices`` (int64 [M]) in a new order: int64 [size] a batch.
+
+    The last, smaller batch is left out; if there are fewer indices than ``size``, all of them are one batch.
+    """
+    order = indices[torch.randperm(len(indices), generator=generator)]
+    size = min(size, len(order))
+    for start in range(0, len(order) - size + 1, size):
+        yield order[start : start + size]
+
+
+def endless(one_pass: Callable[[], Iterable[Batch]]) -> Iterator[Batch]:
+    """Pass after pass; whoever holds the iterator goes on where it stopped."""
+    while True:
+        yield from one_pass()
+
+
+def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """int64 [M], ascending: a random ``share`` of each class, to the nearest image, but at least one.
+
+    Args:
+        labels: int64 [N].
+        share: above 0, up to 1.
+    """
+    chosen = []
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        count = max(1, round(share * len(members)))
+        chosen.append(members[torch.randperm(len(members), generator=generator)[:count]])
+    return torch.cat(chosen).sort().values

@@ -1,0 +1,81 @@
+"""The projected-gradient loop that error-minimizing and error-maximizing methods share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How far, how fast, how long, which way. Lengths in [0, 1] pixel units (``8 / 255``).
+
+    Attributes:
+        radius: linf bound of the noise.
+        step_size: what one step adds to each value, up or down.
+        steps: 0 leaves the noise as it is.
+        maximise: climb instead of descend.
+    """
+
+    radius: float
+    step_size: float
+    steps: int
+    maximise: bool = False
+
+
+def project(
+    images: Tensor,
+    delta: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    walk: Walk,
+    transform: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Sign-gradient steps on ``loss``, each one projected to the linf ball and to valid pixels.
+
+    Every step starts from ``clip(images + delta, 0, 1)``, so noise that a saturated pixel cannot show is
+    given up. The result is clipped to the radius only: pixels are clipped again where noise is published.
+
+    Args:
+        images: float [B, 3, H, W] in [0, 1]; channels-last is the faster layout.
+        delta: float [B, 3, H, W], where to start, in [0, 1] pixel units; not changed.
+        loss: float images [B, 3, H, W] -> scalar. Sum over images, do not average: then no image's gradient
+            depends on the batch size, and none underflows to a zero, which has no sign.
+        transform: differentiable augmentation, called anew in every step, before ``loss``.
+
+    Returns:
+        float [B, 3, H, W], the new delta.
+
+    Example: three steps of 1/255 down the loss ``lambda shown: shown.sum()`` turn a delta of 0 into -3/255,
+    but only -1/255 at black pixels.
+    """
+    step = walk.step_size if walk.maximise else -walk.step_size
+    for _ in range(walk.steps):
+        shown = (images + delta).clamp_(0, 1).requires_grad_()
+        with torch.enable_grad():
+            value = loss(shown if transform is None else transform(shown))
+        (gradient,) = torch.autograd.grad(value, shown)
+        delta = (
+            shown.detach().add_(gradient.sign(), alpha=step).sub_(images).clamp_(-walk.radius, walk.radius)
+        )
+    return delta
+
+
+@contextlib.contextmanager
+def frozen(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in evaluation mode, without gradients for its weights (a third of a backward pass's work).
+
+    Every module's mode and every parameter's ``requires_grad`` are as before afterwards.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        yield model.eval().requires_grad_(False)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in wanted:
+            parameter.requires_grad_(flag)

@@ -1,0 +1,48 @@
+"""Images and noise that stay where the arithmetic is, if there is room."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Index = slice | Tensor
+
+
+class ResidentImages:
+    """8-bit images on the device, turned into floats a batch at a time.
+
+    Args:
+        images: uint8 [N, 3, H, W]; copied, never changed.
+        device: where ``take`` puts its batches.
+    """
+
+    def __init__(self, images: Tensor, device: torch.device):
+        self.device = device
+        home = home_for(images.numel(), device)
+        self._images = images.to(home, copy=True, memory_format=torch.channels_last)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self._images.shape[2]), int(self._images.shape[3])
+
+    def take(self, index: Index) -> Tensor:
+        """float32 [B, 3, H, W] in [0, 1], channels-last, on the device; the caller may change it."""
+        batch = self._images[index].to(self.device)
+        return batch.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def zero_noise(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """float32 zeros, channels-last: on the device where they fit, else in main memory."""
+    size = 4 * torch.Size(shape).numel()
+    return torch.zeros(shape, device=home_for(size, device)).contiguous(memory_format=torch.channels_last)
+
+
+def home_for(size: int, device: torch.device) -> torch.device:
+    """The device if ``size`` bytes take at most half of what is free there, else the CPU."""
+    if device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0] // 2:
+        return torch.device("cpu")
+    return device

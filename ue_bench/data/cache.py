@@ -1,0 +1,177 @@
+"""Decoded datasets, kept in this process and on disk, so that each is decoded once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import uuid
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import PIL
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from ue_bench.canonical import digest
+from ue_bench.contracts.dataset import Dataset
+from ue_bench.data.imageset import ImageSet, Split
+from ue_bench.data.locate import cache_root
+from ue_bench.errors import DataError
+
+_FORMAT = 1  # raise it when files of an older layout must not be read any more
+_KEPT_BYTES = 4 * 2**30  # of images held by this process for the next who asks; the newest stays in any case
+_PARTS = ("train", "test")
+
+_memory: OrderedDict[str, Split] = OrderedDict()
+_lock = threading.RLock()
+_warned: set[str] = set()
+
+
+def load_cached(dataset: Dataset, name: str, image_size: int | None) -> Split:
+    """A dataset's decoded images: from this process, from disk, or from its source (then kept in both).
+
+    Whoever asks again gets the same tensors: take a copy before changing anything. The files lie in
+    ``UE_BENCH_CACHE`` (or ``~/.cache/ue-bench``) under ``decoded``, and may be deleted at any time.
+
+    Args:
+        dataset: where they come from; ``source_state()`` None keeps them off the disk.
+        name: of the dataset, as on the command line.
+        image_size: side in pixels, or None: as stored.
+
+    Raises:
+        DataError: if the source is absent, incomplete or corrupt. A cache that cannot be read or written is
+            only warned of.
+    """
+    with _lock:
+        state = dataset.source_state()
+        key = _key(dataset, name, image_size, state)
+        if key in _memory:
+            _memory.move_to_end(key)
+            return _memory[key]
+        split = _read(_path(name, key)) if state is not None else None
+        if split is None:
+            split = dataset.load(image_size)
+            after = dataset.source_state()  # a download may have brought the files, or someone changed them
+            if after is not None and (state is None or after == state):
+                key = _key(dataset, name, image_size, after)
+                _write(_path(name, key), split)
+        _keep(key, split)
+        return split
+
+
+def forget() -> None:
+    """Drops what this process holds; files stay."""
+    with _lock:
+        _memory.clear()
+
+
+def _key(dataset: Dataset, name: str, image_size: int | None, state: object) -> str:
+    """A hash of all that can change the decoded arrays."""
+    kind = type(dataset)
+    return digest(
+        {
+            "format": _FORMAT,
+            "name": name,
+            "class": f"{kind.__module__}.{kind.__qualname__}",
+            "version": kind.version,
+            "parameters": dataset.parameters(),
+            "image_size": image_size,
+            "state": state,
+            "pillow": PIL.__version__,
+        },
+        length=32,
+    )
+
+
+def _path(name: str, key: str) -> Path:
+    return cache_root() / "decoded" / f"{name}-{key}.safetensors"
+
+
+def _keep(key: str, split: Split) -> None:
+    _memory[key] = split
+    while len(_memory) > 1 and sum(map(_bytes, _memory.values())) > _KEPT_BYTES:
+        _memory.popitem(last=False)
+
+
+def _bytes(split: Split) -> int:
+    return split.train.images.nbytes + split.test.images.nbytes
+
+
+def _write(path: Path, split: Split) -> None:
+    """Writes under a temporary name, then renames: a reader sees a whole file or none."""
+    tensors: dict[str, torch.Tensor] = {}
+    texts: dict[str, Any] = {}
+    for part in _PARTS:
+        images: ImageSet = getattr(split, part)
+        tensors[f"{part}.images"] = images.images
+        if images.labels is not None:
+            tensors[f"{part}.labels"] = images.labels
+        texts[part] = {
+            "captions": images.captions,
+            "class_names": images.class_names,
+            "checksum": images.fingerprint,
+        }
+    unfinished = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(_apart(tensors), unfinished, {"content": json.dumps(texts, ensure_ascii=False)})
+        os.replace(unfinished, path)
+    except Exception as error:  # safetensors reports a full disk by an exception of its own
+        _warn_once(
+            f"the decoded images cannot be kept in {path.parent} ({error}); every run decodes them anew. Set "
+            "UE_BENCH_CACHE to a folder that can be written",
+            str(path.parent),
+        )
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Contiguous tensors of which no two share memory, as safetensors needs them."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage()
+        alone = storage.nbytes() == tensor.nbytes and storage.data_ptr() not in seen
+        seen.add(storage.data_ptr())
+        apart[name] = tensor.contiguous() if alone else tensor.clone(memory_format=torch.contiguous_format)
+    return apart
+
+
+def _read(path: Path) -> Split | None:
+    """What the file holds; None if it is absent, or damaged, which is warned of."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            texts = json.loads(file.metadata()["content"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return Split(*(_image_set(part, tensors, texts[part]) for part in _PARTS))
+    except Exception as error:  # any defect at all means: decode again
+        _warn_once(f"the cache file {path} is damaged ({error}); its images are decoded again", str(path))
+        return None
+
+
+def _image_set(part: str, tensors: dict[str, torch.Tensor], texts: dict[str, Any]) -> ImageSet:
+    captions, names = texts["captions"], texts["class_names"]
+    images = ImageSet(
+        images=tensors[f"{part}.images"],
+        labels=tensors.get(f"{part}.labels"),
+        captions=None if captions is None else tuple(map(tuple, captions)),
+        class_names=None if names is None else tuple(names),
+    )
+    if images.fingerprint != texts["checksum"]:
+        raise DataError(f"the checksum of the {part} images does not fit")
+    return images
+
+
+def _warn_once(message: str, about: str) -> None:
+    if about not in _warned:
+        _warned.add(about)
+        warnings.warn(message, RuntimeWarning, stacklevel=4)

@@ -1,0 +1,119 @@
+"""Files at a local path or any fsspec address (s3://, hf://, memory://): found, read, and dated."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import fsspec
+
+from ue_bench.errors import DataError, nearest
+
+# What file systems call the thing that changes with a file's content, best first.
+STAMPS = ("mtime", "LastModified", "last_modified", "ETag", "etag", "updated", "blob_id", "created")
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a file system.
+
+    Attributes:
+        system: the fsspec file system.
+        path: within the file system.
+        info: what a listing said of it, or empty.
+    """
+
+    system: Any
+    path: str
+    info: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rsplit("/", 1)[-1]
+
+    def read(self) -> bytes:
+        """The whole content."""
+        return self.system.cat_file(self.path)
+
+    def open(self) -> Any:
+        """A binary file object that can seek."""
+        return self.system.open(self.path, "rb")
+
+
+def connect(address: str) -> tuple[Any, str]:
+    """(file system, path within it) of an address, with nothing remembered from earlier listings.
+
+    Raises:
+        DataError: if nothing here can read such an address.
+    """
+    try:
+        system, path = fsspec.core.url_to_fs(address)
+        system.invalidate_cache()
+    except (ImportError, ValueError) as error:
+        raise DataError(
+            f"'{address}' cannot be opened: {error}. Allowed are local paths and the addresses that fsspec "
+            "reads; install the package named here, or correct the address"
+        ) from error
+    return system, path.rstrip("/") or "/"
+
+
+def join(folder: str, name: str) -> str:
+    """``name`` within ``folder``, or by itself where it is an absolute path or an address."""
+    if "://" in name or name.startswith(("/", "~")) or not folder:
+        return name
+    return f"{folder.rstrip('/')}/{name}"
+
+
+def find_files(folder: str, name: str) -> list[File]:
+    """The file ``name`` in ``folder``, or, sorted, all that a pattern such as ``data/train-*.parquet`` fits.
+
+    Raises:
+        DataError: if there is none, or the address cannot be reached; it names what lies there instead.
+    """
+    address = join(folder, name)
+    system, path = connect(address)
+    try:
+        if system.isfile(path):
+            return [File(system, path)]
+        found = sorted(system.glob(path)) if glob.has_magic(path) else []
+        if found:
+            return [File(system, each) for each in found]
+        parent, _, last = path.rpartition("/")
+        there = [entry.rsplit("/", 1)[-1] for entry in system.ls(parent, detail=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        there = []
+    except Exception as error:
+        raise unreadable(address, error) from error
+    close = nearest(last, there) if there else []
+    listing = ", ".join(sorted(there)[:8]) + (", ..." if len(there) > 8 else "")
+    guess = f"did you mean '{close[0]}'? " if close else ""
+    raise DataError(
+        f"no file '{address}': {guess}its folder holds {listing or 'nothing, or does not exist'}. "
+        "Correct the path or the file's name"
+    )
+
+
+def find_state(files: Iterable[File]) -> list[list[str]] | None:
+    """Path, size and date of each file; None if one has no date, for then a change could go unnoticed."""
+    state = []
+    for file in files:
+        try:
+            info = file.info or file.system.info(file.path)
+        except Exception as error:
+            raise unreadable(file.path, error) from error
+        stamp = next((info[key] for key in STAMPS if info.get(key) is not None), None)
+        if stamp is None:
+            return None
+        state.append([file.path, str(info.get("size")), str(stamp)])
+    return state
+
+
+def unreadable(address: str, error: Exception) -> DataError:
+    """The error for a file or folder that exists but cannot be read, or a server that does not answer."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return DataError(
+        f"'{address}' cannot be read ({reason}): check the address, the permissions and the connection"
+    )

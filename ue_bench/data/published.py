@@ -1,0 +1,199 @@
+"""What CIFAR-10, CIFAR-100 and STL-10 share: found as Parquet or in torchvision's layout, or downloaded."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ue_bench.contracts.dataset import Dataset
+from ue_bench.data.decode import resize_all
+from ue_bench.data.files import File, find_files, find_state
+from ue_bench.data.imageset import ImageSet, Split
+from ue_bench.data.locate import cache_root, data_root
+from ue_bench.data.parquet import read_columns, read_first_image, read_parquet
+from ue_bench.errors import DataError
+
+_PARTS = ("train", "test")
+_SILENCE_SECONDS = 30.0  # after which a server that does not answer counts as absent
+
+
+@dataclass(frozen=True)
+class Published(Dataset):
+    """A dataset of fixed content, found under ``UE_BENCH_DATA`` or downloaded and checked by torchvision.
+
+    Attributes:
+        title: how tables call it.
+        names: of its classes, by label.
+        folder: under ``UE_BENCH_DATA``, with train.parquet and test.parquet or torchvision's folder in it.
+        native: torchvision's own folder; "" if torchvision does not have this dataset.
+        image_columns: of the Parquet files; the first that exists counts.
+        label_columns: the same for labels.
+    """
+
+    title: ClassVar[str] = ""
+    names: ClassVar[tuple[str, ...]] = ()
+    folder: ClassVar[str] = ""
+    native: ClassVar[str] = ""
+    image_columns: ClassVar[tuple[str, ...]] = ("image", "img")
+    label_columns: ClassVar[tuple[str, ...]] = ("label", "labels")
+
+    def open_native(self, root: str, part: str, download: bool) -> tuple[np.ndarray, Any]:
+        """Reads torchvision's files in ``root``/``native``, checked against their published MD5 sums.
+
+        Args:
+            root: the folder that holds, or will hold, the folder ``native``.
+            part: "train" or "test".
+            download: fetch what is missing.
+
+        Returns:
+            (images uint8 [N, 3, H, W], labels [N], integers from 0).
+
+        Raises:
+            RuntimeError: if a file is absent or its sum differs.
+        """
+        raise NotImplementedError
+
+    def load(self, image_size: int | None) -> Split:
+        files = self._parquet_files()
+        if files:
+            return Split(*(self._read_parquet(file, image_size) for file in files))
+        root = self._native_root() or self._download()
+        return Split(*(self._read_native(root, part, image_size) for part in _PARTS))
+
+    def source_state(self) -> object:
+        files = self._parquet_files()
+        if files:
+            return find_state(files)
+        root = self._native_root()
+        if root is None:
+            return None
+        return find_state(find_files(str(root / self.native), "*"))
+
+    def label(self) -> str:
+        """How tables call it; a copy whose images went through JPEG is never called by the plain name."""
+        with contextlib.suppress(DataError):
+            for file in self._parquet_files():
+                copy = describe_jpeg(read_first_image(file, self._pick(file, self.image_columns)))
+                if copy:
+                    return f"{self.title} ({copy} copy)"
+        return self.title
+
+    def _parquet_files(self) -> list[File]:
+        """The Parquet files of the training and the test data under ``UE_BENCH_DATA``, or []."""
+        root = data_root()
+        present = [root is not None and (root / self.folder / f"{part}.parquet").is_file() for part in _PARTS]
+        if root is None or not any(present):
+            return []
+        return [file for part in _PARTS for file in find_files(str(root / self.folder), f"{part}.parquet")]
+
+    def _read_parquet(self, file: File, image_size: int | None) -> ImageSet:
+        label_column = self._pick(file, self.label_columns)
+        image_column = self._pick(file, self.image_columns)
+        return read_parquet([file], image_size, image_column, label_column, class_names=self.names)
+
+    def _pick(self, file: File, columns: tuple[str, ...]) -> str:
+        there = read_columns(file)
+        return next((column for column in columns if column in there), columns[0])
+
+    def _native_root(self) -> Path | None:
+        """The folder that holds torchvision's folder, under ``UE_BENCH_DATA`` or among earlier downloads."""
+        if not self.native:
+            return None
+        data = data_root()
+        places = [data, data / self.folder] if data else []
+        places.append(cache_root() / "downloads")
+        return next((place for place in places if (place / self.native).is_dir()), None)
+
+    def _read_native(self, root: Path, part: str, image_size: int | None) -> ImageSet:
+        try:
+            images, labels = self.open_native(str(root), part, download=False)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160]
+            raise DataError(
+                f"{root / self.native} is incomplete or damaged ({reason}); its files must have the "
+                "published MD5 sums. Copy it again, or remove it so that it is downloaded anew"
+            ) from error
+        pixels = torch.from_numpy(np.ascontiguousarray(images))
+        return ImageSet(
+            resize_all(pixels, image_size),
+            torch.from_numpy(np.asarray(labels, dtype=np.int64)),
+            class_names=self.names,
+        )
+
+    def _download(self) -> Path:
+        """Downloads into the cache; the folder appears there only when it is complete.
+
+        Two processes may do so at once: the first to end wins, its files are the same.
+        """
+        wanted = f"{self.folder}/train.parquet and {self.folder}/test.parquet"
+        if not self.native:
+            raise DataError(
+                f"{self.title} is not on this machine, and cannot be downloaded: set UE_BENCH_DATA to a "
+                f"folder that holds {wanted} (columns image, label)"
+            )
+        target = cache_root() / "downloads"
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            with (
+                tempfile.TemporaryDirectory(dir=target, prefix=".incomplete-") as unfinished,
+                _patience(_SILENCE_SECONDS),
+            ):
+                self.open_native(unfinished, "train", download=True)
+                try:
+                    os.replace(Path(unfinished, self.native), target / self.native)
+                except OSError:
+                    if not (target / self.native).is_dir():
+                        raise
+        except Exception as error:  # whatever the network, the server or the disk comes up with
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise DataError(
+                f"{self.title} is not on this machine, and downloading it failed ({reason}). Either set "
+                f"UE_BENCH_DATA to a folder that holds {wanted}, or {self.native}/; or run once online: it "
+                f"is then kept in {target}"
+            ) from error
+        return target
+
+
+def describe_jpeg(data: bytes) -> str:
+    """``JPEG-75`` for a JPEG file of quality 75, ``JPEG`` if its tables are of none, "" for other files."""
+    if not data.startswith(b"\xff\xd8\xff"):
+        return ""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            tables = getattr(image, "quantization", {})
+    except OSError:
+        return "JPEG"
+    return next(
+        (f"JPEG-{q}" for q in range(100, 0, -1) if _luminance_table(q) == list(tables.get(0, ()))), "JPEG"
+    )
+
+
+@functools.cache
+def _luminance_table(quality: int) -> list[int]:
+    """The brightness quantisation that Pillow writes at a quality."""
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
+    return list(Image.open(buffer).quantization[0])  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Sockets opened within give up after so long a silence; torchvision sets no limit of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,137 @@
+"""Any dataset in folders of image files."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+
+import torch
+
+from ue_bench import Dataset, ImageSet, Split
+from ue_bench.data.decode import decode_all
+from ue_bench.data.files import File, connect, find_state, join, unreadable
+from ue_bench.errors import ConfigError, DataError
+
+_IMAGES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+)
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx")
+
+
+@dataclass(frozen=True)
+class ImageFolder(Dataset):
+    """Image files as path/train/CLASS/*.png and path/test/CLASS/*.png, local or at any fsspec address.
+
+    Classes are numbered in the order of their names, images sorted by relative path; folders within a class
+    belong to it; hidden files are passed over. With ``image_size`` the shorter side is resized to it
+    (antialiased bicubic) and the central square cut out.
+    """
+
+    path: str = ""  # folder or fsspec address that holds the two folders below
+    train: str = "train"  # folder of training images in path, or a full address
+    test: str = "test"  # folder of test images in path, or a full address; val, say, for ImageNet
+    ignore: tuple[str, ...] = ()  # patterns of files to leave out, by name or relative path, such as *.txt
+
+    def load(self, image_size: int | None) -> Split:
+        train, test = self._classes(self.train), self._classes(self.test)
+        for name, has, lacks in ((self.test, train, test), (self.train, test, train)):
+            missing = sorted(set(has) - set(lacks))
+            if missing:
+                raise DataError(
+                    f"{join(self.path, name)} has no folder for the class {' and '.join(missing[:8])}; "
+                    f"{self.train} and {self.test} must have the same classes. Add it, or remove "
+                    "it from the other"
+                )
+        return Split(*(self._decode(folder, image_size) for folder in (self.train, self.test)))
+
+    def source_state(self) -> object:
+        files = [file for folder in (self.train, self.test) for file in self._list(folder).values()]
+        return find_state(files)
+
+    def _decode(self, folder: str, image_size: int | None) -> ImageSet:
+        classes = self._classes(folder)
+        names = tuple(classes)
+        found = [(path, file, label) for label, name in enumerate(names) for path, file in classes[name]]
+        found.sort(key=lambda item: item[0])
+        payloads = ((path, file.read) for path, file, _ in found)
+        images = decode_all(payloads, len(found), image_size, join(self.path, folder))
+        return ImageSet(images, torch.tensor([label for _, _, label in found]), class_names=names)
+
+    def _classes(self, folder: str) -> dict[str, list[tuple[str, File]]]:
+        """(relative path, file) of every image by class, in the order of the classes' names."""
+        address = join(self.path, folder)
+        found = self._list(folder)
+        wrong = [path for path in found if not path.lower().endswith(_IMAGES)]
+        if wrong:
+            raise DataError(
+                f"{address} holds {len(wrong)} files that are no images: {_some(wrong)}. Allowed are "
+                f'{" ".join(_IMAGES)}; move them away, or set ignore=["*{_suffix(wrong[0])}"]'
+            )
+        loose = [path for path in found if "/" not in path]
+        if loose:
+            raise DataError(
+                f"{address} holds images outside of a class's folder: {_some(loose)}. {self._layout()}"
+            )
+        classes: dict[str, list[tuple[str, File]]] = {name: [] for name in self._folders(address)}
+        for path, file in found.items():
+            classes.setdefault(path.split("/", 1)[0], []).append((path, file))
+        empty = sorted(name for name, files in classes.items() if not files)
+        if empty:
+            raise DataError(
+                f"{address} has a folder without images: {_some(empty)}. Every class needs at least one; "
+                "fill it or remove it"
+            )
+        if not classes:
+            raise DataError(f"{address} is empty. {self._layout()}")
+        return dict(sorted(classes.items()))
+
+    def _list(self, folder: str) -> dict[str, File]:
+        """Every file below ``folder`` by relative path, without hidden and ignored ones."""
+        if not self.path and "://" not in folder and not folder.startswith(("/", "~")):
+            raise ConfigError(f"imagefolder does not know where its images are: set path=. {self._layout()}")
+        address = join(self.path, folder)
+        system, root = connect(address)
+        try:
+            if not system.isdir(root):
+                there = self._folders(self.path) if self.path else []
+                raise DataError(
+                    f"there is no folder {address}; {self.path or 'its parent'} holds "
+                    f"{_some(there) if there else 'no folders, or does not exist'}. {self._layout()}"
+                )
+            entries = system.find(root, detail=True)
+        except (OSError, RuntimeError) as error:
+            raise unreadable(address, error) from error
+        files = {path[len(root) :].lstrip("/"): File(system, path, info) for path, info in entries.items()}
+        return {path: file for path, file in sorted(files.items()) if not self._passes_over(path)}
+
+    def _folders(self, address: str) -> list[str]:
+        """Names of the folders directly in ``address``, hidden and ignored ones left out."""
+        system, root = connect(address)
+        try:
+            entries = system.ls(root, detail=True)
+        except (OSError, RuntimeError):
+            return []
+        folders = [e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"]
+        return sorted(name for name in folders if not self._passes_over(name))
+
+    def _passes_over(self, path: str) -> bool:
+        parts = path.split("/")
+        if any(part.startswith(".") or part.lower() in _SYSTEM_FILES for part in parts):
+            return True
+        return any(fnmatch.fnmatch(path, rule) or fnmatch.fnmatch(parts[-1], rule) for rule in self.ignore)
+
+    def _layout(self) -> str:
+        return (
+            f"Needed are PATH/{self.train}/CLASS/*.png and PATH/{self.test}/CLASS/*.png; "
+            "set train= and test= if these two folders are called otherwise"
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _suffix(path: str) -> str:
+    name = path.rsplit("/", 1)[-1]
+    return f".{name.rsplit('.', 1)[1]}" if "." in name else name

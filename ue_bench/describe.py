@@ -1,0 +1,41 @@
+"""What `show` tells about a piece of content, read from its source."""
+
+from __future__ import annotations
+
+import re
+
+from ue_bench.errors import UnavailableError
+from ue_bench.reading import Reading
+from ue_bench.registry import Entry
+
+DECLARED = {"access": "may see", "paradigms": "for", "granularities": "noise per"}
+
+
+def describe(entry: Entry) -> str:
+    """Several lines: what it is, what it declares, its parameters."""
+    if entry.kind == "suites":
+        return f"suite {entry.name} ({entry.path})\n\n{entry.path.read_text(encoding='utf-8').rstrip()}"
+    reading = entry.reading
+    if reading is None:
+        raise UnavailableError(f"'{entry.name}' is unavailable: {entry.problem}")
+    lines = [f"{entry.kind[:-1]} {entry.name}", "", reading.docstring.strip(), ""]
+    for name, words in DECLARED.items():
+        if name in reading.declarations:
+            lines.append(f"{words}: {_readable(reading.declarations[name])}")
+    lines += ["", *_parameters(reading)] if reading.parameters else []
+    return "\n".join([*lines, "", f"source: {entry.path}"])
+
+
+def _readable(source: str) -> str:
+    """``Access.IMAGES | Access.LABELS`` -> ``images, labels``; ``frozenset({'a'})`` -> ``a``."""
+    if "Access." in source:
+        return ", ".join(part.lower() for part in re.findall(r"Access\.(\w+)", source))
+    return ", ".join(re.findall(r"['\"](\w+)['\"]", source)) or source
+
+
+def _parameters(reading: Reading) -> list[str]:
+    rows = [
+        (f"{item.name} = {item.default}" if item.default else item.name, item) for item in reading.parameters
+    ]
+    width = max(len(text) for text, _ in rows)
+    return ["parameters", *(f"  {text:<{width}}  {item.comment}".rstrip() for text, item in rows)]

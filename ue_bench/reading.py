@@ -1,0 +1,175 @@
+"""Reads what a module of content offers without importing it, so that listing is quick and a broken file harmless."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import io
+import tokenize
+from dataclasses import dataclass
+from pathlib import Path
+
+CONTRACTS = {"Method": "methods", "Victim": "victims", "Defense": "defenses", "Dataset": "datasets"}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One field of a content class as its source spells it.
+
+    Attributes:
+        name: of the field.
+        type: its annotation.
+        default: its default, as source text.
+        comment: the comment behind it: meaning, unit, source.
+    """
+
+    name: str
+    type: str
+    default: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a module says about itself.
+
+    Attributes:
+        kind: methods, victims, defenses or datasets; "" if it offers none.
+        class_name: the class that implements the contract.
+        docstring: of the class.
+        parameters: its fields, inherited ones first.
+        declarations: class variables by name, as source text.
+        requires: top-level packages imported at the module's top.
+    """
+
+    kind: str
+    class_name: str
+    docstring: str
+    parameters: tuple[Parameter, ...]
+    declarations: dict[str, str]
+    requires: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """The docstring's first line."""
+        return self.docstring.strip().splitlines()[0] if self.docstring.strip() else ""
+
+
+class _Module:
+    """A parsed source file: its classes, and where its imported names come from."""
+
+    def __init__(self, path: Path, package: str = ""):
+        self.path, self.package = path, package
+        self.source = path.read_text(encoding="utf-8")
+        tree = ast.parse(self.source, filename=str(path))
+        self.classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+        self.imports: dict[str, tuple[str, str]] = {}
+        self.requires: list[str] = []
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom):
+                module = "." * node.level + (node.module or "")
+                self.imports.update(
+                    {alias.asname or alias.name: (module, alias.name) for alias in node.names}
+                )
+                if not node.level and node.module:
+                    self.requires.append(node.module.split(".")[0])
+            elif isinstance(node, ast.Import):
+                self.imports.update({alias.asname or alias.name: (alias.name, "") for alias in node.names})
+                self.requires.extend(alias.name.split(".")[0] for alias in node.names)
+
+    def origin(self, base: ast.expr) -> tuple[str, str]:
+        """(module, class) of a base class; the module is "" for one of this file."""
+        if isinstance(base, ast.Attribute) and isinstance(base.value, ast.Name):
+            module, inner = self.imports.get(base.value.id, (base.value.id, ""))
+            return (f"{module}.{inner}" if inner else module), base.attr
+        if isinstance(base, ast.Name):
+            return ("", base.id) if base.id in self.classes else self.imports.get(base.id, ("", base.id))
+        return "", ""
+
+    def neighbour(self, module: str) -> _Module | None:
+        """The module that a base class comes from, if its file can be found without importing it."""
+        if module.startswith(".") and self.package:
+            root, name = self.package, module.lstrip(".")
+        elif "." in module:
+            root, _, name = module.partition(".")
+        else:
+            return None
+        spec = importlib.util.find_spec(root)
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            path = Path(folder, *name.split(".")).with_suffix(".py")
+            if path.is_file():
+                return _Module(path, root)
+        return None
+
+
+def read_module(path: Path, package: str = "") -> Reading:
+    """Reads the content class of a source file.
+
+    Of several classes, the one named like the file counts, else the last public one.
+
+    Args:
+        path: the file.
+        package: the package it belongs to, for relative imports; "" for a lone file.
+
+    Raises:
+        SyntaxError, OSError, UnicodeDecodeError: if the file is broken.
+    """
+    module = _Module(path, package)
+    found = []
+    for name, node in module.classes.items():
+        lineage = _lineage(module, node)
+        if lineage and not name.startswith("_"):
+            found.append((name, *lineage))
+    wanted = path.stem.replace("_", "").lower()
+    found.sort(key=lambda item: item[0].lower() == wanted)
+    if not found:
+        return Reading(
+            "", "", ast.get_docstring(ast.parse(module.source)) or "", (), {}, tuple(module.requires)
+        )
+    name, kind, classes = found[-1]
+    parameters: dict[str, Parameter] = {}
+    declarations: dict[str, str] = {}
+    for owner, node in reversed(classes):
+        fields, constants = _fields(owner, node)
+        parameters.update(fields)
+        declarations.update(constants)
+    docstring = next((text for _, node in classes[:-1] if (text := ast.get_docstring(node))), "")
+    return Reading(kind, name, docstring, tuple(parameters.values()), declarations, tuple(module.requires))
+
+
+def _lineage(module: _Module, node: ast.ClassDef) -> tuple[str, list[tuple[_Module, ast.ClassDef]]] | None:
+    """(kind, [(module, class), then its bases, the contract last]), or None for other classes."""
+    for base in node.bases:
+        origin, name = module.origin(base)
+        if name in CONTRACTS and origin.split(".")[0] == "ue_bench":
+            contract = _Module(Path(__file__).parent / "contracts" / f"{name.lower()}.py")
+            return CONTRACTS[name], [(module, node), (contract, contract.classes[name])]
+        source = module if not origin else module.neighbour(origin)
+        if source and name in source.classes and source.classes[name] is not node:
+            above = _lineage(source, source.classes[name])
+            if above:
+                return above[0], [(module, node), *above[1]]
+    return None
+
+
+def _fields(module: _Module, node: ast.ClassDef) -> tuple[dict[str, Parameter], dict[str, str]]:
+    comments = _comments(module.source)
+    parameters, declarations = {}, {}
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            kind, name = ast.unparse(statement.annotation), statement.target.id
+            value = ast.unparse(statement.value) if statement.value else ""
+            if "ClassVar" in kind:
+                declarations[name] = value
+            else:
+                lines = range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
+                comment = " ".join(comments[line] for line in lines if line in comments)
+                parameters[name] = Parameter(name, kind, value, comment)
+        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            declarations[statement.targets[0].id] = ast.unparse(statement.value)
+    return parameters, declarations
+
+
+def _comments(source: str) -> dict[int, str]:
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}

@@ -1,0 +1,240 @@
+"""Finds methods, victims, defenses, datasets and suites: listed without importing, imported when asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from ue_bench.errors import ConfigError, UnavailableError, unknown
+from ue_bench.reading import Reading, read_module
+
+KINDS = ("methods", "victims", "defenses", "datasets", "suites")
+GROUP = "ue_bench.plugins"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that can be asked for by name.
+
+    Attributes:
+        kind: one of KINDS; "" if a broken file hides it.
+        name: the file's stem.
+        path: the file.
+        module: its import name; "" for a lone file and for suites.
+        origin: the plug-in that brought it.
+        reading: what the source says, or None for suites and broken files.
+        problem: why it cannot be used, or "".
+    """
+
+    kind: str
+    name: str
+    path: Path
+    module: str = ""
+    origin: str = ""
+    reading: Reading | None = None
+    problem: str = ""
+
+    @property
+    def summary(self) -> str:
+        """One line for lists."""
+        if self.reading:
+            return self.reading.summary
+        if self.kind == "suites":
+            first = self.path.read_text(encoding="utf-8", errors="replace").splitlines()[:1]
+            return first[0].lstrip("# ").strip() if first else ""
+        return ""
+
+
+class Registry:
+    """All content of the installed plug-ins and of the files named on the command line.
+
+    Args:
+        plugins: files (``path/to/file.py``, a suite's ``.yaml``) or folders of such files, beside the packages
+            that installed distributions declare in the entry-point group ``ue_bench.plugins``.
+    """
+
+    def __init__(self, plugins: Iterable[str | Path] = ()):
+        self.plugins = tuple(str(plugin) for plugin in plugins)
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self.unavailable: list[Entry] = []
+        for point in sorted(entry_points(group=GROUP), key=lambda point: (point.value, point.name)):
+            self._add_package(point.value)
+        for plugin in self.plugins:
+            self._add_path(Path(plugin))
+
+    def names(self, kind: str) -> list[str]:
+        """Names of a kind, sorted."""
+        return sorted(name for of, name in self._entries if of == kind)
+
+    def entries(self, kind: str) -> list[Entry]:
+        """Entries of a kind, sorted by name."""
+        return [self._entries[kind, name] for name in self.names(kind)]
+
+    def find(self, kind: str, name: str) -> Entry:
+        """The entry of that name; ConfigError names the nearest ones, UnavailableError the reason."""
+        if kind not in KINDS:
+            raise unknown("kind", kind, KINDS)
+        entry = self._entries.get((kind, name))
+        if entry is None:
+            for broken in self.unavailable:
+                if broken.name == name and broken.kind in ("", kind):
+                    raise UnavailableError(f"'{name}' ({broken.path}) is unavailable: {broken.problem}")
+            raise unknown(kind[:-1], name, self.names(kind), f"ue-bench list {kind}")
+        return entry
+
+    def load(self, kind: str, name: str) -> type:
+        """Imports the content class of that name."""
+        entry = self.find(kind, name)
+        assert entry.reading is not None
+        try:
+            module = importlib.import_module(entry.module) if entry.module else _import_file(entry.path)
+            return getattr(module, entry.reading.class_name)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UnavailableError(
+                f"{kind[:-1]} '{name}' ({entry.path}) cannot be imported: {reason}"
+            ) from error
+
+    def create(self, kind: str, name: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        """An instance with these parameters; a parameter that does not exist names the nearest ones."""
+        content = self.load(kind, name)
+        fields = {field.name: field for field in dataclasses.fields(content)}
+        values = {}
+        for key, value in (parameters or {}).items():
+            if key not in fields:
+                hint = f"ue-bench show {kind[:-1]} {name}"
+                raise unknown(f"parameter of {kind[:-1]} '{name}'", key, fields, hint)
+            values[key] = fit(value, fields[key], f"{name}.{key}")
+        try:
+            return content(**values)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{kind[:-1]} '{name}' does not accept {values}: {error}") from error
+
+    def _add_package(self, package: str) -> None:
+        try:
+            spec = importlib.util.find_spec(package)
+        except (ImportError, ValueError) as error:
+            spec, problem = None, f"{type(error).__name__}: {error}"
+        else:
+            problem = "the package is not installed"
+        if spec is None:
+            self.unavailable.append(Entry("", package, Path(package), problem=problem))
+            return
+        for folder in spec.submodule_search_locations or []:
+            for path in sorted(Path(folder).rglob("*")):
+                inside = path.relative_to(folder)
+                if any(part.startswith(("_", ".")) for part in inside.parts):
+                    continue
+                module = ".".join((package, *inside.with_suffix("").parts))
+                self._add_file(path, package, module if path.suffix == ".py" else "")
+        if spec.submodule_search_locations is None and spec.origin:
+            self._add_file(Path(spec.origin), package, package)
+
+    def _add_path(self, path: Path) -> None:
+        if path.is_dir():
+            for inner in sorted(path.glob("*")):
+                if not inner.name.startswith(("_", ".")):
+                    self._add_file(inner, str(path))
+        elif path.is_file() and path.suffix in (".py", ".yaml", ".yml"):
+            if not self._add_file(path, str(path)):
+                problem = self.unavailable[-1].problem if self.unavailable else ""
+                raise ConfigError(
+                    f"plug-in {path} offers nothing: {problem or 'no class of it derives from ue_bench.Method, Victim, '}"
+                    f"{'' if problem else 'Defense or Dataset. See: ue-bench new method NAME'}"
+                )
+        else:
+            raise ConfigError(f"plug-in {path} is no file ending in .py or .yaml and no folder")
+
+    def _add_file(self, path: Path, origin: str, module: str = "") -> bool:
+        name = path.stem
+        if path.suffix in (".yaml", ".yml"):
+            self._keep(Entry("suites", name, path, origin=origin))
+            return True
+        if path.suffix != ".py":
+            return False
+        try:
+            reading = read_module(path, origin if module else "")
+        except (SyntaxError, OSError, UnicodeDecodeError, ValueError) as error:
+            problem = f"{type(error).__name__}: {error}"
+            self.unavailable.append(Entry("", name, path, module, origin, problem=problem))
+            return False
+        if not reading.kind:
+            return False
+        missing = [package for package in reading.requires if not _installed(package)]
+        if missing:
+            problem = f"it needs the package {' and '.join(missing)}: pip install {' '.join(missing)}"
+            self.unavailable.append(Entry(reading.kind, name, path, module, origin, reading, problem))
+            return True
+        self._keep(Entry(reading.kind, name, path, module, origin, reading))
+        return True
+
+    def _keep(self, entry: Entry) -> None:
+        other = self._entries.get((entry.kind, entry.name))
+        if other is not None and other.path.resolve() != entry.path.resolve():
+            raise ConfigError(
+                f"two {entry.kind} are called '{entry.name}': {other.path} and {entry.path}; rename one file"
+            )
+        self._entries[entry.kind, entry.name] = entry
+
+
+def fit(value: Any, field: dataclasses.Field, where: str) -> Any:
+    """A configured value as its field needs it; ConfigError if its type does not fit."""
+    from ue_bench.contracts.budget import Budget
+
+    kind = str(field.type)
+    if kind == "Budget":
+        return Budget.parse(value)
+    base, optional = kind.removesuffix(" | None"), kind.endswith(" | None")
+    if value is None and optional:
+        return None
+    if base == "float" and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if base == "int" and isinstance(value, float) and value == int(value):
+        return int(value)
+    if base.startswith("tuple"):
+        return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if base == "str" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    allowed = {"int": int, "float": float, "bool": bool, "str": str}.get(base)
+    wrong = allowed and (not isinstance(value, allowed) or (allowed is not bool and isinstance(value, bool)))
+    if wrong:
+        raise ConfigError(
+            f"{where} must be {'a number' if base in ('int', 'float') else base}, not {value!r}"
+        )
+    return value
+
+
+@functools.lru_cache(maxsize=None)
+def _installed(package: str) -> bool:
+    if package in sys.builtin_module_names or package in sys.stdlib_module_names or package in sys.modules:
+        return True
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _import_file(path: Path) -> Any:
+    """Imports a lone file under a name of its own, once; found again by pickle in this process."""
+    name = f"ue_bench_plugin_{path.stem}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and Path(str(loaded.__file__)).resolve() == path.resolve():
+        return loaded
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

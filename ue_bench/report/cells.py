@@ -1,0 +1,127 @@
+"""One cell of a table: the trials that differ only by seed, summed up, marked and compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ue_bench.report import published, validity
+from ue_bench.report.layout import Key, Layout, Trial
+from ue_bench.report.measures import Measure, lookup
+from ue_bench.report.outcomes import Outcome
+from ue_bench.report.statistics import Difference, Summary, paired, summarise
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The trials that differ only by seed.
+
+    Attributes:
+        outcomes: one for each planned trial.
+        summary: of the values that count; of the values that do not, if there are no others; or None.
+        best: the same at each run's best epoch.
+        epochs: those best epochs.
+        marks: ``invalid``, ``unchecked``.
+        leads: True if no protected method does better in the same place.
+        differences: ``clean`` and ``random`` -> (the control's cell, paired difference), if any pair exists.
+        published: the papers' numbers for the same thing.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    summary: Summary | None = None
+    best: Summary | None = None
+    epochs: tuple[int, ...] = ()
+    marks: tuple[str, ...] = ()
+    leads: bool = False
+    differences: Mapping[str, tuple[Cell, Difference]] = field(default_factory=dict)
+    published: tuple[published.Match, ...] = ()
+
+    @property
+    def trial(self) -> Trial:
+        """The first of its trials: stands for all in everything but the seed."""
+        return self.outcomes[0].trial
+
+    @property
+    def control(self) -> str | None:
+        """``clean``, ``random`` or None."""
+        return self.trial.get("control")
+
+    @property
+    def records(self) -> list[Mapping[str, Any]]:
+        """Those of finished runs."""
+        return [o.record for o in self.outcomes if o.record is not None and o.state == "done"]
+
+    @property
+    def state(self) -> str:
+        """``done`` if there is a number to show, else what became of the trials."""
+        if self.summary:
+            return "done"
+        states = [outcome.state for outcome in self.outcomes]
+        counts = {state: states.count(state) for state in states}
+        return states[0] if len(counts) == 1 else ", ".join(f"{n} {state}" for state, n in counts.items())
+
+    def values(self) -> dict[Any, float]:
+        """Seed -> value, of the runs that count."""
+        return {o.trial.get("seed"): o.value for o in self.outcomes if o.counts and o.value is not None}
+
+
+def make_cell(
+    outcomes: tuple[Outcome, ...], wanted: Measure, verdicts: Mapping[Key, tuple[str, str]]
+) -> Cell:
+    """A cell's mean, best epoch and marks."""
+    sound = [o for o in outcomes if o.counts]
+    shown = sound or [o for o in outcomes if o.state == "done"]
+    summary = summarise([o.value for o in shown if o.value is not None])
+    if summary is None:
+        return Cell(outcomes)
+    best = [value for o in shown if (value := lookup(o.record, wanted.best)) is not None]
+    epochs = [int(value) for o in shown if (value := lookup(o.record, wanted.best_epoch)) is not None]
+    mark = verdicts.get(validity.place(outcomes[0].trial), ("",))[0] if sound else validity.INVALID
+    return Cell(outcomes, summary, summarise(best), tuple(epochs), (mark,) if mark else ())
+
+
+def mark_leaders(cells: dict[Any, Cell], layout: Layout, wanted: Measure) -> dict[Any, Cell]:
+    """Marks the best protection in each place; equal as printed is equal."""
+    bests: dict[Key, float] = {}
+    printed = {
+        key: float(wanted.text(cell.summary.mean))
+        for key, cell in cells.items()
+        if cell.summary and not cell.control and validity.INVALID not in cell.marks
+    }
+    better = min if wanted.lower_protects else max
+    for key, value in printed.items():
+        contest = layout.contest(cells[key].trial)
+        bests[contest] = better(value, bests.get(contest, value))
+    leaders = {key for key, value in printed.items() if value == bests[layout.contest(cells[key].trial)]}
+    return {key: dataclasses.replace(cell, leads=key in leaders) for key, cell in cells.items()}
+
+
+def compare(cell: Cell, others: Sequence[Cell]) -> Cell:
+    """Compares with each control in the same place; nearest by budget, then ratio, then granularity."""
+    differences = {}
+    for kind in ("clean", "random"):
+        controls = [
+            c for c in others if c.control == kind and validity.place(c.trial) == validity.place(cell.trial)
+        ]
+        nearest = max(controls, key=lambda c: _likeness(c.trial, cell.trial), default=None)
+        difference = paired(cell.values(), nearest.values()) if nearest and cell.control != kind else None
+        if nearest and difference:
+            differences[kind] = (nearest, difference)
+    return dataclasses.replace(cell, differences=differences)
+
+
+def _likeness(one: Trial, other: Trial) -> tuple[bool, ...]:
+    return tuple(one.get(key) == other.get(key) for key in ("budget", "poison_ratio", "granularity"))
+
+
+def add_published(cells: dict[Any, Cell], plan: Mapping[str, Any], wanted: Measure) -> dict[Any, Cell]:
+    figures = published.load()
+    found = {key: published.find(cell.trial, plan, wanted, figures) for key, cell in cells.items()}
+    shown = published.prefer_named((match for matches in found.values() for match in matches), plan)
+    kept = {
+        key: tuple(m for m in matches if (m.figure.source, m.figure.table) in shown)
+        for key, matches in found.items()
+    }
+    return {key: dataclasses.replace(cell, published=kept[key]) for key, cell in cells.items()}

@@ -1,0 +1,175 @@
+"""A report as headings and cells of text, before any markup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ue_bench.report.cells import Cell
+from ue_bench.report.footnotes import SIGNS
+from ue_bench.report.layout import Key
+from ue_bench.report.published import Match
+from ue_bench.report.tables import Report, Row
+
+NOTHING = "–"
+_HEADINGS = {"poison_ratio": "ratio"}
+_COSTS = {
+    "psnr_db": ("PSNR dB", 1.0),
+    "prepare_seconds": ("prepare s", 1.0),
+    "protect_seconds": ("protect s", 1.0),
+    "train_seconds": ("train s", 1.0),
+    "peak_bytes": ("peak GB", 1e9),
+}
+
+
+@dataclass(frozen=True)
+class Text:
+    """A cell: the number, its footnote sign, what follows it, and whether it is bold."""
+
+    body: str
+    sign: str = ""
+    tail: str = ""
+    bold: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.body}{self.sign} {self.tail}".strip()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Headings, rows of as many cells, and how many columns on the left are names rather than numbers."""
+
+    headings: list[str]
+    rows: list[list[Text]]
+    names: int
+
+
+def grid(report: Report) -> Grid:
+    """The table to print: one value with its best epoch, or one column for each dataset, victim, ..."""
+    single = len(report.columns) <= 1
+    origins = _origins(report)
+    costs = [name for name in _COSTS if name != "prepare_seconds" or any(r.costs[name] for r in report.rows)]
+    with_marks = any(row.marks for row in report.rows)
+    headings = [heading(dimension) for dimension in report.layout.rows]
+    if single:
+        headings += [report.measure.label, *(["best (epoch)"] if report.measure.best else [])]
+    else:
+        headings += [column_name(report, column) for column in report.columns]
+    headings += [_origin_heading(report, column, origin) for column, origin in origins]
+    headings += [_COSTS[name][0] for name in costs] + ["marks"] * with_marks
+    rows = []
+    for row in report.rows:
+        texts = _names(report, row)
+        texts += [_value(row.cells.get(column), report) for column in report.columns]
+        if single and report.measure.best:
+            texts.append(_best(next(iter(row.cells.values())), report))
+        texts += [_published(row.cells.get(column), origin, report) for column, origin in origins]
+        texts += [_cost(row, name) for name in costs]
+        rows.append(texts + [Text(", ".join(row.marks))] * with_marks)
+    return Grid(headings, rows, len(report.layout.rows))
+
+
+def heading(dimension: str) -> str:
+    """A dimension's name as a heading."""
+    return _HEADINGS.get(dimension, dimension.replace("_", " "))
+
+
+def value_text(dimension: str, value: Any) -> str:
+    """A dimension's value in words."""
+    if dimension == "poison_ratio" and isinstance(value, (int, float)):
+        return f"{100 * value:g}%"
+    return str(value) if value not in ("", None) else NOTHING
+
+
+def column_name(report: Report, column: Key) -> str:
+    """A column's heading. A lone number or word says what it is: ``ratio 80%``, ``defense none``."""
+    texts = []
+    for dimension, value in zip(report.layout.columns, column, strict=True):
+        text = value_text(dimension, value)
+        plain = dimension in ("poison_ratio", "defense", "seed")
+        texts.append(f"{heading(dimension)} {text}" if plain else text)
+    return ", ".join(texts)
+
+
+def setting(report: Report) -> str:
+    """What is the same throughout, in words: dataset, victim, defense, ratio, and what the columns count."""
+    texts = [f"{heading(d)} {value_text(d, value)}" for d, value in report.layout.constant.items()]
+    return "; ".join(([report.measure.label] if len(report.columns) > 1 else []) + [", ".join(texts)])
+
+
+def _names(report: Report, row: Row) -> list[Text]:
+    silent = ("granularity", "poison_ratio") if row.trial.get("control") == "clean" else ()
+    pairs = zip(report.layout.rows, row.key, strict=True)
+    return [Text(NOTHING if d in silent else value_text(d, value)) for d, value in pairs]
+
+
+def _value(cell: Cell | None, report: Report) -> Text:
+    if cell is None:
+        return Text(NOTHING)
+    if cell.summary is None:
+        return Text(cell.state)
+    planned, n = len(cell.outcomes), cell.summary.n
+    tail = f"(n={n} of {planned})" if n != planned else f"(n={n})" if n > 1 else ""
+    signs = "".join(SIGNS.get(mark, "") for mark in cell.marks)
+    return Text(_spread(cell.summary.mean, cell.summary.std, report), signs, tail, cell.leads)
+
+
+def _spread(mean: float, std: float | None, report: Report) -> str:
+    text = report.measure.text
+    return text(mean) if std is None else f"{text(mean)} ± {text(std)}"
+
+
+def _best(cell: Cell, report: Report) -> Text:
+    if cell.best is None:
+        return Text(NOTHING)
+    epochs = sorted(set(cell.epochs))
+    span = f"({epochs[0]})" if len(epochs) == 1 else f"({epochs[0]}–{epochs[-1]})" if epochs else ""
+    return Text(_spread(cell.best.mean, cell.best.std, report), tail=span)
+
+
+def _cost(row: Row, name: str) -> Text:
+    value = row.costs.get(name)
+    if value is None:
+        return Text(NOTHING)
+    digits = 2 if name == "peak_bytes" else 1
+    return Text(f"{value / _COSTS[name][1]:.{digits}f}")
+
+
+def _origins(report: Report) -> list[tuple[Key, str]]:
+    """(column, paper and table) for which there is any printed number."""
+    found = {
+        (column, match.figure.origin): None
+        for column in report.columns
+        for row in report.rows
+        if (cell := row.cells.get(column))
+        for match in cell.published
+    }
+    return list(found)
+
+
+def _origin_heading(report: Report, column: Key, origin: str) -> str:
+    """Paper and table; the data too if they are not ours; which column if there are several."""
+    cells = [cell for row in report.rows if (cell := row.cells.get(column))]
+    figures = [m.figure for cell in cells for m in cell.published if m.figure.origin == origin]
+    parts = [origin]
+    elsewhere = bool(report.plan.get("published"))
+    if elsewhere:
+        for key in ("dataset", "victim"):
+            parts.append(" / ".join(dict.fromkeys(getattr(figure, key) for figure in figures)))
+    text = ", ".join(parts)
+    if len(report.columns) > 1:
+        name = column_name(report, column)
+        text = f"beside {name}: {text}" if elsewhere else f"{name} in {text}"
+    return f"published: {text}"
+
+
+def _published(cell: Cell | None, origin: str, report: Report) -> Text:
+    matches = [match for match in (cell.published if cell else ()) if match.figure.origin == origin]
+    several = len({match.figure.method for match in matches}) > 1
+    return Text(" / ".join(dict.fromkeys(_printed(m, several, report) for m in matches)) or NOTHING)
+
+
+def _printed(match: Match, named: bool, report: Report) -> str:
+    notes = [match.figure.method] * named + [match.note] * bool(match.note)
+    text = report.measure.text(match.figure.value)
+    return f"{text} ({', '.join(notes)})" if notes else text

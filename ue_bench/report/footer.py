@@ -1,0 +1,125 @@
+"""How a table was made: command, device, versions, seeds, commit, warnings, cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ue_bench.report.cost import duration
+from ue_bench.report.tables import Report
+
+Line = tuple[str, str]
+_COLUMNS = (
+    "protect s: mean per noise, made once and shared by victims; train s: mean per trial; "
+    "peak GB: the highest, 10^9 bytes, of the accelerator (on a CPU: of the process)"
+)
+
+
+def footer(report: Report) -> list[Line]:
+    """(label, text) lines; the same for every format."""
+    plan, records = report.plan, report.records
+    lines = [
+        ("command", str(plan.get("command") or "unknown")),
+        ("suite", _suite(plan)),
+        ("numbers", _numbers(report)),
+        ("columns", _COLUMNS),
+        ("trials", _states(report)),
+        ("datasets", _datasets(plan)),
+        ("device", _devices(records)),
+        ("versions", _versions(records)),
+        ("commit", _commits(records)),
+        ("measured", _dates(records)),
+        ("cost", wall_cost(report.totals)),
+        ("device cost", device_cost(report.totals)),
+    ]
+    lines += [("warning", text) for text in _counted(w for r in records for w in r.get("warnings") or [])]
+    lines += [("skipped", f"{item.get('what')}: {item.get('reason')}") for item in plan.get("skipped") or []]
+    return [(label, text) for label, text in lines if text]
+
+
+def wall_cost(totals: Mapping[str, Any]) -> str:
+    """Wall-clock time by phase."""
+    phases = {phase: sums["wall_seconds"] for phase, sums in totals["phases"].items()}
+    if not any(phases.values()):
+        return ""
+    parts = ", ".join(f"{phase} {duration(value)}" for phase, value in phases.items() if value)
+    return f"{duration(totals['wall_seconds'])} ({parts}); shared noise and preparations counted once"
+
+
+def device_cost(totals: Mapping[str, Any]) -> str:
+    """Core-seconds of CPUs and GPU-hours of accelerators by phase."""
+    texts = []
+    if totals["core_seconds"]:
+        parts = [f"{p} {s['core_seconds']:.1f}" for p, s in totals["phases"].items() if s["core_seconds"]]
+        texts.append(f"{totals['core_seconds']:.1f} core-seconds ({', '.join(parts)})")
+    if totals["gpu_hours"]:
+        held = {p: s["accelerator_seconds"] / 3600 for p, s in totals["phases"].items()}
+        parts = [f"{phase} {hours:.4g}" for phase, hours in held.items() if hours]
+        texts.append(f"{totals['gpu_hours']:.4g} GPU-hours ({', '.join(parts)})")
+    return "; ".join(texts)
+
+
+def _suite(plan: Mapping[str, Any]) -> str:
+    parts = [str(plan.get("suite") or ""), f"profile {plan.get('profile') or 'unknown'}"]
+    if plan.get("source"):
+        parts.append(f"after {plan['source']}")
+    return ", ".join(parts)
+
+
+def _numbers(report: Report) -> str:
+    seeds = list(dict.fromkeys(outcome.trial.get("seed") for outcome in report.outcomes))
+    spread = "mean ± sample standard deviation over seeds" if len(seeds) > 1 else "one run, seed"
+    named = ", ".join(str(seed) for seed in seeds)
+    return (
+        f"{report.measure.label}; {report.measure.direction}, best in bold; {spread} {named}" if seeds else ""
+    )
+
+
+def _states(report: Report) -> str:
+    states = Counter("invalid" if o.misfit else o.state for o in report.outcomes)
+    order = [*("done", "failed", "invalid", "missing"), *states]
+    return ", ".join(f"{states[state]} {state}" for state in dict.fromkeys(order) if states[state])
+
+
+def _datasets(plan: Mapping[str, Any]) -> str:
+    labels: dict[str, None] = {}
+    for trial in plan.get("trials") or []:
+        name, label = str(trial.get("dataset", "")), str(trial.get("dataset_label") or "")
+        labels[f"{name} is {label}" if label and not label.startswith(name) else label or name] = None
+    return "; ".join(labels)
+
+
+def _devices(records: Iterable[Mapping[str, Any]]) -> str:
+    texts = list(dict.fromkeys(_device(record["device"]) for record in records if record.get("device")))
+    mixed = "; MIXED DEVICES: compare no costs across rows" if len(texts) > 1 else ""
+    return "; ".join(texts) + mixed
+
+
+def _device(device: Mapping[str, Any]) -> str:
+    kind, name, threads = (device.get(key) for key in ("type", "name", "threads"))
+    text = f"{kind} {name}" if name and name != kind else str(kind)
+    return f"{text}, {threads} threads" if threads and kind == "cpu" else text
+
+
+def _versions(records: Iterable[Mapping[str, Any]]) -> str:
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        for name, version in (record.get("versions") or {}).items():
+            found.setdefault(name, {})[str(version)] = None
+    mixed = " (MIXED)" if any(len(versions) > 1 for versions in found.values()) else ""
+    return ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items()) + mixed
+
+
+def _commits(records: Iterable[Mapping[str, Any]]) -> str:
+    commits = dict.fromkeys(record.get("commit") or "unknown" for record in records)
+    return ", ".join(c.removesuffix("+") + " with uncommitted changes" * c.endswith("+") for c in commits)
+
+
+def _dates(records: Iterable[Mapping[str, Any]]) -> str:
+    days = sorted({str(record["created"])[:10] for record in records if record.get("created")})
+    return " to ".join(dict.fromkeys(days[:1] + days[-1:]))
+
+
+def _counted(texts: Iterable[str]) -> list[str]:
+    return [text if n == 1 else f"{text} ({n} trials)" for text, n in Counter(texts).items()]

@@ -1,0 +1,103 @@
+"""The notes that a table cannot do without: what is invalid and why, what failed, what was reduced."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from ue_bench.report.layout import Trial
+from ue_bench.report.outcomes import Outcome, name_of
+from ue_bench.report.tables import Report
+from ue_bench.report.validity import INVALID, UNCHECKED, place, place_name
+
+SIGNS = {INVALID: "†", UNCHECKED: "‡"}
+
+
+def footnotes(report: Report) -> list[str]:
+    """Every note of the table, most serious first."""
+    notes = _verdicts(report)
+    notes += _per_seed(report.outcomes)
+    notes += _repeated_seeds(report)
+    notes += _reduced(report.outcomes)
+    if report.published:
+        notes += _published(report)
+    if report.outcomes and not any(name.startswith("clean_") for name in report.plan.get("floors") or {}):
+        notes.append("No floor is stated for the clean victim, so nothing shows that it learns.")
+    return notes
+
+
+def cause(outcome: Outcome) -> str:
+    """Why a trial has no number that counts, in one line."""
+    if outcome.misfit:
+        reason = "a run that does not fit its own training data is a failed run, not a protected one"
+        return f"{outcome.misfit}: {reason}"
+    error = (outcome.record or {}).get("error") or {}
+    text = ": ".join(str(error[key]) for key in ("kind", "message") if error.get(key))
+    lines = (
+        text or "; ".join((outcome.record or {}).get("warnings") or []) or "no cause recorded"
+    ).splitlines()
+    return lines[0] if len(lines[0]) <= 200 else lines[0][:199] + "…"
+
+
+def _verdicts(report: Report) -> list[str]:
+    """One note for each reason, with the places that share it; none for places without any number."""
+    shown = {place(cell.trial) for row in report.rows for cell in row.cells.values() if cell.summary}
+    groups: dict[tuple[str, str], list[str]] = {}
+    for key, verdict in report.verdicts.items():
+        if key in shown:
+            groups.setdefault(verdict, []).append(place_name(key))
+    return [
+        f"{SIGNS[mark]} {mark}: {'; '.join(names)}: {why}" for (mark, why), names in sorted(groups.items())
+    ]
+
+
+def _per_seed(outcomes: Iterable[Outcome]) -> list[str]:
+    """One note for each cause, with the seeds that share it."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for outcome in outcomes:
+        state = f"{SIGNS[INVALID]} {INVALID}" if outcome.misfit else outcome.state
+        if outcome.misfit or outcome.state in ("failed", INVALID):
+            key = (state, name_of(outcome.trial, seed=False), cause(outcome))
+            groups.setdefault(key, []).append(str(outcome.trial.get("seed")))
+    return [
+        f"{state}: {name}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}: {reason}"
+        for (state, name, reason), seeds in groups.items()
+    ]
+
+
+def _repeated_seeds(report: Report) -> list[str]:
+    notes = []
+    for row in report.rows:
+        for cell in row.cells.values():
+            seeds = Counter(outcome.trial.get("seed") for outcome in cell.outcomes)
+            repeated = [str(seed) for seed, count in seeds.items() if count > 1]
+            if repeated:
+                name = f"{name_of(cell.trial, seed=False)}, seed {', '.join(repeated)}"
+                notes.append(
+                    f"mixed: {name}: several trials of one seed share a cell, so more than seeds differs"
+                )
+    return notes
+
+
+def _reduced(outcomes: Iterable[Outcome]) -> list[str]:
+    notes: dict[str, None] = {}
+    for outcome in outcomes:
+        pairs = outcome.trial.get("reduced") or {}
+        changes = ", ".join(f"{name} {ours} (paper: {theirs})" for name, (ours, theirs) in pairs.items())
+        if changes:
+            notes[f"reduced: {_method(outcome.trial)}: {changes}"] = None
+    return list(notes)
+
+
+def _method(trial: Trial) -> str:
+    return name_of({key: trial.get(key) for key in ("method", "granularity", "control")}, seed=False)
+
+
+def _published(report: Report) -> list[str]:
+    matches = [match for row in report.rows for cell in row.cells.values() for match in cell.published]
+    if not matches:
+        return ["published: the papers print no number for these methods, data and victims"]
+    origins = ", ".join(dict.fromkeys(match.figure.origin for match in matches))
+    return [
+        f"published: as printed in {origins}, not measured here; no part of any mean or of the bold print"
+    ]

@@ -1,0 +1,114 @@
+"""Which trials share a cell, a row and a column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Trial = Mapping[str, Any]
+Key = tuple[Any, ...]
+
+# In the order in which a table names them. A variant is one of several parameter settings of one method.
+DIMENSIONS = ("method", "granularity", "budget", "variant", "dataset", "victim", "defense", "poison_ratio")
+# What belongs to a method and goes where the method goes.
+OF_METHOD = ("granularity", "budget", "variant")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The dimensions of a table.
+
+    Attributes:
+        rows: the dimensions that name a row.
+        columns: the dimensions that name a column.
+        constant: the other dimensions, the same throughout, with their value.
+        variants: trial id -> its parameters in words, where one method takes part with several settings.
+        labelled: True if datasets are told apart by their labels, for want of different names.
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    constant: dict[str, Any] = field(default_factory=dict)
+    variants: dict[str, str] = field(default_factory=dict)
+    labelled: bool = False
+
+    def value(self, trial: Trial, dimension: str) -> Any:
+        """What a trial has in a dimension."""
+        if dimension == "variant":
+            return self.variants.get(trial["id"], "")
+        if dimension == "dataset" and self.labelled:
+            return trial.get("dataset_label") or trial.get("dataset", "")
+        if dimension == "defense":
+            return trial.get("defense") or "none"
+        return trial.get(dimension, "")
+
+    def row_key(self, trial: Trial) -> Key:
+        """The trial's value in each dimension of the rows."""
+        return tuple(self.value(trial, dimension) for dimension in self.rows)
+
+    def column_key(self, trial: Trial) -> Key:
+        """The trial's value in each dimension of the columns."""
+        return tuple(self.value(trial, dimension) for dimension in self.columns)
+
+    def contest(self, trial: Trial) -> Key:
+        """Equal for trials whose methods may be compared: same column, and same data, victim, ..."""
+        rows = [d for d in self.rows if d != "method" and d not in OF_METHOD]
+        return (*self.column_key(trial), *(self.value(trial, dimension) for dimension in rows))
+
+
+def make_layout(plan: Mapping[str, Any]) -> Layout:
+    """The layout that the plan's table asks for; whatever else varies is added to the rows."""
+    trials: Sequence[Trial] = plan.get("trials") or []
+    table = plan.get("table") or {}
+    columns = [str(word) for word in table.get("columns") or []]
+    rows = [str(word) for word in table.get("rows") or ["method"] if word not in columns]
+    if "method" not in rows + columns:
+        rows.append("method")
+    draft = Layout((), (), variants=_variants(trials), labelled=_labelled(trials))
+    varying = {d for d in (*DIMENSIONS, *rows, *columns) if len(_values(draft, trials, d)) > 1}
+    with_method = columns if "method" in columns else rows
+    for dimension in OF_METHOD:
+        shown = dimension in varying or (with_method is rows and dimension != "variant")
+        if shown and dimension not in rows + columns:
+            after = [with_method.index(d) for d in ("method", *OF_METHOD) if d in with_method]
+            with_method.insert(max(after, default=-1) + 1, dimension)
+    rows += [d for d in DIMENSIONS if d in varying and d not in rows + columns]
+    others = [d for d in DIMENSIONS if d != "method" and d not in OF_METHOD and d not in rows]
+    constant = {d: next(iter(_values(draft, trials, d)), "") for d in others if d not in varying}
+    return Layout(tuple(rows), tuple(columns), constant, draft.variants, draft.labelled)
+
+
+def _values(layout: Layout, trials: Sequence[Trial], dimension: str) -> dict[Any, None]:
+    """The distinct values, in order. Without noise a granularity or ratio means nothing and is left out."""
+    if dimension in ("poison_ratio", "granularity"):
+        trials = [trial for trial in trials if trial.get("control") != "clean"] or trials
+    return dict.fromkeys(layout.value(trial, dimension) for trial in trials)
+
+
+def _labelled(trials: Sequence[Trial]) -> bool:
+    """True if one dataset's name stands for several datasets, so that only their labels tell them apart."""
+    pairs = {(trial.get("dataset"), trial.get("dataset_label")) for trial in trials}
+    return len(pairs) > len({name for name, _ in pairs})
+
+
+def _variants(trials: Sequence[Trial]) -> dict[str, str]:
+    """id -> a name for its parameters, for methods that take part with several settings."""
+    settings: dict[Key, dict[str, None]] = {}
+    texts = {trial["id"]: _setting(trial) for trial in trials}
+    for trial in trials:
+        settings.setdefault(_method_key(trial), {})[texts[trial["id"]]] = None
+    return {
+        trial["id"]: texts[trial["id"]] or "defaults"
+        for trial in trials
+        if len(settings[_method_key(trial)]) > 1
+    }
+
+
+def _method_key(trial: Trial) -> Key:
+    return trial.get("method"), trial.get("granularity"), trial.get("budget")
+
+
+def _setting(trial: Trial) -> str:
+    pairs = (trial.get("reduced") or {}).items()
+    return trial.get("variant") or ", ".join(f"{name}={values[0]}" for name, values in pairs)

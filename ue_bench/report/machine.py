@@ -1,0 +1,152 @@
+"""A report for programs: JSON with every seed's value, and CSV with one line a cell."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from typing import Any
+
+from ue_bench.canonical import dumps
+from ue_bench.report.cells import Cell
+from ue_bench.report.footer import footer
+from ue_bench.report.footnotes import cause, footnotes
+from ue_bench.report.layout import Trial
+from ue_bench.report.statistics import Difference
+from ue_bench.report.tables import Report, Row, row_costs
+
+_IDENTITY = (
+    "method",
+    "granularity",
+    "budget",
+    "dataset",
+    "dataset_label",
+    "victim",
+    "defense",
+    "poison_ratio",
+)
+
+
+def as_json(report: Report) -> str:
+    """Rows with raw values, means, marks and paired differences; the plan's header; what all cost."""
+    plan = {key: value for key, value in report.plan.items() if key != "trials"}
+    return dumps(
+        {
+            "schema": 1,
+            "plan": plan,
+            "metric": dataclasses.asdict(report.measure),
+            "layout": {"rows": report.layout.rows, "columns": report.layout.columns},
+            "rows": [_row(report, row) for row in report.rows],
+            "footnotes": footnotes(report),
+            "footer": [{"label": label, "text": text} for label, text in footer(report)],
+            "totals": report.totals,
+        },
+        indent=2,
+    )
+
+
+def as_csv(report: Report) -> str:
+    """One line for each cell: what it is, then raw numbers (percent, dB, seconds, bytes) or nothing."""
+    cells = [(row, cell) for row in report.rows for cell in row.cells.values()]
+    origins = list(dict.fromkeys(m.figure.origin for _, cell in cells for m in cell.published))
+    lines = [_line(report, row, cell, origins) for row, cell in cells]
+    names = list(lines[0]) if lines else [*_IDENTITY, "metric", "mean", "std", "n"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def identity(report: Report, trial: Trial) -> dict[str, Any]:
+    """What a cell is, in every dimension."""
+    named = [name for name in (*report.layout.rows, *report.layout.columns) if name not in _IDENTITY]
+    return {
+        **{name: trial.get(name) for name in _IDENTITY},
+        **{name: report.layout.value(trial, name) for name in named},
+    }
+
+
+def _line(report: Report, row: Row, cell: Cell, origins: list[str]) -> dict[str, Any]:
+    summary, best = cell.summary, cell.best
+    return {
+        "suite": report.plan.get("suite"),
+        "profile": report.plan.get("profile"),
+        **identity(report, cell.trial),
+        "control": cell.control,
+        "metric": report.measure.name,
+        "mean": summary.mean if summary else None,
+        "std": summary.std if summary else None,
+        "n": summary.n if summary else 0,
+        "planned": len(cell.outcomes),
+        "best_mean": best.mean if best else None,
+        "best_std": best.std if best else None,
+        "best_epochs": " ".join(str(epoch) for epoch in cell.epochs),
+        "state": cell.state,
+        "marks": " ".join([*cell.marks, *(["reduced"] if row.reduced else [])]),
+        "best_protection": cell.leads,
+        **row_costs([cell]),
+        **{f"published: {o}": _published(cell, o) for o in origins},
+    }
+
+
+def _published(cell: Cell, origin: str) -> str:
+    values = [m.figure.value for m in cell.published if m.figure.origin == origin]
+    return " ".join(dict.fromkeys(f"{value:g}" for value in values))
+
+
+def _row(report: Report, row: Row) -> dict[str, Any]:
+    return {
+        "keys": dict(zip(report.layout.rows, row.key, strict=True)),
+        "control": row.trial.get("control"),
+        "marks": row.marks,
+        "reduced": {name: {"used": used, "paper": paper} for name, (used, paper) in row.reduced.items()},
+        "costs": row.costs,
+        "cells": [_cell(report, cell) for cell in row.cells.values()],
+    }
+
+
+def _cell(report: Report, cell: Cell) -> dict[str, Any]:
+    values = [
+        {
+            "seed": outcome.trial.get("seed"),
+            "id": outcome.trial["id"],
+            "state": outcome.state,
+            "value": outcome.value,
+            "counts": outcome.counts,
+            "cause": cause(outcome) if outcome.misfit or outcome.state in ("failed", "invalid") else None,
+        }
+        for outcome in cell.outcomes
+    ]
+    return {
+        **identity(report, cell.trial),
+        "values": values,
+        "planned": len(cell.outcomes),
+        "n": cell.summary.n if cell.summary else 0,
+        "mean": cell.summary.mean if cell.summary else None,
+        "std": cell.summary.std if cell.summary else None,
+        "best_epoch": {**dataclasses.asdict(cell.best), "epochs": cell.epochs} if cell.best else None,
+        "state": cell.state,
+        "marks": cell.marks,
+        "best_protection": cell.leads,
+        "difference_to_clean": _difference(cell.differences.get("clean")),
+        "difference_to_random": _difference(cell.differences.get("random")),
+        "published": [{**dataclasses.asdict(m.figure), "note": m.note} for m in cell.published],
+    }
+
+
+def _difference(found: tuple[Cell, Difference] | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    control, difference = found
+    reference = {
+        name: control.trial.get(name) for name in ("method", "granularity", "budget", "poison_ratio")
+    }
+    interval = list(difference.interval) if difference.interval else None
+    return {
+        "mean": difference.mean,
+        "std": difference.std,
+        "n": difference.n,
+        "interval_95": interval,
+        "reference": reference,
+    }

@@ -1,0 +1,82 @@
+"""What a metric is called, which way protection pushes it, and where a record keeps it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric as tables show it.
+
+    Attributes:
+        name: its key in a record's metrics; ``best.NAME`` is the same metric at the best epoch.
+        label: the words of a table's heading, unit included.
+        lower_protects: True where a lower value means better protected pictures.
+        decimals: how many are printed.
+        best: the key of the same metric at its best epoch, or "".
+        best_epoch: the key of that epoch, or "".
+        published: (metric, direction) as the file of published numbers spells them.
+    """
+
+    name: str
+    label: str
+    lower_protects: bool = True
+    decimals: int = 2
+    best: str = ""
+    best_epoch: str = ""
+    published: tuple[str, str] = ("", "")
+
+    @property
+    def direction(self) -> str:
+        """``lower protects`` or ``higher protects``."""
+        return "lower protects" if self.lower_protects else "higher protects"
+
+    def text(self, value: float) -> str:
+        """The value as it is printed: two values are tied where their texts are equal."""
+        return f"{value:.{self.decimals}f}"
+
+
+def measure(name: str) -> Measure:
+    """The measure of a metric's name.
+
+    Example: ``measure("i2t_medr").lower_protects`` is False: a median rank grows as retrieval gets worse.
+    """
+    part = name.removeprefix("best.")
+    epoch = "best epoch" if part != name or part.endswith("_best") else "last epoch"
+    match = re.fullmatch(r"(?:(i2t|t2i)_)?(hit@\d+|medr)", part)
+    if match:
+        direction, kind = match.group(1) or "", match.group(2)
+        rank = kind == "medr"
+        label = f"{direction} {'MedR' if rank else 'Hit' + kind[3:]}, {epoch} ({'rank' if rank else '%'})"
+        best = "" if part != name else f"best.{part}"
+        return Measure(name, label.strip(), not rank, 1 if rank else 2, best, "best.epoch", (kind, direction))
+    base = re.sub(r"_(last|best)$", "", part)
+    label = f"{base.replace('_', ' ')}, {epoch} (%)"
+    best = f"{base}_best" if part == f"{base}_last" else ""
+    return Measure(name, label, best=best, best_epoch=f"{base}_best_epoch", published=(base, ""))
+
+
+def lookup(record: Mapping[str, Any] | None, name: str) -> float | None:
+    """A metric of a record as a finite number, or None.
+
+    ``NAME`` may also be kept as ``NAME_last``, and ``best.NAME`` as NAME inside a mapping ``best``.
+    """
+    metrics: Any = (record or {}).get("metrics") or {}
+    found = metrics.get(name, metrics.get(f"{name}_last"))
+    if found is None and "." in name:
+        outer, inner = name.split(".", 1)
+        nested = metrics.get(outer)
+        found = nested.get(inner) if isinstance(nested, Mapping) else None
+    return number(found)
+
+
+def number(value: Any) -> float | None:
+    """The value if it is a finite number, else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)

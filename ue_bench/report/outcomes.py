@@ -1,0 +1,79 @@
+"""What became of each planned trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ue_bench.report.layout import Trial
+from ue_bench.report.measures import lookup, number
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One planned trial and what was measured.
+
+    Attributes:
+        trial: its entry in the plan.
+        record: the record, or None where there is none.
+        state: done, failed, invalid, missing, or ``not measured`` for a record without the table's metric.
+        value: the table's metric, or None.
+        misfit: why a finished run does not count (it does not fit its own training data), or "".
+    """
+
+    trial: Trial
+    record: Mapping[str, Any] | None
+    state: str
+    value: float | None = None
+    misfit: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """True if the value belongs in a mean."""
+        return self.state == "done" and not self.misfit
+
+
+def judge(trial: Trial, record: Mapping[str, Any] | None, metric: str, floors: Mapping[str, Any]) -> Outcome:
+    """The outcome of a trial: a run that does not fit its own training data is a failed run."""
+    if record is None:
+        return Outcome(trial, None, "missing")
+    state = str(record.get("status", "done"))
+    if state != "done":
+        return Outcome(trial, record, state, lookup(record, metric) if state == "invalid" else None)
+    value = lookup(record, metric)
+    if value is None:
+        return Outcome(trial, record, "not measured")
+    return Outcome(trial, record, "done", value, _misfit(trial, record, floors))
+
+
+def _misfit(trial: Trial, record: Mapping[str, Any], floors: Mapping[str, Any]) -> str:
+    for name, stated in floors.items():
+        floor = floor_of(stated, trial)
+        reached = lookup(record, name) if name.startswith("train_") else None
+        if floor is not None and reached is not None and reached < floor:
+            return f"{name.replace('_', ' ')} is {reached:.2f} %, the floor is {floor:g} %"
+    return ""
+
+
+def floor_of(stated: Any, trial: Trial) -> float | None:
+    """A floor that may be one number, or one for each dataset."""
+    if isinstance(stated, Mapping):
+        stated = stated.get(trial.get("dataset"))
+    return number(stated)
+
+
+def name_of(trial: Trial, seed: bool = True) -> str:
+    """A trial in words: method, granularity, dataset, victim, defense, seed."""
+    parts = [str(trial.get("method", ""))]
+    if trial.get("granularity") and trial.get("control") != "clean":
+        parts[0] += f" ({trial['granularity']})"
+    parts += [str(trial[key]) for key in ("dataset", "victim") if trial.get(key)]
+    if (trial.get("defense") or "none") != "none":
+        parts.append(str(trial["defense"]))
+    ratio = number(trial.get("poison_ratio"))
+    if ratio is not None and 0 < ratio < 1:
+        parts.append(f"ratio {100 * ratio:g}%")
+    if seed:
+        parts.append(f"seed {trial.get('seed')}")
+    return ", ".join(parts)

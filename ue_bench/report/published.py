@@ -1,0 +1,144 @@
+"""The papers' printed numbers, found for a trial. They stand beside measured numbers and never among them."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import importlib.resources
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ue_bench.report.layout import Trial
+from ue_bench.report.measures import Measure, number
+
+# How the papers call what a noise belongs to.
+GRANULARITIES = {"image": "sample", "pair": "sample", "class": "class"}
+_PARTS = {"supp": "supplementary"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One printed number; empty text and None mean "does not apply". Units: percent, or a rank."""
+
+    source: str
+    table: int
+    paradigm: str
+    dataset: str
+    method: str
+    granularity: str
+    victim: str
+    defense: str
+    poison_ratio: float | None
+    direction: str
+    metric: str
+    value: float
+
+    @property
+    def origin(self) -> str:
+        """Paper and table in words."""
+        return f"{paper(self.source)} table {self.table}"
+
+
+@dataclass(frozen=True)
+class Match:
+    """A printed number that belongs beside a cell, and what a reader must know of it (or "")."""
+
+    figure: Figure
+    note: str = ""
+
+
+@functools.cache
+def load() -> tuple[Figure, ...]:
+    """Every printed number that comes with the package."""
+    path = importlib.resources.files("ue_bench_results") / "published.csv"
+    return parse(path.read_text(encoding="utf-8").splitlines())
+
+
+def parse(lines: Iterable[str]) -> tuple[Figure, ...]:
+    """Figures from the lines of a CSV file with a header."""
+    figures = []
+    for row in csv.DictReader(lines):
+        ratio = float(row["poison_ratio"]) if row["poison_ratio"] else None
+        values: dict[str, Any] = {
+            "table": int(row["table"]),
+            "poison_ratio": ratio,
+            "value": float(row["value"]),
+        }
+        figures.append(Figure(**{**row, **values}))
+    return tuple(figures)
+
+
+def paper(source: str) -> str:
+    """A source's name in words."""
+    name, _, part = source.partition("-")
+    return f"{name.upper()} {_PARTS.get(part, part)}".strip()
+
+
+def find(
+    trial: Trial, plan: Mapping[str, Any], wanted: Measure, figures: Sequence[Figure]
+) -> tuple[Match, ...]:
+    """The figures of the same method, data, victim, defense and ratio, from every table that prints one.
+
+    A method that a table lists under one granularity only matches whatever ours is, and the note says so. A
+    control without noise matches at any ratio and granularity.
+    """
+    names = set(trial.get("published_names") or [])
+    place = {key: beside(plan, trial, key) for key in ("dataset", "victim", "defense")}
+    alike = [f for f in figures if f.method in names and _fits(f, plan, place, wanted)]
+    if trial.get("control") != "clean":
+        alike = [f for f in alike if f.poison_ratio in (None, number(trial.get("poison_ratio")))]
+    groups: dict[tuple[str, int, str], list[Figure]] = {}
+    for figure in alike:
+        groups.setdefault((figure.source, figure.table, figure.method), []).append(figure)
+    return tuple(match for group in groups.values() for match in _by_granularity(group, trial))
+
+
+def beside(plan: Mapping[str, Any], trial: Trial, key: str) -> str:
+    """The dataset, victim or defense to look for: the trial's own unless the plan names another.
+
+    The plan's ``published`` holds one name for all, or a mapping from our names to theirs.
+    """
+    own = str(trial.get(key) or "")
+    other = (plan.get("published") or {}).get(key)
+    return str(other.get(own, own) if isinstance(other, Mapping) else other or own)
+
+
+def prefer_named(matches: Iterable[Match], plan: Mapping[str, Any]) -> set[tuple[str, int]]:
+    """(source, table) to show: those that the suite's source names, if any matched; else all that matched."""
+    found = {(match.figure.source, match.figure.table) for match in matches}
+    named = set()
+    for clause in re.split(r";", str(plan.get("source") or "")):
+        name, _, numbers = clause.partition("table")
+        named |= {(same_name(name), int(digits)) for digits in re.findall(r"\d+", numbers)}
+    return {pair for pair in found if (same_name(paper(pair[0])), pair[1]) in named} or found
+
+
+def same_name(name: str) -> str:
+    """A spelling in which ``Tiny-COCO`` and ``tiny_coco`` are equal."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _fits(figure: Figure, plan: Mapping[str, Any], place: Mapping[str, str], wanted: Measure) -> bool:
+    return (
+        figure.paradigm == plan.get("paradigm", figure.paradigm)
+        and (figure.metric, figure.direction) == wanted.published
+        and same_name(figure.dataset) == same_name(place["dataset"])
+        and same_name(figure.victim) == same_name(place["victim"])
+        and same_name(figure.defense or "none") == same_name(place["defense"] or "none")
+    )
+
+
+def _by_granularity(group: Sequence[Figure], trial: Trial) -> list[Match]:
+    if trial.get("control") == "clean":
+        return [Match(figure) for figure in {figure.value: figure for figure in group}.values()]
+    wanted = GRANULARITIES.get(str(trial.get("granularity")), "")
+    exact = [figure for figure in group if figure.granularity == wanted]
+    if exact:
+        return [Match(figure) for figure in exact]
+    listed = {figure.granularity for figure in group}
+    if len(listed) > 1:
+        return []
+    (only,) = listed
+    return [Match(figure, f"listed as {only}-wise" if only else "") for figure in group]

@@ -1,0 +1,118 @@
+"""The report: every planned trial in its cell, with means over seeds, marks, costs and differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ue_bench.report import cost, validity
+from ue_bench.report.cells import Cell, add_published, compare, make_cell, mark_leaders
+from ue_bench.report.layout import Key, Layout, Trial, make_layout
+from ue_bench.report.measures import Measure, measure, number
+from ue_bench.report.outcomes import Outcome, judge
+from ue_bench.report.statistics import summarise
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells by column, and what they cost together (means: seconds, dB; the peak in bytes)."""
+
+    key: Key
+    cells: Mapping[Key, Cell]
+    costs: Mapping[str, float | None]
+    reduced: Mapping[str, Sequence[Any]]
+
+    @property
+    def trial(self) -> Trial:
+        """The first of its trials."""
+        return next(iter(self.cells.values())).trial
+
+    @property
+    def marks(self) -> list[str]:
+        """Every mark of the row and of its cells."""
+        marks = dict.fromkeys(mark for cell in self.cells.values() for mark in cell.marks)
+        return [*marks, *(["reduced"] if self.reduced else [])]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A suite's table, before any format."""
+
+    plan: Mapping[str, Any]
+    measure: Measure
+    layout: Layout
+    columns: tuple[Key, ...]
+    rows: tuple[Row, ...]
+    outcomes: tuple[Outcome, ...]
+    verdicts: Mapping[Key, tuple[str, str]]
+    totals: Mapping[str, Any]
+    published: bool = False
+
+    @property
+    def records(self) -> list[Mapping[str, Any]]:
+        """Of the planned trials, in planned order."""
+        return [outcome.record for outcome in self.outcomes if outcome.record is not None]
+
+
+def build_report(
+    plan: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]], published: bool = False
+) -> Report:
+    """Fills the plan's table from the records.
+
+    Args:
+        plan: the plan as the store keeps it.
+        records: id -> record; trials without one are missing, records of other plans are left out.
+        published: True to put the papers' printed numbers beside the measured ones.
+    """
+    wanted = measure(str((plan.get("table") or {}).get("metric") or "accuracy_last"))
+    layout, floors = make_layout(plan), plan.get("floors") or {}
+    trials = plan.get("trials") or []
+    outcomes = tuple(judge(trial, records.get(trial["id"]), wanted.name, floors) for trial in trials)
+    verdicts = validity.verdicts(outcomes, floors)
+    groups: dict[tuple[Key, Key], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((layout.row_key(outcome.trial), layout.column_key(outcome.trial)), []).append(
+            outcome
+        )
+    cells = {key: make_cell(tuple(group), wanted, verdicts) for key, group in groups.items()}
+    cells = mark_leaders(cells, layout, wanted)
+    cells = {key: compare(cell, list(cells.values())) for key, cell in cells.items()}
+    if published:
+        cells = add_published(cells, plan, wanted)
+    by_row: dict[Key, dict[Key, Cell]] = {}
+    for (row, column), cell in cells.items():
+        by_row.setdefault(row, {})[column] = cell
+    return Report(
+        plan=plan,
+        measure=wanted,
+        layout=layout,
+        columns=tuple(dict.fromkeys(column for _, column in cells)),
+        rows=tuple(_make_row(key, row) for key, row in by_row.items()),
+        outcomes=outcomes,
+        verdicts=verdicts,
+        totals=cost.totals(o.record for o in outcomes if o.record is not None),
+        published=published,
+    )
+
+
+def row_costs(cells: Iterable[Cell]) -> dict[str, float | None]:
+    """Mean seconds by phase and PSNR, over distinct work and noise, and the highest peak of memory."""
+    records = [record for cell in cells for record in cell.records]
+    noises = {(r.get("noise") or {}).get("key", r.get("id")): r.get("noise") or {} for r in records}
+    psnr = summarise(
+        [value for noise in noises.values() if (value := number(noise.get("psnr_db"))) is not None]
+    )
+    return {
+        "psnr_db": psnr.mean if psnr else None,
+        **{
+            f"{phase}_seconds": cost.mean_seconds(records, phase) for phase in ("prepare", "protect", "train")
+        },
+        "peak_bytes": max((b for r in records if (b := number(r.get("peak_bytes")))), default=None),
+    }
+
+
+def _make_row(key: Key, cells: Mapping[Key, Cell]) -> Row:
+    trials = [outcome.trial for cell in cells.values() for outcome in cell.outcomes]
+    reduced = {name: pair for trial in trials for name, pair in (trial.get("reduced") or {}).items()}
+    return Row(key, cells, row_costs(cells.values()), reduced)

@@ -1,0 +1,64 @@
+"""Which cells rest on a clean victim that learns: one that does not makes any noise look like protection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ue_bench.report.layout import Key, Trial
+from ue_bench.report.measures import lookup, measure
+from ue_bench.report.outcomes import Outcome, floor_of
+from ue_bench.report.statistics import summarise
+
+INVALID, UNCHECKED = "invalid", "unchecked"
+
+
+def place(trial: Trial) -> Key:
+    """Equal for trials that rest on the same clean control; the ratio plays no part."""
+    return (
+        trial.get("dataset"),
+        trial.get("dataset_label"),
+        trial.get("victim"),
+        trial.get("defense") or "none",
+    )
+
+
+def verdicts(outcomes: Sequence[Outcome], floors: Mapping[str, Any]) -> dict[Key, tuple[str, str]]:
+    """place -> (mark, reason) for every place whose clean control is below its floor or absent."""
+    found: dict[Key, tuple[str, str]] = {}
+    stated = {name: floor for name, floor in floors.items() if name.startswith("clean_")}
+    for key in dict.fromkeys(place(outcome.trial) for outcome in outcomes):
+        here = [outcome for outcome in outcomes if place(outcome.trial) == key]
+        for name, floors_by_dataset in stated.items():
+            floor = floor_of(floors_by_dataset, here[0].trial)
+            verdict = _verdict(here, name.removeprefix("clean_"), floor) if floor is not None else None
+            if verdict and found.get(key, ("",))[0] != INVALID:
+                found[key] = verdict
+    return found
+
+
+def place_name(key: Key) -> str:
+    """dataset, victim, defense in words."""
+    dataset, _, victim, defense = key
+    return ", ".join([str(dataset), str(victim), "no defense" if defense == "none" else str(defense)])
+
+
+def _verdict(here: Sequence[Outcome], metric: str, floor: float) -> tuple[str, str] | None:
+    clean = [outcome for outcome in here if outcome.trial.get("control") == "clean"]
+    if not clean:
+        return UNCHECKED, "the plan has no clean control here, so nothing shows that the victim learns"
+    measured = [o for o in clean if o.state == "done" and lookup(o.record, metric) is not None]
+    values = [value for o in measured if o.counts and (value := lookup(o.record, metric)) is not None]
+    summary = summarise(values)
+    if summary is None:
+        if measured:
+            return INVALID, f"the clean victim does not fit its own training data ({measured[0].misfit})"
+        return UNCHECKED, "the clean control is not measured yet, so nothing shows that the victim learns"
+    lower_is_worse = measure(metric).lower_protects
+    if (summary.mean >= floor) if lower_is_worse else (summary.mean <= floor):
+        return None
+    unit, bound = ("%", "floor") if lower_is_worse else ("(rank)", "limit")
+    return INVALID, (
+        f"the clean victim reaches {summary.mean:.2f} {unit}, the {bound} is {floor:g} {unit}: "
+        "a victim that does not learn makes any noise look like protection"
+    )

@@ -1,0 +1,1 @@
+"""What is to be done, what is done, and doing the rest."""

@@ -1,0 +1,75 @@
+"""Noise and prepared models as safetensors files: a JSON header, a checksum, never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ue_bench.canonical import dumps
+from ue_bench.contracts.budget import Budget
+from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.errors import StoreError
+from ue_bench.trials.store import Store
+
+
+def save_tensors(
+    store: Store, folder: str, key: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+) -> None:
+    """Writes tensors with facts about them, in one file, whole or not at all."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"facts": dumps({**facts, "checksum": _checksum(contiguous)})}
+    store.write((folder, f"{key}.safetensors"), safetensors.torch.save(contiguous, header))
+
+
+def load_tensors(store: Store, folder: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Reads them back; None if there are none, StoreError if the file is truncated or altered."""
+    content = store.read(folder, f"{key}.safetensors")
+    if content is None:
+        return None
+    name = store.path(folder, f"{key}.safetensors")
+    try:
+        (length,) = struct.unpack("<Q", content[:8])
+        facts = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["facts"])
+        tensors = safetensors.torch.load(content)
+    except Exception as error:
+        raise StoreError(f"{name} is corrupt: {type(error).__name__}: {error}") from error
+    if facts.pop("checksum", None) != _checksum(tensors):
+        raise StoreError(f"{name} is corrupt: its checksum does not fit its content")
+    return tensors, facts
+
+
+def save_perturbation(store: Store, key: str, perturbation: Perturbation, facts: Mapping[str, Any]) -> None:
+    """Keeps noise and how it was made (costs, notes, warnings)."""
+    tensors = {"noise": perturbation.noise, "rows": perturbation.rows}
+    if perturbation.trigger_tokens is not None:
+        tensors["trigger_tokens"] = perturbation.trigger_tokens
+    header = {"budget": perturbation.budget, "triggers": perturbation.triggers, "facts": facts}
+    save_tensors(store, "noise", key, tensors, header)
+
+
+def load_perturbation(store: Store, key: str) -> tuple[Perturbation, dict[str, Any]] | None:
+    """Noise and the facts kept with it; None if there is none, StoreError if the file is damaged."""
+    loaded = load_tensors(store, "noise", key)
+    if loaded is None:
+        return None
+    tensors, header = loaded
+    budget = Budget(**{**header["budget"], "radius": float(header["budget"]["radius"])})
+    triggers = tuple(header["triggers"]) if header["triggers"] is not None else None
+    tokens = tensors.get("trigger_tokens")
+    return Perturbation(tensors["noise"], tensors["rows"], budget, triggers, tokens), header["facts"]
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    content = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        content.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        content.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return content.hexdigest()[:16]

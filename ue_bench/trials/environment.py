@@ -1,0 +1,63 @@
+"""What a worker needs beside the trial itself: store, device, plug-ins. Small enough to be sent anywhere."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ue_bench.data.cache import load_cached
+from ue_bench.data.imageset import Split
+from ue_bench.provenance import find_device
+from ue_bench.registry import Registry
+from ue_bench.trials.store import Store
+from ue_bench.trials.trial import Trial
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where trials are worked on.
+
+    Attributes:
+        store: its address.
+        device: as configured, such as ``auto``.
+        plugins: files and folders with more content.
+    """
+
+    store: str
+    device: str = "auto"
+    plugins: tuple[str, ...] = ()
+
+    def open_store(self) -> Store:
+        """The store."""
+        return Store(self.store)
+
+    def find_device(self) -> torch.device:
+        """The device to compute on."""
+        return find_device(self.device)
+
+    def registry(self) -> Registry:
+        """All content, read once a process."""
+        return _registry(self.plugins)
+
+    def load(self, trial: Trial) -> Split:
+        """The trial's dataset, decoded once a process."""
+        dataset = self.registry().create("datasets", trial.dataset.name, trial.dataset.parameters)
+        return load_cached(dataset, trial.dataset.name, trial.image_size)
+
+    def build_victim(
+        self, name: str, classes: int, image_size: tuple[int, int], seed: int, parameters: dict | None = None
+    ) -> nn.Module:
+        """A seeded, freshly initialised victim on the device, channels-last."""
+        victim = self.registry().create("victims", name, parameters)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = victim.build(classes, image_size)
+        return model.to(self.find_device(), memory_format=torch.channels_last)
+
+
+@functools.lru_cache(maxsize=4)
+def _registry(plugins: tuple[str, ...]) -> Registry:
+    return Registry(plugins)

@@ -1,0 +1,91 @@
+"""Trains a victim on what was published and measures it on clean test data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ue_bench.clock import Clock
+from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.data.imageset import ImageSet
+from ue_bench.errors import StoreError
+from ue_bench.metrics import noise_measures
+from ue_bench.progress import Progress
+from ue_bench.provenance import describe_device
+from ue_bench.seeds import derive
+from ue_bench.training.recipe import Recipe
+from ue_bench.training.supervised import train
+from ue_bench.trials.artefacts import load_perturbation
+from ue_bench.trials.environment import Environment
+from ue_bench.trials.poison import poison_mask, publish
+from ue_bench.trials.trial import Trial
+
+
+def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict[str, Any]:
+    """What one trial found: the parts of its record that are measured.
+
+    Returns:
+        ``metrics curves noise seconds device_seconds peak_bytes device notes warnings``.
+    """
+    split, device = environment.load(trial), environment.find_device()
+    kept = load_perturbation(environment.open_store(), trial.noise_key)
+    if kept is None:
+        raise StoreError(f"noise {trial.noise_key} has gone from the store: run the same command again")
+    perturbation, made = kept
+    perturbation.check(len(split.train), split.train.image_size)
+    warnings = list(made["warnings"])
+    published, noise = poisoned(trial, split.train, perturbation)
+    chosen = round(len(split.train) * trial.poison_ratio)
+    if noise is not None and noise["changed_images"] != chosen:
+        warnings.append(
+            f"{chosen - noise['changed_images']} of {chosen} protected images are saturated and stayed as they were"
+        )
+    clock = Clock(device)
+    victim = environment.build_victim(
+        trial.victim.name,
+        split.train.classes,
+        split.train.image_size,
+        derive(trial.seed, "victim"),
+        dict(trial.victim.parameters),
+    )
+    defense = environment.registry().create("defenses", trial.defense.name, trial.defense.parameters)
+    curves = train(
+        victim,
+        published,
+        Recipe(**{key: value for key, value in trial.recipe.items()}),
+        device=device,
+        seed=derive(trial.seed, "train"),
+        clock=clock,
+        test=split.test,
+        defense=defense,
+        progress=progress,
+    )
+    return {
+        "metrics": curves.metrics(),
+        "curves": dataclasses.asdict(curves),
+        "noise": None if noise is None else {"key": trial.noise_key, **noise},
+        "seconds": _with_protection(made["seconds"], clock.seconds),
+        "device_seconds": _with_protection(made["device_seconds"], clock.device_seconds),
+        "peak_bytes": max(made["peak_bytes"], clock.peak_bytes),
+        "device": describe_device(device),
+        "notes": made["notes"],
+        "warnings": warnings,
+    }
+
+
+def poisoned(
+    trial: Trial, clean: ImageSet, perturbation: Perturbation
+) -> tuple[ImageSet, dict[str, float | int] | None]:
+    """(the training set as published at the trial's ratio, measures of its noise or None without noise)."""
+    if trial.poison_ratio == 0 or perturbation.budget.empty:
+        return clean, None
+    mask = poison_mask(clean.labels, len(clean), trial.poison_ratio, derive(trial.seed, "mask"))
+    images = publish(clean.images, perturbation, mask)
+    measures = noise_measures(clean.images, images)
+    return dataclasses.replace(clean, images=images, _memo={}), measures
+
+
+def _with_protection(protection: Mapping[str, float], training: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by phase: prepare and protect are what the noise cost, once for all trials that share it."""
+    return {**dict.fromkeys(("prepare", "protect", "train", "evaluate"), 0.0), **protection, **training}

@@ -1,0 +1,233 @@
+"""From a configuration to its trials: everything that can be found wrong is found here, before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ue_bench.canonical import digest, plain
+from ue_bench.config import Config
+from ue_bench.contracts.budget import steps
+from ue_bench.contracts.dataset import Dataset
+from ue_bench.contracts.method import Access, Method
+from ue_bench.data.cache import load_cached
+from ue_bench.data.imageset import PARADIGMS, Split
+from ue_bench.errors import ConfigError, unknown
+from ue_bench.registry import Registry, fit
+from ue_bench.training.recipe import PRESETS, Recipe
+from ue_bench.trials.trial import Choice, Trial
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A configured method in a suite, and the part it plays."""
+
+    name: str
+    method: Method
+    role: str = ""  # clean or random for the controls
+
+
+@dataclass
+class Plan:
+    """What a run sets out to do.
+
+    Attributes:
+        config: the whole configuration.
+        trials: in the order of the suite.
+        header: the plan as the store keeps it; reports are made from it.
+        skipped: (what, why) of combinations that make no sense.
+    """
+
+    config: Config
+    trials: list[Trial] = field(default_factory=list)
+    header: dict[str, Any] = field(default_factory=dict)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """Equal for equal grids, so that running the same thing again keeps one plan."""
+        return digest([self.header["suite"], [trial.id for trial in self.trials], self.header["table"]])
+
+
+def make_plan(config: Config, registry: Registry, command: str) -> Plan:
+    """Resolves names and parameters, loads the datasets' fingerprints, crosses the grid.
+
+    Raises:
+        UEBenchError: for anything that would fail later: a name, a parameter, absent data.
+    """
+    if config.paradigm not in PARADIGMS:
+        raise unknown("paradigm", config.paradigm, PARADIGMS)
+    plan, used = Plan(config), set()
+    datasets = [_create(registry, "datasets", word, config, used) for word in config.dataset]
+    victims = [_create(registry, "victims", word, config, used) for word in config.victim]
+    defenses = [_create(registry, "defenses", word, config, used) for word in config.defense]
+    arms = _arms(config, registry, used, plan.skipped)
+    for name in sorted(set(config.parameters) - used):
+        raise ConfigError(
+            f"'{name}' has parameters set, but takes no part in this run: add it or leave them out"
+        )
+    recipe = make_recipe(config.recipe)
+    splits = [load_cached(dataset, name, config.image_size) for name, dataset in datasets]
+    seeds = range(config.seed, config.seed + config.seeds)
+    entries: dict[str, dict[str, Any]] = {}
+    grid = itertools.product(
+        zip(datasets, splits, strict=True), victims, defenses, config.poison_ratio, arms, seeds
+    )
+    for ((dataset_name, dataset), split), (victim_name, victim), (
+        defense_name,
+        defense,
+    ), ratio, arm, seed in grid:
+        reason = _unfit(arm, dataset_name, split, victim_name, victim, defense_name, defense, config.paradigm)
+        if reason:
+            plan.skipped.append({"what": f"{arm.name} on {dataset_name}, {victim_name}", "reason": reason})
+            continue
+        trial = Trial(
+            paradigm=config.paradigm,
+            dataset=_choice(dataset_name, dataset),
+            image_size=config.image_size,
+            train_fingerprint=split.train.fingerprint,
+            test_fingerprint=split.test.fingerprint,
+            method=_choice(arm.name, arm.method),
+            victim=_choice(victim_name, victim),
+            defense=_choice(defense_name, defense),
+            recipe=plain(victim.recipe(recipe)),
+            poison_ratio=0.0 if arm.method.budget.empty else float(ratio),
+            seed=seed,
+        )
+        if trial.id not in entries:
+            entries[trial.id] = _entry(trial, arm, dataset)
+            plan.trials.append(trial)
+    plan.skipped = [dict(item) for item in dict.fromkeys(tuple(item.items()) for item in plan.skipped)]
+    if not plan.trials:
+        reasons = "; ".join(f"{item['what']}: {item['reason']}" for item in plan.skipped)
+        raise ConfigError(f"nothing is left to do. {reasons}")
+    plan.header = _header(config, command, list(entries.values()), plan.skipped)
+    return plan
+
+
+def make_recipe(word: Any) -> Recipe:
+    """A preset's name, or {preset: NAME, field: value}, as a recipe."""
+    values = {"preset": word} if isinstance(word, str) else dict(word or {})
+    preset = values.pop("preset", "standard")
+    if preset not in PRESETS:
+        raise unknown("recipe", str(preset), PRESETS)
+    known = {f.name: f for f in dataclasses.fields(Recipe)}
+    for key in values:
+        if key not in known:
+            raise unknown("key of recipe", key, known)
+    changes = {key: fit(value, known[key], f"recipe.{key}") for key, value in values.items()}
+    return dataclasses.replace(PRESETS[preset], **changes)
+
+
+def _arms(config: Config, registry: Registry, used: set[str], skipped: list[dict[str, str]]) -> list[Arm]:
+    """Controls first, then the methods; a granularity or epsilon asked for is applied to all that have it."""
+    words = [(role, word) for role, word in config.controls.items()] + [("", word) for word in config.method]
+    arms: list[Arm] = []
+    for role, word in words:
+        name, method = _create(registry, "methods", word, config, used)
+        if config.epsilon is not None:
+            method = method.with_epsilon(steps(config.epsilon))
+        if config.granularity and not role and not method.budget.empty:
+            if config.granularity not in ("class", "image", "pair"):
+                raise unknown("granularity", config.granularity, ("class", "image", "pair"))
+            if config.granularity not in method.granularities:
+                made = " and ".join(f"{kind}-wise" for kind in method.granularities)
+                skipped.append(
+                    {"what": name, "reason": f"it makes {made} noise only, not {config.granularity}-wise"}
+                )
+                continue
+            method = dataclasses.replace(method, granularity=config.granularity)
+        if not any(arm.name == name and arm.method == method for arm in arms):
+            arms.append(Arm(name, method, role))
+    return arms
+
+
+def _create(registry: Registry, kind: str, word: Any, config: Config, used: set[str]) -> tuple[str, Any]:
+    """An instance of content from NAME or {NAME: {parameter: value}}, with the parameters set elsewhere."""
+    name, given = word, {}
+    if isinstance(word, Mapping) and len(word) == 1:
+        ((name, given),) = word.items()
+    if not isinstance(name, str) or not isinstance(given or {}, Mapping):
+        raise ConfigError(f"cannot read {word!r}: say NAME, or {{NAME: {{parameter: value}}}}")
+    used.add(name)
+    preset = getattr(registry.load(kind, name), "presets", {}).get(config.profile, {})
+    values = {**preset, **(config.parameters.get(name) or {}), **(given or {})}
+    return name, registry.create(kind, name, values)
+
+
+def _choice(name: str, content: Any) -> Choice:
+    return Choice(name, plain(content.parameters()), content.version)
+
+
+def _unfit(
+    arm: Arm, dataset: str, split: Split, victim: str, v: Any, defense: str, d: Any, paradigm: str
+) -> str:
+    """Why this combination makes no sense, or ""."""
+    for name, content in ((arm.name, arm.method), (victim, v), (defense, d)):
+        if paradigm not in content.paradigms:
+            return f"{name} is for {' and '.join(sorted(content.paradigms))} training, not {paradigm}"
+    if paradigm == "supervised" and split.train.labels is None:
+        return f"supervised training needs labels, {dataset} has none"
+    if paradigm == "contrastive" and split.train.captions is None:
+        return f"contrastive training needs captions, {dataset} has none"
+    needs = arm.method.access
+    if arm.method.granularity != "class" and paradigm == "contrastive":
+        needs &= ~Access.LABELS  # read for class-wise noise only
+    for need, part in (
+        (Access.LABELS, split.train.labels),
+        (Access.CAPTIONS, split.train.captions),
+        (Access.CLASS_NAMES, split.train.class_names),
+    ):
+        if need in needs and part is None:
+            return f"{arm.name} needs {need.words()[0]}, {dataset} has none"
+    return ""
+
+
+def _entry(trial: Trial, arm: Arm, dataset: Dataset) -> dict[str, Any]:
+    """What reports need to know of a trial before it is done."""
+    defaults = {f.name: f.default for f in dataclasses.fields(arm.method)}
+    changed = arm.method.changed_parameters()
+    reduced = {
+        name: [plain(value), plain(defaults[name])]
+        for name, value in changed.items()
+        if name not in ("granularity", "budget")
+    }
+    return {
+        "id": trial.id,
+        "dataset": trial.dataset.name,
+        "dataset_label": dataset.label(),
+        "method": trial.method.name,
+        "granularity": "" if arm.method.budget.empty else arm.method.granularity,
+        "budget": str(arm.method.budget),
+        "victim": trial.victim.name,
+        "defense": trial.defense.name,
+        "poison_ratio": trial.poison_ratio,
+        "seed": trial.seed,
+        "control": arm.role or None,
+        "published_names": list(arm.method.published_names),
+        "reduced": reduced,
+    }
+
+
+def _header(
+    config: Config, command: str, entries: list[dict[str, Any]], skipped: list[dict[str, str]]
+) -> dict[str, Any]:
+    return {
+        "suite": config.suite,
+        "title": config.title,
+        "source": config.source,
+        "profile": config.profile,
+        "paradigm": config.paradigm,
+        "command": command,
+        "floors": plain(config.floors),
+        "table": plain(config.table),
+        "published": plain(config.published),
+        "seed": config.seed,
+        "trials": entries,
+        "skipped": skipped,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,140 @@
+"""Makes noise once for all trials that share it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ue_bench.canonical import digest
+from ue_bench.clock import Clock
+from ue_bench.contracts.context import Context
+from ue_bench.contracts.method import Method
+from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.contracts.view import ProtectorView
+from ue_bench.data.imageset import ImageSet
+from ue_bench.errors import PerturbationError, StoreError
+from ue_bench.progress import Progress
+from ue_bench.provenance import commit, describe_device, versions
+from ue_bench.seeds import derive
+from ue_bench.trials.artefacts import load_perturbation, load_tensors, save_perturbation, save_tensors
+from ue_bench.trials.environment import Environment
+from ue_bench.trials.trial import Trial
+
+
+def protect(trial: Trial, environment: Environment, progress: Progress) -> None:
+    """Makes the trial's noise, checks it and keeps it in the store; does nothing if it is there already.
+
+    Raises:
+        Exception: whatever the method raises; PerturbationError if its noise breaks a promise.
+    """
+    store = environment.open_store()
+    train = environment.load(trial).train
+    try:
+        kept = load_perturbation(store, trial.noise_key)
+        if kept is not None:
+            examples = len(_view(train, make_method(trial, environment), trial))
+            kept[0].check(examples, train.image_size)
+            return
+    except (StoreError, PerturbationError) as error:
+        progress.say(f"    {error}; it is made again")
+    perturbation, facts = make_noise(trial, environment, progress)
+    save_perturbation(store, trial.noise_key, perturbation, facts)
+
+
+def make_noise(
+    trial: Trial, environment: Environment, progress: Progress
+) -> tuple[Perturbation, dict[str, Any]]:
+    """Runs the method: (checked noise, what it cost and noted)."""
+    method = make_method(trial, environment)
+    train = environment.load(trial).train
+    device = environment.find_device()
+    clock = Clock(device)
+    prepared, preparation = _prepare(trial, method, environment, progress)
+    context = _context(trial, environment, clock, progress, "protect")
+    context.prepared = prepared
+    view = _view(train, method, trial)
+    _seed_everything(context.seed)
+    with clock.phase("protect"):
+        perturbation = method.protect(view, context)
+    if not isinstance(perturbation, Perturbation):
+        raise PerturbationError(f"protect must return a Perturbation, not {type(perturbation).__name__}")
+    perturbation.check(len(view), view.image_size)
+    if train.hash_content() != trial.train_fingerprint:
+        raise PerturbationError("the method changed the training data in place: it must work on a copy")
+    facts = {
+        "method": trial.method,
+        "dataset": trial.dataset.name,
+        "train_fingerprint": trial.train_fingerprint,
+        "seed": trial.seed,
+        "seconds": {**preparation.get("seconds", {}), **clock.seconds},
+        "device_seconds": {**preparation.get("device_seconds", {}), **clock.device_seconds},
+        "peak_bytes": max(preparation.get("peak_bytes", 0), clock.peak_bytes),
+        "notes": {**preparation.get("notes", {}), **context.notes},
+        "warnings": [*preparation.get("warnings", []), *context.warnings],
+        "device": describe_device(device),
+        "versions": versions(),
+        "commit": commit(),
+    }
+    return perturbation, facts
+
+
+def make_method(trial: Trial, environment: Environment) -> Method:
+    """The trial's method, configured."""
+    method: Method = environment.registry().create("methods", trial.method.name, trial.method.parameters)
+    return method
+
+
+def _prepare(
+    trial: Trial, method: Method, environment: Environment, progress: Progress
+) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+    """What the method prepares once for any number of datasets, from the store where it is there already."""
+    if type(method).prepare is Method.prepare:
+        return {}, {}
+    store, key = environment.open_store(), digest([trial.method, trial.seed])
+    try:
+        kept = load_tensors(store, "prepared", key)
+        if kept is not None:
+            return kept
+    except StoreError as error:
+        progress.say(f"    {error}; it is made again")
+    device = environment.find_device()
+    clock = Clock(device)
+    context = _context(trial, environment, clock, progress, "prepare")
+    _seed_everything(context.seed)
+    with clock.phase("prepare"):
+        tensors = method.prepare(context)
+    facts = {
+        "seconds": clock.seconds,
+        "device_seconds": clock.device_seconds,
+        "peak_bytes": clock.peak_bytes,
+        "notes": context.notes,
+        "warnings": context.warnings,
+    }
+    save_tensors(store, "prepared", key, tensors, facts)
+    return tensors, facts
+
+
+def _view(train: ImageSet, method: Method, trial: Trial) -> ProtectorView:
+    return ProtectorView(train, method.access, trial.paradigm, trial.method.name)
+
+
+def _context(trial: Trial, environment: Environment, clock: Clock, progress: Progress, role: str) -> Context:
+    return Context(
+        device=clock.device,
+        seed=derive(trial.seed, role),
+        clock=clock,
+        progress=progress,
+        build_victim=environment.build_victim,
+    )
+
+
+def _seed_everything(seed: int) -> None:
+    """For libraries that draw from global state; methods of ours use the context's generator."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

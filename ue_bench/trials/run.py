@@ -1,0 +1,163 @@
+"""Does what a plan lacks, and keeps every result the moment it is there."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import Any
+
+from ue_bench.errors import StoreError, UEBenchError
+from ue_bench.progress import Progress
+from ue_bench.provenance import commit, versions
+from ue_bench.trials.environment import Environment
+from ue_bench.trials.evaluate import evaluate
+from ue_bench.trials.executors import Outcome, Task, find_executor
+from ue_bench.trials.plan import Plan
+from ue_bench.trials.protect import protect
+from ue_bench.trials.store import Store
+from ue_bench.trials.trial import Trial
+
+
+@dataclass
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        records: of all trials of the plan, old and new, by id.
+        done_before: trials that were there already.
+        failures: (trial, message) of this run.
+    """
+
+    records: dict[str, dict[str, Any]]
+    done_before: int
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+
+def pending(plan: Plan, store: Store) -> tuple[dict[str, dict[str, Any]], list[Trial]]:
+    """(records of trials that are done, trials still to do); failed ones are tried again."""
+    records = store.read_records(trial.id for trial in plan.trials)
+    finished = {key: record for key, record in records.items() if record["status"] != "failed"}
+    return finished, [trial for trial in plan.trials if trial.id not in finished]
+
+
+def run(plan: Plan, environment: Environment, progress: Progress) -> Summary:
+    """Works through what is missing.
+
+    Raises:
+        StoreError: if results cannot be kept; what was kept before stays.
+        KeyboardInterrupt: after Ctrl-C; trials that ended are kept.
+    """
+    store = environment.open_store()
+    execute = find_executor(plan.config.executor)
+    finished, todo = pending(plan, store)
+    store.write_plan(plan.key, plan.header)
+    summary = Summary(finished, done_before=len(finished))
+    progress.say(_announcement(plan, finished, todo))
+    entries = {entry["id"]: entry for entry in plan.header["trials"]}
+    started, count = time.monotonic(), 0
+    perform = functools.partial(perform_task, environment=environment, progress=progress)
+    for task, outcome in execute(_tasks(todo), perform):
+        if task.kind == "protect":
+            continue
+        count += 1
+        record = make_record(task.trial, entries[task.trial.id], plan, outcome)
+        store.write_record(record)
+        summary.records[task.trial.id] = record
+        if record["status"] == "failed":
+            summary.failures.append((describe(record), record["error"]["message"]))
+        left = (time.monotonic() - started) / count * (len(todo) - count)
+        progress.say(
+            f"[{len(finished)}/{len(plan.trials)}] {describe(record)}: {_result(record)}{_left(left)}"
+        )
+    return summary
+
+
+def perform_task(task: Task, environment: Environment, progress: Progress) -> Outcome:
+    """Does one task; a failure of content becomes an outcome, a failure of the store ends the run."""
+    try:
+        if task.kind == "protect":
+            protect(task.trial, environment, progress)
+            return Outcome("done")
+        return Outcome("done", found=evaluate(task.trial, environment, progress))
+    except StoreError:
+        raise
+    except Exception as error:
+        kind, message = type(error).__name__, str(error) or type(error).__name__
+        if not isinstance(error, UEBenchError):
+            message = f"{kind}: {message}"
+        return Outcome(
+            "failed", error={"kind": kind, "message": message, "traceback": traceback.format_exc()}
+        )
+
+
+def make_record(trial: Trial, entry: dict[str, Any], plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """The trial's record, as the store keeps it and reports read it."""
+    empty = {"metrics": {}, "curves": {}, "noise": None, "seconds": {}, "device_seconds": {}, "peak_bytes": 0}
+    kept = (
+        "dataset",
+        "dataset_label",
+        "method",
+        "granularity",
+        "budget",
+        "victim",
+        "defense",
+        "poison_ratio",
+    )
+    return {
+        **empty,
+        **{"device": None, "notes": {}, "warnings": []},
+        **(outcome.found or {}),
+        **{name: entry[name] for name in (*kept, "seed", "reduced")},
+        "id": trial.id,
+        "suite": plan.config.suite,
+        "profile": plan.config.profile,
+        "status": "done" if outcome.status == "done" else "failed",
+        "config": trial.config(),
+        "versions": versions(),
+        "commit": commit(),
+        "error": outcome.error,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def describe(record: dict[str, Any]) -> str:
+    """A trial in words."""
+    words = [f"{record['method']} ({record['granularity']})" if record["granularity"] else record["method"]]
+    words += [record["dataset"], record["victim"]]
+    words += [record["defense"]] if record["defense"] != "none" else []
+    words += [f"ratio {record['poison_ratio']:g}"] if 0 < record["poison_ratio"] < 1 else []
+    return ", ".join([*words, f"seed {record['seed']}"])
+
+
+def _tasks(todo: list[Trial]) -> list[Task]:
+    """Each noise once, before the first trial that needs it."""
+    tasks, made = [], set()
+    for trial in todo:
+        if trial.noise_key not in made:
+            made.add(trial.noise_key)
+            tasks.append(Task("protect", trial))
+        tasks.append(Task("evaluate", trial, needs=trial.noise_key))
+    return tasks
+
+
+def _announcement(plan: Plan, finished: dict[str, Any], todo: list[Trial]) -> str:
+    noises = len({trial.noise_key for trial in todo})
+    what = f"{plan.config.suite} ({plan.config.profile})" if plan.config.profile else plan.config.suite
+    return f"{what}: {len(plan.trials)} trials, {len(finished)} done, {len(todo)} to do with {noises} noises"
+
+
+def _result(record: dict[str, Any]) -> str:
+    if record["status"] == "failed":
+        return f"FAILED: {record['error']['message']}"
+    metrics, seconds = record["metrics"], record["seconds"]
+    return (
+        f"{metrics['accuracy_last']:.2f} % (best {metrics['accuracy_best']:.2f} in epoch "
+        f"{metrics['accuracy_best_epoch']}); protect {seconds['protect']:.1f} s, train {seconds['train']:.1f} s"
+    )
+
+
+def _left(seconds: float) -> str:
+    return f"; about {seconds:.0f} s left" if seconds >= 1 else ""

@@ -1,0 +1,138 @@
+"""The folder or bucket that holds plans, trials, noise and prepared models; a run continues from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ue_bench.canonical import dumps
+from ue_bench.errors import StoreError
+
+SCHEMA = 1
+
+
+class Store:
+    """Records and artefacts under one address.
+
+    Everything is written to a temporary name and then renamed, so that a reader sees a whole file or none. Layout:
+    ``plans/HASH.json`` (what a run set out to do), ``trials/ID.json`` (a record a trial), ``noise/KEY.safetensors``,
+    ``prepared/KEY.safetensors``.
+
+    Args:
+        address: a local folder, or any fsspec address such as ``s3://bucket/run``.
+    """
+
+    def __init__(self, address: str | Path):
+        import fsspec
+
+        self.address = str(address)
+        try:
+            self.fs, self.root = fsspec.core.url_to_fs(self.address)
+        except (ValueError, ImportError) as error:
+            raise StoreError(f"store {self.address} cannot be opened: {error}") from None
+        self.local = "file" in (
+            self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
+        )
+        if self.fs.exists(self.root) and not self.fs.isdir(self.root):
+            raise StoreError(f"store {self.address} is a file; name a folder: store=DIR")
+
+    def path(self, *parts: str) -> str:
+        """The address of something in the store, in the file system's own spelling."""
+        return "/".join((self.root.rstrip("/"), *parts))
+
+    def write(self, parts: tuple[str, ...], content: bytes) -> None:
+        """Writes a file whole or not at all."""
+        target = self.path(*parts)
+        temporary = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
+        try:
+            self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            if not self.local:
+                self.fs.pipe_file(target, content)  # object stores publish an object when it is complete
+                return
+            try:
+                with open(temporary, "wb") as handle:
+                    handle.write(content)
+                    handle.flush()
+                    os.fsync(handle.fileno())
+                os.replace(temporary, target)
+            finally:
+                if os.path.exists(temporary):
+                    os.unlink(temporary)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {target}: {error.strerror or error}. What was finished before is kept; "
+                "free the disk or name another folder with store=DIR, then run the same command again"
+            ) from error
+
+    def read(self, *parts: str) -> bytes | None:
+        """A file's content, or None if there is none."""
+        try:
+            content: bytes = self.fs.cat_file(self.path(*parts))
+            return content
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path(*parts)}: {error.strerror or error}") from error
+
+    def names(self, folder: str, suffix: str) -> list[str]:
+        """Stems of the files in a folder of the store, sorted."""
+        try:
+            paths = self.fs.ls(self.path(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(Path(path).name[: -len(suffix)] for path in paths if str(path).endswith(suffix))
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Keeps a trial's record, with a checksum over its content."""
+        self._write_json(("trials", f"{record['id']}.json"), record)
+
+    def read_record(self, trial: str) -> dict[str, Any] | None:
+        """A trial's record; None if it is missing or broken (then the trial is to be done again)."""
+        return self._read_json("trials", f"{trial}.json")
+
+    def read_records(self, trials: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The records that exist, by trial."""
+        found = {trial: self.read_record(trial) for trial in trials}
+        return {trial: record for trial, record in found.items() if record is not None}
+
+    def write_plan(self, key: str, plan: Mapping[str, Any]) -> None:
+        """Keeps what a run set out to do."""
+        self._write_json(("plans", f"{key}.json"), plan)
+
+    def read_plans(self, suite: str | None = None) -> list[dict[str, Any]]:
+        """The plans of a suite (None: of all), oldest first."""
+        plans = [self._read_json("plans", f"{key}.json") for key in self.names("plans", ".json")]
+        kept = [plan for plan in plans if plan is not None and suite in (None, plan["suite"])]
+        return sorted(kept, key=lambda plan: plan["created"])
+
+    def _write_json(self, parts: tuple[str, ...], content: Mapping[str, Any]) -> None:
+        body = {**content, "schema": SCHEMA}
+        body.pop("checksum", None)
+        body["checksum"] = checksum(dumps(body).encode())
+        self.write(parts, (dumps(body, indent=1) + "\n").encode())
+
+    def _read_json(self, *parts: str) -> dict[str, Any] | None:
+        content = self.read(*parts)
+        if content is None:
+            return None
+        try:
+            body = json.loads(content)
+            stated = body.pop("checksum")
+        except (ValueError, KeyError, AttributeError, TypeError):
+            return None
+        if int(body.get("schema", 0)) > SCHEMA:
+            raise StoreError(
+                f"{self.path(*parts)} was written by a newer ue-bench (schema {body['schema']}, this one knows "
+                f"{SCHEMA}): update ue-bench, or name another folder with store=DIR"
+            )
+        return body if stated == checksum(dumps(body).encode()) else None
+
+
+def checksum(content: bytes) -> str:
+    """The first 16 hexadecimal digits of a SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:16]

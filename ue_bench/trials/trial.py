@@ -1,0 +1,67 @@
+"""One cell of a benchmark, and the name that it has in the store."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ue_bench.canonical import digest, plain
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A piece of content by name, with every one of its parameters.
+
+    Attributes:
+        name: of a method, victim, defense or dataset.
+        parameters: all of them, defaults included, so that a changed default is a changed choice.
+        version: of its behaviour.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell: dataset, method, victim, defense, ratio, seed, and all else that can change its result.
+
+    Attributes:
+        paradigm: supervised or contrastive.
+        image_size: in pixels, or None for the size at which the dataset is stored.
+        train_fingerprint: of the training set.
+        test_fingerprint: of the test set.
+        poison_ratio: share of the training images that are protected; 0 for a method without noise.
+        recipe: every field of the victim's recipe.
+        seed: from which every role's seed derives.
+    """
+
+    paradigm: str
+    dataset: Choice
+    image_size: int | None
+    train_fingerprint: str
+    test_fingerprint: str
+    method: Choice
+    victim: Choice
+    defense: Choice
+    recipe: Mapping[str, Any]
+    poison_ratio: float
+    seed: int
+
+    @functools.cached_property
+    def id(self) -> str:
+        """A hash of all that can change the result. A path is not: the content behind it is in the fingerprints."""
+        dataset = replace(self.dataset, parameters={})
+        return digest(replace(self, dataset=dataset))
+
+    @functools.cached_property
+    def noise_key(self) -> str:
+        """The same for all trials that use the same noise."""
+        return digest([self.train_fingerprint, self.paradigm, self.method, self.seed])
+
+    def config(self) -> dict[str, Any]:
+        """The trial as plain JSON values."""
+        return plain(self)
