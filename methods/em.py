@@ -21,8 +21,8 @@ class EM(Method):
     """EM, error-minimizing noise (Huang et al., ICLR 2021, "Unlearnable Examples"), written from the paper.
 
     A surrogate takes a few training steps on the protected images, then sign-gradient steps on the noise
-    lower its loss; the two alternate until the surrogate errs on at most ``stop_error`` of the images. Nothing
-    is augmented, and the learning rate is constant.
+    lower its loss; the two alternate until the surrogate errs on at most ``stop_error`` of the images.
+    Nothing is augmented, and the learning rate is constant.
 
     The authors' code drops all negative noise when it saves (they call it a bug) and truncates instead of
     rounding: ``official_one_sided`` and ``official_floor`` bring that back. It also trains the surrogate on

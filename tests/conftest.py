@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
 from ue_bench import Context, ImageSet
+from ue_bench.cli import main
 from ue_bench.clock import Clock
 from ue_bench.progress import Progress
 
@@ -59,3 +61,33 @@ def real_data() -> Path:
     if not root or not Path(root).is_dir():
         pytest.skip("real data absent: set UE_BENCH_DATA to a folder with cifar10-5k/")
     return Path(root)
+
+
+CONTENT = str(Path(__file__).parent / "content")
+
+
+@dataclass
+class Ended:
+    """How a command ended: exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(capsys, tmp_path):
+    """(words) -> Ended: the command line in this process; ``run`` and ``report`` use a store of the test's own."""
+
+    def call(*words: str) -> Ended:
+        given = list(words)
+        if given[0] in ("run", "report") and not any(word.startswith("store=") for word in given):
+            given.append(f"store={tmp_path / 'store'}")
+        if given[0] == "run" and not any(word.startswith("plugins=") for word in given):
+            given.append(f"plugins={CONTENT}")
+        with pytest.raises(SystemExit) as end:
+            main(given)
+        captured = capsys.readouterr()
+        return Ended(end.value.code or 0, captured.out, captured.err)
+
+    return call

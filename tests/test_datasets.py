@@ -1,4 +1,4 @@
-"""Datasets: every layout on small fakes, every kind of damage named, and the real files where there are any."""
+"""Datasets: every layout on small fakes, every kind of damage named, the real files where present."""
 
 from __future__ import annotations
 
@@ -266,6 +266,21 @@ def test_imagefolder_sorts_classes_and_files(tmp_path):
     assert ImageFolder(path=str(tmp_path)).load(8).train.image_size == (8, 8)
 
 
+def test_imagefolder_follows_links(tmp_path):
+    write_folder(tmp_path / "stored")
+    for part in ("train", "test"):
+        (tmp_path / "linked" / part / "bee").mkdir(parents=True)
+        (tmp_path / "linked" / part / "ant").symlink_to(tmp_path / "stored" / part / "ant")
+        (tmp_path / "linked" / part / "bee" / "0.png").symlink_to(tmp_path / "stored/train/cat/0.png")
+    split = ImageFolder(path=str(tmp_path / "linked")).load(None)
+    assert split.train.labels.tolist() == [0, 0, 1] and split.train.class_names == ("ant", "bee")
+    state = ImageFolder(path=str(tmp_path / "linked")).source_state()
+    (tmp_path / "stored/train/cat/0.png").write_bytes(encode(pixels(9)))
+    assert ImageFolder(path=str(tmp_path / "linked")).source_state() != state
+    (tmp_path / "linked/train/bee/loop").symlink_to(tmp_path / "linked")
+    assert len(ImageFolder(path=str(tmp_path / "linked")).load(8).train) == 3
+
+
 def test_imagefolder_reads_remote_file_systems(tmp_path):
     write_folder(tmp_path)
     memory = fsspec.filesystem("memory")
@@ -304,7 +319,7 @@ def test_imagefolder_explains_the_layout(tmp_path):
         ImageFolder(path=str(tmp_path / "empty")).load(None)
     write_folder(tmp_path / "loose")
     (tmp_path / "loose/train/0.png").write_bytes(encode(pixels()))
-    with pytest.raises(DataError, match="outside of a class's folder: 0.png"):
+    with pytest.raises(DataError, match=r"outside of a class's folder: 0.png"):
         ImageFolder(path=str(tmp_path / "loose")).load(None)
     write_folder(tmp_path / "hollow")
     (tmp_path / "hollow/train/bee").mkdir()
@@ -454,7 +469,7 @@ def test_cifar10_5k_absent_says_what_the_folder_must_hold(data, monkeypatch):
     with pytest.raises(DataError, match=r"set UE_BENCH_DATA .*cifar10-5k/train.parquet"):
         Cifar10Tenth().load(None)
     monkeypatch.setenv("UE_BENCH_DATA", str(data / "nowhere"))
-    with pytest.raises(DataError, match="UE_BENCH_DATA is .*no folder"):
+    with pytest.raises(DataError, match=r"UE_BENCH_DATA is .*no folder"):
         Cifar10Tenth().load(None)
 
 

@@ -128,11 +128,15 @@ def compose(
         parameterised: names of content that has parameters, for ``NAME.parameter``.
     """
     profiles = content.get("profiles") or {}
-    profile = str(words.get("profile", content.get("default_profile") or ""))
+    profile = str(words.get("profile") or content.get("default_profile") or "")
     if profile and profile not in profiles:
         raise unknown(f"profile of suite '{suite}'", profile, profiles)
     base = {key: value for key, value in content.items() if key not in ("profiles", "default_profile")}
-    layers = [base, profiles.get(profile) or {}, _nest(words, set(parameterised))]
+    layers = [
+        base,
+        profiles.get(profile) or {},
+        _nest({key: value for key, value in words.items() if key != "profile"}, set(parameterised)),
+    ]
     config = OmegaConf.structured(Config)
     try:
         for layer in layers:

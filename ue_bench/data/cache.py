@@ -146,15 +146,18 @@ def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _read(path: Path) -> Split | None:
     """What the file holds; None if it is absent, or damaged, which is warned of."""
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         with safe_open(path, framework="pt") as file:
             texts = json.loads(file.metadata()["content"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return Split(*(_image_set(part, tensors, texts[part]) for part in _PARTS))
     except Exception as error:  # any defect at all means: decode again
-        _warn_once(f"the cache file {path} is damaged ({error}); its images are decoded again", str(path))
+        _warn_once(
+            f"the cache file {path} is damaged or out of reach ({error}); its images are decoded again",
+            str(path),
+        )
         return None
 
 

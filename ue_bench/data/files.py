@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from ue_bench.errors import DataError, nearest
 
@@ -96,12 +98,39 @@ def find_files(folder: str, name: str) -> list[File]:
     )
 
 
+def list_tree(system: Any, root: str) -> dict[str, File]:
+    """Every file below ``root`` by relative path, sorted; links to files and folders are followed."""
+    if isinstance(system, LocalFileSystem):
+        paths = []
+        for folder, inner, names in os.walk(root, followlinks=True):
+            here = os.path.realpath(folder)
+            inner[:] = [each for each in inner if not _contains(os.path.join(folder, each), here)]
+            paths += [f"{folder}/{name}" for name in names]
+        entries = {path: _describe(system, path) for path in paths}
+    else:
+        entries = system.find(root, detail=True)
+    return {path[len(root) :].lstrip("/"): File(system, path, entries[path]) for path in sorted(entries)}
+
+
+def _contains(folder: str, path: str) -> bool:
+    """Whether ``folder`` is a link to ``path`` or above it, and would be walked without end."""
+    return os.path.commonpath([os.path.realpath(folder), path]) == os.path.realpath(folder)
+
+
+def _describe(system: Any, path: str) -> Mapping[str, Any]:
+    """Size and date as the file system calls them; of a link those of what it leads to."""
+    if isinstance(system, LocalFileSystem):
+        found = os.stat(path)
+        return {"size": found.st_size, "mtime": found.st_mtime_ns}
+    return system.info(path)
+
+
 def find_state(files: Iterable[File]) -> list[list[str]] | None:
     """Path, size and date of each file; None if one has no date, for then a change could go unnoticed."""
     state = []
     for file in files:
         try:
-            info = file.info or file.system.info(file.path)
+            info = file.info or _describe(file.system, file.path)
         except Exception as error:
             raise unreadable(file.path, error) from error
         stamp = next((info[key] for key in STAMPS if info.get(key) is not None), None)

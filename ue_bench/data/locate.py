@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 from ue_bench.errors import DataError
@@ -25,4 +26,7 @@ def data_root() -> Path | None:
 def cache_root() -> Path:
     """The folder for decoded arrays and downloads: ``UE_BENCH_CACHE``, else ``~/.cache/ue-bench``."""
     value = os.environ.get("UE_BENCH_CACHE", "").strip()
-    return Path(value or "~/.cache/ue-bench").expanduser()
+    try:
+        return Path(value or "~/.cache/ue-bench").expanduser()
+    except RuntimeError:  # a user without a home, as in some containers
+        return Path(tempfile.gettempdir(), "ue-bench")

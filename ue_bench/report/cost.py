@@ -51,9 +51,9 @@ def totals(records: Iterable[Record]) -> dict[str, Any]:
     """All that was spent, by phase and by method.
 
     Returns:
-        ``phases``: {phase: {wall_seconds, core_seconds, accelerator_seconds}}; ``methods``: {method: such
-        phases}; ``wall_seconds``, ``core_seconds``, ``gpu_hours``: the sums. Device seconds are core-seconds on
-        a CPU, and on anything else the seconds for which the accelerator was held.
+        ``phases``: {phase: {wall_seconds, core_seconds, accelerator_seconds}}; ``methods``: {method: phases};
+        ``wall_seconds``, ``core_seconds``, ``gpu_hours``: the sums. Device seconds are core-seconds on a CPU,
+        and on anything else the seconds for which the accelerator was held.
     """
     records = list(records)
     phases: dict[str, dict[str, float]] = {}

@@ -152,14 +152,14 @@ def _origin_heading(report: Report, column: Key, origin: str) -> str:
     cells = [cell for row in report.rows if (cell := row.cells.get(column))]
     figures = [m.figure for cell in cells for m in cell.published if m.figure.origin == origin]
     parts = [origin]
-    elsewhere = bool(report.plan.get("published"))
+    elsewhere = any((report.plan.get("published") or {}).values())
     if elsewhere:
         for key in ("dataset", "victim"):
             parts.append(" / ".join(dict.fromkeys(getattr(figure, key) for figure in figures)))
     text = ", ".join(parts)
     if len(report.columns) > 1:
         name = column_name(report, column)
-        text = f"beside {name}: {text}" if elsewhere else f"{name} in {text}"
+        return f"published beside {name}: {text}" if elsewhere else f"published: {name} in {text}"
     return f"published: {text}"
 
 

@@ -11,7 +11,7 @@ from ue_bench.report.tables import Report
 
 Line = tuple[str, str]
 _COLUMNS = (
-    "protect s: mean per noise, made once and shared by victims; train s: mean per trial; "
+    "prepare s, protect s: mean per piece of work, done once and shared; train s: mean per trial; "
     "peak GB: the highest, 10^9 bytes, of the accelerator (on a CPU: of the process)"
 )
 

@@ -21,7 +21,8 @@ def footnotes(report: Report) -> list[str]:
     notes += _reduced(report.outcomes)
     if report.published:
         notes += _published(report)
-    if report.outcomes and not any(name.startswith("clean_") for name in report.plan.get("floors") or {}):
+    floors = report.plan.get("floors") or {}
+    if report.outcomes and not any(floors[name] for name in floors if name.startswith("clean_")):
         notes.append("No floor is stated for the clean victim, so nothing shows that it learns.")
     return notes
 

@@ -32,7 +32,7 @@ def as_latex(report: Report) -> str:
     """A ``table`` that needs the package booktabs; how it was made stands above it as comments."""
     table = grid(report)
     comments = [f"% {label}: {' '.join(text.split())}" for label, text in footer(report)]
-    caption = ". ".join(escape(text) for text in (_title(report), setting(report)) if text)
+    caption = _title(report) + (f" ({setting(report)})" if setting(report) else "")
     body = [" & ".join(_cell(text) for text in row) + r" \\" for row in table.rows]
     notes = [rf"\par\noindent {escape(note)}" for note in footnotes(report)]
     return "\n".join(
@@ -40,7 +40,7 @@ def as_latex(report: Report) -> str:
             *comments,
             r"\begin{table}[t]",
             r"\centering",
-            rf"\caption{{{caption}.}}",
+            rf"\caption{{{escape(caption)}.}}",
             rf"\begin{{tabular}}{{{'l' * table.names}{'r' * (len(table.headings) - table.names)}}}",
             r"\toprule",
             " & ".join(escape(heading) for heading in table.headings) + r" \\",

@@ -52,9 +52,9 @@ class Layout:
         return tuple(self.value(trial, dimension) for dimension in self.columns)
 
     def contest(self, trial: Trial) -> Key:
-        """Equal for trials whose methods may be compared: same column, and same data, victim, ..."""
-        rows = [d for d in self.rows if d != "method" and d not in OF_METHOD]
-        return (*self.column_key(trial), *(self.value(trial, dimension) for dimension in rows))
+        """Equal for trials whose methods may be compared: same data, victim, defense, ratio."""
+        shown = (*self.columns, *self.rows)
+        return tuple(self.value(trial, d) for d in shown if d != "method" and d not in OF_METHOD)
 
 
 def make_layout(plan: Mapping[str, Any]) -> Layout:
@@ -74,14 +74,14 @@ def make_layout(plan: Mapping[str, Any]) -> Layout:
             after = [with_method.index(d) for d in ("method", *OF_METHOD) if d in with_method]
             with_method.insert(max(after, default=-1) + 1, dimension)
     rows += [d for d in DIMENSIONS if d in varying and d not in rows + columns]
-    others = [d for d in DIMENSIONS if d != "method" and d not in OF_METHOD and d not in rows]
-    constant = {d: next(iter(_values(draft, trials, d)), "") for d in others if d not in varying}
+    others = [d for d in DIMENSIONS if d not in ("method", "variant", *varying, *rows)]
+    constant = {d: next(iter(_values(draft, trials, d)), "") for d in others}
     return Layout(tuple(rows), tuple(columns), constant, draft.variants, draft.labelled)
 
 
 def _values(layout: Layout, trials: Sequence[Trial], dimension: str) -> dict[Any, None]:
-    """The distinct values, in order. Without noise a granularity or ratio means nothing and is left out."""
-    if dimension in ("poison_ratio", "granularity"):
+    """The distinct values, in order. A control without noise has no granularity, budget or ratio."""
+    if dimension in ("granularity", "budget", "poison_ratio"):
         trials = [trial for trial in trials if trial.get("control") != "clean"] or trials
     return dict.fromkeys(layout.value(trial, dimension) for trial in trials)
 

@@ -12,6 +12,7 @@ from ue_bench.report.cells import Cell
 from ue_bench.report.footer import footer
 from ue_bench.report.footnotes import cause, footnotes
 from ue_bench.report.layout import Trial
+from ue_bench.report.published import Match
 from ue_bench.report.statistics import Difference
 from ue_bench.report.tables import Report, Row, row_costs
 
@@ -87,12 +88,20 @@ def _line(report: Report, row: Row, cell: Cell, origins: list[str]) -> dict[str,
         "best_protection": cell.leads,
         **row_costs([cell]),
         **{f"published: {o}": _published(cell, o) for o in origins},
+        **({"published as": "; ".join(_spelled(m) for m in cell.published)} if origins else {}),
     }
 
 
 def _published(cell: Cell, origin: str) -> str:
     values = [m.figure.value for m in cell.published if m.figure.origin == origin]
     return " ".join(dict.fromkeys(f"{value:g}" for value in values))
+
+
+def _spelled(match: Match) -> str:
+    """A printed number with all that the paper says it is."""
+    figure = match.figure
+    names = (figure.method, figure.granularity, figure.dataset, figure.victim, figure.defense)
+    return f"{figure.value:g} in {figure.origin}: {', '.join(name for name in names if name)}"
 
 
 def _row(report: Report, row: Row) -> dict[str, Any]:

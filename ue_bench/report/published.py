@@ -108,11 +108,17 @@ def beside(plan: Mapping[str, Any], trial: Trial, key: str) -> str:
 def prefer_named(matches: Iterable[Match], plan: Mapping[str, Any]) -> set[tuple[str, int]]:
     """(source, table) to show: those that the suite's source names, if any matched; else all that matched."""
     found = {(match.figure.source, match.figure.table) for match in matches}
+    named = named_tables(str(plan.get("source") or ""))
+    return {pair for pair in found if (same_name(paper(pair[0])), pair[1]) in named} or found
+
+
+def named_tables(text: str) -> set[tuple[str, int]]:
+    """(paper, table) of each table that a suite's source names: ``PAPER, tables 3 and 4; OTHER, table 1``."""
     named = set()
-    for clause in re.split(r";", str(plan.get("source") or "")):
+    for clause in text.split(";"):
         name, _, numbers = clause.partition("table")
         named |= {(same_name(name), int(digits)) for digits in re.findall(r"\d+", numbers)}
-    return {pair for pair in found if (same_name(paper(pair[0])), pair[1]) in named} or found
+    return named
 
 
 def same_name(name: str) -> str:

@@ -16,6 +16,7 @@ from ue_bench.contracts.context import Context
 from ue_bench.contracts.method import Method
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
+from ue_bench.data.cache import forget
 from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import PerturbationError, StoreError
 from ue_bench.progress import Progress
@@ -59,13 +60,18 @@ def make_noise(
     context.prepared = prepared
     view = _view(train, method, trial)
     _seed_everything(context.seed)
-    with clock.phase("protect"):
-        perturbation = method.protect(view, context)
+    try:
+        with clock.phase("protect"):
+            perturbation = method.protect(view, context)
+    finally:
+        changed = train.hash_content() != trial.train_fingerprint
+        if changed:
+            forget()  # the next trial reads the data anew
+    if changed:
+        raise PerturbationError("the method changed the training data in place: it must work on a copy")
     if not isinstance(perturbation, Perturbation):
         raise PerturbationError(f"protect must return a Perturbation, not {type(perturbation).__name__}")
     perturbation.check(len(view), view.image_size)
-    if train.hash_content() != trial.train_fingerprint:
-        raise PerturbationError("the method changed the training data in place: it must work on a copy")
     facts = {
         "method": trial.method,
         "dataset": trial.dataset.name,

@@ -9,13 +9,14 @@ import torch
 
 from ue_bench import Dataset, ImageSet, Split
 from ue_bench.data.decode import decode_all
-from ue_bench.data.files import File, connect, find_state, join, unreadable
+from ue_bench.data.files import File, connect, find_state, join, list_tree, unreadable
 from ue_bench.errors import ConfigError, DataError
 
 _IMAGES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
 )
+_Classes = dict[str, list[tuple[str, File]]]  # for each class (relative path, file) of its images
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx")
 
 
@@ -43,14 +44,13 @@ class ImageFolder(Dataset):
                     f"{self.train} and {self.test} must have the same classes. Add it, or remove "
                     "it from the other"
                 )
-        return Split(*(self._decode(folder, image_size) for folder in (self.train, self.test)))
+        return Split(self._decode(self.train, train, image_size), self._decode(self.test, test, image_size))
 
     def source_state(self) -> object:
         files = [file for folder in (self.train, self.test) for file in self._list(folder).values()]
         return find_state(files)
 
-    def _decode(self, folder: str, image_size: int | None) -> ImageSet:
-        classes = self._classes(folder)
+    def _decode(self, folder: str, classes: _Classes, image_size: int | None) -> ImageSet:
         names = tuple(classes)
         found = [(path, file, label) for label, name in enumerate(names) for path, file in classes[name]]
         found.sort(key=lambda item: item[0])
@@ -58,8 +58,8 @@ class ImageFolder(Dataset):
         images = decode_all(payloads, len(found), image_size, join(self.path, folder))
         return ImageSet(images, torch.tensor([label for _, _, label in found]), class_names=names)
 
-    def _classes(self, folder: str) -> dict[str, list[tuple[str, File]]]:
-        """(relative path, file) of every image by class, in the order of the classes' names."""
+    def _classes(self, folder: str) -> _Classes:
+        """Every image by class, in the order of the classes' names."""
         address = join(self.path, folder)
         found = self._list(folder)
         wrong = [path for path in found if not path.lower().endswith(_IMAGES)]
@@ -73,7 +73,7 @@ class ImageFolder(Dataset):
             raise DataError(
                 f"{address} holds images outside of a class's folder: {_some(loose)}. {self._layout()}"
             )
-        classes: dict[str, list[tuple[str, File]]] = {name: [] for name in self._folders(address)}
+        classes: _Classes = {name: [] for name in self._folders(address)}
         for path, file in found.items():
             classes.setdefault(path.split("/", 1)[0], []).append((path, file))
         empty = sorted(name for name, files in classes.items() if not files)
@@ -99,18 +99,19 @@ class ImageFolder(Dataset):
                     f"there is no folder {address}; {self.path or 'its parent'} holds "
                     f"{_some(there) if there else 'no folders, or does not exist'}. {self._layout()}"
                 )
-            entries = system.find(root, detail=True)
-        except (OSError, RuntimeError) as error:
+            files = list_tree(system, root)
+        except DataError:
+            raise
+        except Exception as error:  # every file system has errors of its own
             raise unreadable(address, error) from error
-        files = {path[len(root) :].lstrip("/"): File(system, path, info) for path, info in entries.items()}
-        return {path: file for path, file in sorted(files.items()) if not self._passes_over(path)}
+        return {path: file for path, file in files.items() if not self._passes_over(path)}
 
     def _folders(self, address: str) -> list[str]:
         """Names of the folders directly in ``address``, hidden and ignored ones left out."""
         system, root = connect(address)
         try:
             entries = system.ls(root, detail=True)
-        except (OSError, RuntimeError):
+        except Exception:
             return []
         folders = [e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"]
         return sorted(name for name in folders if not self._passes_over(name))

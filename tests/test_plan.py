@@ -1,0 +1,83 @@
+"""Plans: what is crossed, what is skipped and why, what makes a trial another trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ue_bench.config import compose, parse_words, read_suite
+from ue_bench.errors import ConfigError
+from ue_bench.registry import Registry
+from ue_bench.trials.plan import Plan, make_plan
+
+REGISTRY = Registry([Path(__file__).parent / "content"])
+NAMES = [name for kind in ("methods", "victims", "datasets", "defenses") for name in REGISTRY.names(kind)]
+
+
+def plan(*words: str) -> Plan:
+    content = read_suite(REGISTRY.find("suites", "toy").path)
+    return make_plan(compose("toy", content, parse_words(words), NAMES), REGISTRY, "command")
+
+
+def test_controls_are_always_there():
+    """Rule 2: every suite trains the same victim on clean data and on random noise of the same budget."""
+    header = plan("method=fragile", "epsilon=4/255").header
+    assert [(trial["control"], trial["budget"]) for trial in header["trials"]] == [
+        ("clean", "none (no noise)"),
+        ("random", "Linf 4/255"),
+        (None, "Linf 4/255"),
+    ]
+
+
+def test_ids_change_with_all_that_can_change_a_result():
+    base = {trial.id for trial in plan().trials}
+    for word in (
+        "seed=1",
+        "recipe.epochs=3",
+        "blobs.count=32",
+        "image_size=24",
+        "defense=grayscale",
+        "victim=resnet_tiny",
+    ):
+        assert not base & {trial.id for trial in plan(word).trials}, word
+    again = plan("device=cpu", "store=elsewhere", "profile=")
+    assert {trial.id for trial in again.trials} == base, "where and when it runs is no part of the trial"
+
+
+def test_poison_ratio_does_not_touch_noise_or_clean_training():
+    one, half = plan(), plan("poison_ratio=0.5")
+    assert one.trials[0].id == half.trials[0].id
+    assert [trial.noise_key for trial in one.trials] == [trial.noise_key for trial in half.trials]
+    assert one.trials[2].id != half.trials[2].id
+
+
+def test_seeds_count_from_the_first():
+    assert sorted({trial.seed for trial in plan("seeds=3", "seed=4").trials}) == [4, 5, 6]
+
+
+def test_what_makes_no_sense_is_skipped_with_its_reason():
+    skipped = plan("method=[fragile,random]", "granularity=pair").skipped
+    assert [item["what"] for item in skipped] == ["fragile"]
+    assert "image-wise and class-wise noise only, not pair-wise" in skipped[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["paradigm=contrastive"], "nothing is left to do.*contrastive"),
+        (["paradigm=other"], "unknown paradigm"),
+        (["method=fragil"], "did you mean 'fragile'"),
+        (["victim=resnet81"], "did you mean 'resnet18'"),
+        (["defense=grayscal"], "did you mean 'grayscale'"),
+        (["dataset=blob"], "did you mean 'blobs'"),
+        (["granularity=clas"], "unknown granularity"),
+        (["cutout.side=3"], "'cutout' has parameters set, but takes no part"),
+        (["epsilon=8.5"], "whole number of steps"),
+        (["fragile.granularity=pair"], "makes image and class"),
+        (["method=[[a]]"], "cannot read"),
+    ],
+)
+def test_mistakes_are_found_before_any_work(words, message):
+    with pytest.raises(ConfigError, match=message):
+        plan(*words)

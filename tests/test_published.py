@@ -1,0 +1,159 @@
+"""The papers' numbers beside ours: found where they belong, named, and never mixed in."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from ue_bench.report import build_report, render
+from ue_bench.report.measures import measure
+from ue_bench.report.published import find, load, named_tables, paper, parse, same_name
+
+ACCURACY = measure("accuracy_last")
+PLAN = {"paradigm": "supervised", "table": {"metric": "accuracy_last", "columns": ["dataset"]}}
+
+
+def trial(method, granularity="image", dataset="cifar10", victim="resnet18", **changes):
+    return {
+        "id": f"{method}-{granularity}-{dataset}-{victim}",
+        "dataset": dataset,
+        "method": method.lower(),
+        "granularity": granularity,
+        "budget": "Linf 8/255",
+        "victim": victim,
+        "defense": "none",
+        "poison_ratio": 1.0,
+        "seed": 0,
+        "control": None,
+        "published_names": [method],
+        **changes,
+    }
+
+
+def values(entry, plan=PLAN, table=4, wanted=ACCURACY):
+    matches = find(entry, plan, wanted, load())
+    return [(m.figure.value, m.note) for m in matches if m.figure.table == table]
+
+
+def test_image_is_the_papers_sample_and_class_is_class():
+    assert values(trial("EM", "image")) == [(15.37, "")]
+    assert values(trial("EM", "class")) == [(11.57, "")]
+
+
+def test_a_method_listed_under_another_granularity_is_found_and_labelled():
+    assert values(trial("AR", "image")) == [(10.41, "listed as class-wise")]
+
+
+def test_two_granularities_are_never_swapped():
+    two = [figure for figure in load() if figure.method == "EM"]
+    other = trial("EM", "patch")
+    assert find(other, PLAN, ACCURACY, two) == ()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"dataset": "cifar10_5k"}, {"victim": "vit"}, {"defense": "mixup"}, {"poison_ratio": 0.5}],
+)
+def test_no_match_is_empty(changes):
+    assert values(trial("EM", **changes)) == []
+
+
+def test_no_match_for_names_and_paradigms_that_the_papers_do_not_print():
+    assert values(trial("Newest")) == []
+    assert values(trial("EM", published_names=[])) == []
+    assert values(trial("EM"), {**PLAN, "paradigm": "contrastive"}) == []
+
+
+def test_the_clean_control_matches_at_any_ratio_and_granularity():
+    entry = trial("No Protection", "", control="clean", poison_ratio=0.0)
+    assert values(entry) == [(90.34, "")]
+
+
+def test_a_plan_may_name_what_to_stand_beside():
+    entry = trial("EM", dataset="cifar10_5k", victim="small")
+    assert values(entry, {**PLAN, "published": {"dataset": "cifar10", "victim": "resnet18"}}) == [(15.37, "")]
+    mapping = {"dataset": {"cifar10_5k": "cifar10"}, "victim": "resnet18"}
+    assert values(entry, {**PLAN, "published": mapping}) == [(15.37, "")]
+
+
+def test_retrieval_numbers_are_found_by_direction():
+    plan = {"paradigm": "contrastive"}
+    entry = trial("Random Guess", dataset="flickr8k", victim="rn50")
+    assert values(entry, plan, 2, measure("i2t_hit@10")) == [(1.2, "")]
+    assert values(entry, plan, 2, measure("t2i_medr")) == [(490.0, "")]
+
+
+def test_a_missing_ratio_means_any():
+    head = ",".join(load()[0].__dataclass_fields__)
+    (figure,) = parse([head, "t2ue,4,supervised,cifar10,EM,sample,resnet18,,,,accuracy,15.37"])
+    assert figure.poison_ratio is None
+    assert len(find(trial("EM", poison_ratio=0.3), PLAN, ACCURACY, (figure,))) == 1
+
+
+def test_papers_and_names_in_words():
+    assert (paper("t2ue"), paper("mem-supp")) == ("T2UE", "MEM supplementary")
+    assert same_name("Tiny-MSCOCO") == same_name("tiny_mscoco") != same_name("mscoco")
+    assert named_tables("T2UE, tables 3 and 4; MEM supplementary, table 1") == {
+        ("t2ue", 3),
+        ("t2ue", 4),
+        ("memsupplementary", 1),
+    }
+
+
+def report(trials, records=None, published=True, **plan):
+    full = {**PLAN, "suite": "s", "trials": trials, **plan}
+    return build_report(full, records or {}, published)
+
+
+def test_the_table_names_paper_and_table_and_shows_those_of_the_source():
+    text = render(report([trial("EM"), trial("AR")], source="T2UE, tables 3 and 4"), "markdown")
+    assert "published: T2UE table 4" in text
+    assert "table 5" not in text and "table 6" not in text
+    assert "10.41 (listed as class-wise)" in text
+
+
+def test_tables_that_disagree_stand_side_by_side():
+    entry = trial("No Protection", "", control="clean", poison_ratio=0.0)
+    text = render(report([entry]), "markdown")
+    assert "published: T2UE table 4" in text and "published: T2UE table 6" in text
+    assert "90.34" in text and "83.91" in text
+
+
+def test_a_heading_says_so_where_other_data_stands_beside():
+    entry = trial("EM", dataset="cifar10_5k", victim="small")
+    beside = {"dataset": "cifar10", "victim": "resnet18"}
+    text = render(report([entry]), "markdown")
+    assert "the papers print no number" in text
+    plan = {**PLAN, "suite": "s", "trials": [entry], "published": beside, "source": "T2UE, table 4"}
+    text = render(build_report(plan, {}, published=True), "markdown")
+    assert "published: T2UE table 4, cifar10, resnet18" in text
+
+
+def test_several_names_of_one_method_are_told_apart():
+    entry = trial("T2UE", published_names=["T2UE(ViT/B-16)", "T2UE(ViT/B-32)"])
+    text = render(report([entry], source="T2UE, table 4"), "markdown")
+    assert "13.76 (T2UE(ViT/B-16)) / 13.89 (T2UE(ViT/B-32))" in text
+
+
+def test_several_columns_have_a_published_column_each():
+    text = render(report([trial("EM"), trial("EM", dataset="cifar100")], source="T2UE, table 4"), "markdown")
+    assert "published: cifar10 in T2UE table 4" in text
+    assert "published: cifar100 in T2UE table 4" in text
+
+
+def test_published_numbers_stay_out_of_means_and_out_of_reports_that_do_not_ask():
+    entry = trial("EM")
+    record = {"id": entry["id"], "status": "done", "metrics": {"accuracy_last": 50.0}}
+    with_them = report([entry], {entry["id"]: record})
+    (row,) = csv.DictReader(io.StringIO(render(with_them, "csv")))
+    assert float(row["mean"]) == 50.0
+    assert row["published: T2UE table 4"] == "15.37"
+    assert row["published as"].startswith("15.37 in T2UE table 4: EM, sample, cifar10, resnet18")
+    without = render(report([entry], {entry["id"]: record}, published=False), "json")
+    assert "15.37" not in without
+
+
+def test_every_figure_is_read():
+    assert len(load()) == 682
