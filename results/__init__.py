@@ -1,1 +1,1 @@
-"""The papers' printed numbers (published.csv), and in the repository the tables that this project measured."""
+"""The papers' printed numbers (published.csv), and in the repository the tables measured here."""

@@ -12,6 +12,9 @@ from ue_bench.trials import run as running
 from ue_bench.trials.artefacts import load_perturbation
 from ue_bench.trials.store import Store
 
+DESIGN = """schema id suite status dataset method granularity victim defense poison_ratio seed config metrics curves
+noise seconds device_seconds peak_bytes device versions commit warnings error"""
+
 
 @pytest.fixture
 def store(tmp_path) -> Path:
@@ -39,15 +42,12 @@ def test_a_record_holds_what_the_design_promises(command, store):
     command("run", "suite=toy", "method=fragile")
     kept = records(store)
     record = next(record for record in kept.values() if record["method"] == "fragile")
-    for key in (
-        "schema id suite status dataset method granularity victim defense poison_ratio seed config metrics curves "
-        "noise seconds device_seconds peak_bytes device versions commit warnings error"
-    ).split():
+    for key in DESIGN.split():
         assert key in record, key
     assert record["id"] in kept
     assert set(record["metrics"]) >= {"accuracy_last", "accuracy_best", "accuracy_best_epoch"}
     assert (
-        set(record["seconds"]) == set(record["device_seconds"]) == {"prepare", "protect", "train", "evaluate"}
+        set(record["seconds"]) == set(record["device_seconds"]) >= {"prepare", "protect", "train", "evaluate"}
     )
     assert len(record["curves"]["test_accuracy"]) == len(record["curves"]["train_loss"]) == 2
     assert record["noise"]["linf"] == 8 and record["noise"]["changed_images"] == 64

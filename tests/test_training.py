@@ -101,7 +101,7 @@ def test_same_seed_same_curves_and_clean_data_untouched(make_images):
         clock = Clock(CPU)
         recipe = Recipe(epochs=2, batch_size=16, learning_rate=0.05)
         runs.append(train(small_model(), data, recipe, device=CPU, seed=seed, clock=clock, test=data))
-        assert set(clock.seconds) == {"train", "evaluate"}
+        assert set(clock.seconds) == {"warmup", "train", "evaluate"}
     assert runs[0] == runs[1] and runs[0] != runs[2]
     assert data.hash_content() == before
 

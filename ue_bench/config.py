@@ -49,7 +49,7 @@ class SuiteConfig:
     )  # {name: {parameter: value}} for whatever is so called
     floors: dict[str, Any] = field(default_factory=dict)  # clean_accuracy, train_accuracy, in percent
     table: TableConfig = field(default_factory=TableConfig)
-    published: dict[str, str] = field(default_factory=dict)  # which printed numbers to stand beside
+    published: dict[str, Any] = field(default_factory=dict)  # which printed numbers to stand beside
     default_profile: str = ""
     profiles: dict[str, Any] = field(default_factory=dict)  # name -> any of the keys above
 
@@ -64,6 +64,7 @@ class Config(SuiteConfig):
     granularity: str | None = None  # class, image or pair, for every method that has it
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
     executor: str = "local"
+    time_limit: float | None = None  # seconds that one noise or one training may take; null: any
     store: str = "runs"  # a folder, or any fsspec address such as s3://bucket/run
     plugins: list[str] = field(default_factory=list)  # files and folders with more content
 
@@ -156,8 +157,8 @@ def _merge(config: Any, layer: Mapping[str, Any]) -> Any:
         if key in layer and not isinstance(layer[key], (list, tuple)):
             layer[key] = [] if layer[key] is None else [layer[key]]
     if isinstance(layer.get("recipe"), Mapping):
-        before = OmegaConf.to_container(OmegaConf.create({"recipe": config.recipe}))["recipe"]
-        before = {"preset": before} if isinstance(before, str) else before
+        before: Any = config.recipe
+        before = {"preset": before} if isinstance(before, str) else OmegaConf.to_container(before)
         layer["recipe"] = {**before, **layer["recipe"]}
     if "recipe" in layer:
         config.recipe = None
@@ -204,6 +205,8 @@ def _check(config: Config) -> None:
             raise ConfigError(f"poison_ratio is a share between 0 and 1, not {ratio:g}")
     if config.seeds < 1:
         raise ConfigError(f"seeds says how many and must be at least 1, not {config.seeds}")
+    if config.time_limit is not None and config.time_limit <= 0:
+        raise ConfigError(f"time_limit is in seconds and above 0, not {config.time_limit:g}; null means none")
     if config.image_size is not None and config.image_size < 8:
         raise ConfigError(f"image_size must be at least 8 pixels, not {config.image_size}")
     for name, floor in config.floors.items():

@@ -44,7 +44,9 @@ class Subject:
     content: Any
     environment: Environment
 
-    def protect(self, data: ImageSet, paradigm: str, seed: int = 1, access: Access | None = None) -> Perturbation:
+    def protect(
+        self, data: ImageSet, paradigm: str, seed: int = 1, access: Access | None = None
+    ) -> Perturbation:
         """The method's noise for ``data``, with what it may prepare."""
         method: Method = self.content
         context = Context(CPU, seed, Clock(CPU), Progress(), self.environment.build_victim)
@@ -79,12 +81,13 @@ def permuted(data: ImageSet, seed: int = 5) -> ImageSet:
 
 def parameters_are_stored(subject: Subject) -> None:
     """a constructor only stores parameters: frozen, equal when equal, repr and pickle"""
-    content = subject.content
-    assert dataclasses.is_dataclass(content), "it is no dataclass: put @dataclass(frozen=True) above the class"
-    again = type(content)(**content.parameters())
+    content: Any = subject.content
+    kind = type(content)
+    assert dataclasses.is_dataclass(kind), "it is no dataclass: put @dataclass(frozen=True) above the class"
+    again = kind(**content.parameters())
     assert again == content, "two of equal parameters differ: the constructor changes what it is given"
     assert pickle.loads(pickle.dumps(content)) == content, "it does not survive pickle"
-    assert type(content).__name__ in repr(content), "repr does not tell the class"
+    assert kind.__name__ in repr(content), "repr does not tell the class"
     try:
         content.version = content.version
     except dataclasses.FrozenInstanceError:
@@ -106,7 +109,9 @@ def same_seed_same_noise(subject: Subject) -> None:
     """the same seed gives the same noise, bit for bit"""
     data, paradigm = sample(), subject.paradigm()
     one, two = subject.protect(data, paradigm, seed=3), subject.protect(data, paradigm, seed=3)
-    assert torch.equal(one.noise, two.noise) and torch.equal(one.rows, two.rows), "two runs of one seed differ"
+    assert torch.equal(one.noise, two.noise) and torch.equal(one.rows, two.rows), (
+        "two runs of one seed differ"
+    )
 
 
 def noise_follows_the_image(subject: Subject) -> None:
@@ -145,7 +150,9 @@ def access_is_declared(subject: Subject) -> None:
             subject.protect(data, paradigm, access=Access.NOTHING)
         except AccessError:
             return
-        raise AssertionError("it declares access that it never uses: a method should ask for what it needs only")
+        raise AssertionError(
+            "it declares access that it never uses: a method should ask for what it needs only"
+        )
 
 
 def victim_gives_logits(subject: Subject) -> None:
@@ -155,7 +162,9 @@ def victim_gives_logits(subject: Subject) -> None:
         logits = model(torch.rand(4, 3, size, size))
         assert logits.shape == (4, classes), f"logits are {list(logits.shape)}, not [4, {classes}]"
         logits.square().sum().backward()
-        idle = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
+        idle = [
+            name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None
+        ]
         assert not idle, f"weights without a gradient: {', '.join(idle[:3])}"
 
 
@@ -170,16 +179,22 @@ def defense_keeps_the_form(subject: Subject) -> None:
     data, defense = sample(), subject.content
     squeezed = defense.images_once(data.images)
     assert data.hash_content() == sample().hash_content(), "images_once changes its input in place"
-    assert squeezed.dtype == torch.uint8 and squeezed.shape == data.images.shape, "images_once changes the form"
+    assert squeezed.dtype == torch.uint8 and squeezed.shape == data.images.shape, (
+        "images_once changes the form"
+    )
     assert data.labels is not None
     images, targets = data.images.float() / 255, torch.nn.functional.one_hot(data.labels).float()
     before = copy.deepcopy((images, targets))
     results = [defense.batch(images, targets, torch.Generator().manual_seed(2)) for _ in range(2)]
-    assert torch.equal(images, before[0]) and torch.equal(targets, before[1]), "batch changes its input in place"
+    assert torch.equal(images, before[0]) and torch.equal(targets, before[1]), (
+        "batch changes its input in place"
+    )
     (mixed, goals), (again, _) = results
     assert mixed.shape == images.shape and mixed.dtype == images.dtype, "batch changes the images' form"
     assert float(mixed.min()) >= 0 and float(mixed.max()) <= 1, "batch leaves the range [0, 1]"
-    assert goals.shape == targets.shape and torch.allclose(goals.sum(1), torch.ones(len(goals))), "targets sum not to 1"
+    assert goals.shape == targets.shape and torch.allclose(goals.sum(1), torch.ones(len(goals))), (
+        "targets sum not to 1"
+    )
     assert torch.equal(mixed, again), "two batches of one seed differ: draw from the generator given"
 
 
@@ -217,7 +232,8 @@ def subjects(entry: Entry, registry: Registry) -> list[Subject]:
         return [Subject(entry.name, one, environment)]
     ways = [way for way in one.granularities if way != "pair" or one.paradigms == {"contrastive"}]
     return [
-        Subject(f"{entry.name} ({way})", dataclasses.replace(one, granularity=way), environment) for way in ways
+        Subject(f"{entry.name} ({way})", dataclasses.replace(one, granularity=way), environment)
+        for way in ways
     ]
 
 
@@ -233,7 +249,9 @@ def check(entry: Entry, registry: Registry) -> list[Result]:
                 problem = str(error)
             except Exception as error:
                 place = traceback.extract_tb(error.__traceback__)[-1]
-                problem = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+                problem = (
+                    f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+                )
             results.append(Result(subject.name, (promise.__doc__ or "").strip(), problem))
     return results
 

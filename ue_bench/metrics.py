@@ -19,10 +19,10 @@ def noise_measures(clean: Tensor, published: Tensor) -> dict[str, float | int]:
         published: uint8 [N, 3, H, W].
 
     Returns:
-        ``linf``: largest change of any value, in steps of 1/255. ``l2``, ``l2_max``: mean and largest L2 norm of an
-        image's change, [0, 1] units. ``psnr_db``: mean over images. ``ssim``: mean over the first SSIM_IMAGES changed
-        images (NaN below 11 pixels). ``positive_share``, ``negative_share``: shares of all values in changed images
-        that went up or down. ``changed_images``, ``examples``: counts.
+        ``linf``: largest change of any value, in steps of 1/255. ``l2``, ``l2_max``: mean and largest L2 norm of
+        an image's change, [0, 1] units. ``psnr_db``: mean over images. ``ssim``: mean over the first SSIM_IMAGES
+        changed images (NaN below 11 pixels). ``positive_share``, ``negative_share``: shares of all values in
+        changed images that went up or down. ``changed_images``, ``examples``: counts.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -44,7 +44,7 @@ def noise_measures(clean: Tensor, published: Tensor) -> dict[str, float | int]:
             value = structural_similarity_index_measure(
                 after.to(torch.float32), before.to(torch.float32), data_range=255.0, reduction="sum"
             )
-            sums["ssim"] += float(value)
+            sums["ssim"] += float(torch.as_tensor(value))
             ssim_images += len(index)
     count = len(changed)
     values = count * clean[0].numel()

@@ -24,11 +24,11 @@ class Progress:
 class Lines(Progress):
     """Plain lines for logs: what stays, and once every ``every`` seconds how far a loop is."""
 
-    def __init__(self, every: float = 20.0, stream=None):
-        self.every, self.stream = every, stream or sys.stderr
+    def __init__(self, every: float = 20.0):
+        self.every = every
 
     def say(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
+        print(line, file=sys.stderr, flush=True)
 
     def track(self, items: Iterable[Item], label: str) -> Iterator[Item]:
         total = len(items) if isinstance(items, Sized) else None

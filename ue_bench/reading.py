@@ -1,4 +1,4 @@
-"""Reads what a module of content offers without importing it, so that listing is quick and a broken file harmless."""
+"""Reads what a module of content offers without importing it: listing is quick, a broken file harmless."""
 
 from __future__ import annotations
 

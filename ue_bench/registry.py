@@ -18,6 +18,7 @@ from ue_bench.reading import Reading, read_module
 
 KINDS = ("methods", "victims", "defenses", "datasets", "suites")
 GROUP = "ue_bench.plugins"
+NOTHING = "no class in it derives from ue_bench.Method, Victim, Defense or Dataset"
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,7 @@ class Registry:
             if not self._add_file(path, str(path)):
                 problem = self.unavailable[-1].problem if self.unavailable else ""
                 raise ConfigError(
-                    f"plug-in {path} offers nothing: {problem or 'no class of it derives from ue_bench.Method, Victim, '}"
-                    f"{'' if problem else 'Defense or Dataset. See: ue-bench new method NAME'}"
+                    f"plug-in {path} offers nothing: {problem or NOTHING}. See: ue-bench new method NAME"
                 )
         else:
             raise ConfigError(f"plug-in {path} is no file ending in .py or .yaml and no folder")
@@ -212,7 +212,7 @@ def fit(value: Any, field: dataclasses.Field, where: str) -> Any:
     return value
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _installed(package: str) -> bool:
     if package in sys.builtin_module_names or package in sys.stdlib_module_names or package in sys.modules:
         return True

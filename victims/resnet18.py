@@ -12,9 +12,10 @@ from ue_bench import Victim
 
 @dataclass(frozen=True)
 class ResNet18(Victim):
-    """ResNet-18 (He et al., CVPR 2016) with the field's CIFAR stem: 3x3 stride 1, no max-pool; 11.17 million weights.
+    """ResNet-18 (He et al., CVPR 2016) with the field's CIFAR stem: 3x3 stride 1, no max-pool.
 
-    timm's model; images larger than 64 pixels get the original 7x7 stride-2 stem with its max-pool.
+    timm's model, 11.17 million weights. Images larger than 64 pixels get the original 7x7 stride-2 stem
+    with its max-pool.
     """
 
     def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:

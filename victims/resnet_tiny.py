@@ -12,7 +12,7 @@ from ue_bench import Victim
 
 @dataclass(frozen=True)
 class ResNetTiny(Victim):
-    """timm's ResNet class with 16-32-64-128 channels, one block a stage and a 3x3 stride-2 stem: for CPUs and tests.
+    """timm's ResNet class with 16-32-64-128 channels, one block a stage, a 3x3 stride-2 stem: for CPUs.
 
     Not a victim of any paper: it tells quickly whether noise works at all, in minutes on two CPU cores.
     """

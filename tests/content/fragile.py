@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ class Fragile(Method):
 
     budget: Budget = Budget("linf", 8)  # steps of 1/255
     granularity: str = "image"  # image or class
-    failure: str = ""  # raise, nan, over, constant, one_sided, mutate, peek, shape, exit, count
+    failure: str = ""  # raise, nan, over, constant, one_sided, mutate, peek, shape, exit, hang
 
     access = Access.IMAGES | Access.LABELS
     granularities = ("image", "class")
@@ -30,6 +31,8 @@ class Fragile(Method):
             raise ValueError("the oven is cold")
         if self.failure == "exit":
             os._exit(9)
+        while self.failure == "hang":
+            time.sleep(0.1)
         if self.failure == "nan":
             delta[2, 1] = torch.nan
         if self.failure == "over":

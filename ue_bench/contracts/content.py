@@ -1,4 +1,4 @@
-"""What methods, victims, defenses and datasets share: frozen dataclasses whose fields are their parameters."""
+"""What methods, victims, defenses and datasets share: frozen dataclasses, their fields the parameters."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 class Content:
     """A named, configurable piece that the harness finds by its file.
 
-    A constructor only stores parameters: the fields are the command line's overrides, the help, the columns of
-    tables and the key of caches. Raise ConfigError in ``__post_init__`` for values that do not fit.
+    A constructor only stores parameters: the fields are the command line's overrides, the help, the columns
+    of tables and the key of caches. Raise ConfigError in ``__post_init__`` for values that do not fit.
 
     Attributes:
         version: raise it when the same parameters give other results than before; records made by an older

@@ -15,7 +15,8 @@ from ue_bench.contracts.content import Content
 class Defense(Content):
     """Changes training data or the training step; never the test data. Override what the defense needs.
 
-    Order in one trial: ``images_once`` on the protected set; then for every batch crop and flip, ``batch``, ``attack``.
+    Order in one trial: ``images_once`` on the protected set; then for every batch crop and flip, ``batch``,
+    ``attack``.
 
     Attributes:
         paradigms: where it makes sense.

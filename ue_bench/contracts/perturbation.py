@@ -15,7 +15,7 @@ CHUNK = 4096
 
 @dataclass(frozen=True, eq=False)
 class Perturbation:
-    """What a method returns and a store keeps. Class-wise, image-wise and pair-wise noise differ in ``rows`` only.
+    """What a method returns and a store keeps. Class-wise, image-wise and pair-wise noise differ by ``rows``.
 
     Attributes:
         noise: int8 (int16 where needed) [R, 3, H, W], steps of 1/255 of the pixel range.
@@ -33,7 +33,7 @@ class Perturbation:
 
     @classmethod
     def from_float(cls, delta: Tensor, rows: Tensor, budget: Budget, floor: bool = False) -> Perturbation:
-        """Rounds float noise ``delta`` [R, 3, H, W] in [0, 1] pixel units to whole steps within ``budget``."""
+        """Rounds float noise [R, 3, H, W] in [0, 1] pixel units to whole steps within ``budget``."""
         return cls(noise=quantise(delta, budget, floor), rows=rows, budget=budget)
 
     def check(self, examples: int, image_size: tuple[int, int]) -> None:

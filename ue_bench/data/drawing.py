@@ -10,14 +10,14 @@ from ue_bench.data.scenes import NAMES, PALETTE, TEXTURES, Scenes
 
 CHUNK = 1 << 17  # pixels that are drawn at once: the arrays of one chunk fit a CPU's cache
 GRAIN = 2  # steps of 1/255: uniform noise of single pixels
-SHADE = 0.11  # in 0..1: how far the two tones of a texture are from the colour itself
-GROUND_SHADE = 0.05
+SHADE = 0.08  # in 0..1: how far the two tones of a texture are from the colour itself
+GROUND_SHADE = 0.02
 
 
 def draw(scenes: Scenes, size: int, seed: tuple[int, ...]) -> NDArray[np.uint8]:
     """uint8 [N, 3, size, size]. ``seed`` is that of the grain, the one thing that differs between sizes."""
     images = np.empty((len(scenes), 3, size, size), dtype=np.uint8)
-    grain = np.random.default_rng((*seed, size))
+    grain = np.random.default_rng((*seed, 2, size))
     step = max(1, CHUNK // size**2)
     for start in range(0, len(scenes), step):
         part = scenes[start : start + step]
@@ -50,7 +50,7 @@ def paint(scenes: Scenes, size: int) -> Array:
     return canvas * light[:, None]
 
 
-def across(numbers: Array) -> Array:
+def across(numbers: NDArray) -> NDArray:
     """[N] -> [N, 1, 1]."""
     return numbers[:, None, None]
 
@@ -97,7 +97,7 @@ def texture(kinds: NDArray[np.int64], weave: Array, x: Array, y: Array, soft: fl
     tones = {
         "plain": np.zeros_like(u),
         "striped": u * sharp,
-        "dotted": (1 - 1.6 * np.sqrt((1 - u) ** 2 + (1 - v) ** 2) / 2) * sharp * 2,
+        "dotted": (1.4 - np.sqrt((1 - u) ** 2 + (1 - v) ** 2)) * sharp,
         "checkered": u * v * 2 * sharp,
         "shaded": along * 1.2,
     }
@@ -112,5 +112,7 @@ def wave(phase: Array) -> Array:
 def smooth_field(points: Array, line: Array) -> Array:
     """[N, 3, 3, 3] values at corners, edges and middle -> [N, 3, size, size], linear in between."""
     weights = np.maximum(1 - np.abs(line[None, :] - np.array([-1.0, 0.0, 1.0])[:, None]), 0)
-    rows = sum(points[:, :, k, None, :] * weights[k][:, None] for k in range(3))
-    return sum(rows[..., k, None] * weights[k] for k in range(3))
+    first, second, third = (points[:, :, k, None, :] * weights[k][:, None] for k in range(3))
+    rows = first + second + third
+    left, middle, right = (rows[..., k, None] * weights[k] for k in range(3))
+    return left + middle + right

@@ -87,9 +87,9 @@ class ImageSet:
     def hash_content(self) -> str:
         """Computes the fingerprint anew from the content as it is now."""
         content = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        content.update(memoryview(self.images.contiguous().numpy()))
+        content.update(self.images.contiguous().numpy().data)
         if self.labels is not None:
-            content.update(memoryview(self.labels.contiguous().numpy()))
+            content.update(self.labels.contiguous().numpy().data)
         content.update(repr((self.captions, self.class_names)).encode())
         return content.hexdigest()[:16]
 

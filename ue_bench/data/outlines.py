@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 
 
 def outline(name: str, x: Array, y: Array) -> Array:
@@ -42,23 +42,26 @@ def box(x: Array, y: Array, width: float, height: float) -> Array:
     return np.maximum(np.abs(x) - width, np.abs(y) - height)
 
 
-def sides(x: Array, y: Array, count: int) -> Array:
-    """[count, ...]: distances to the lines that bound a regular polygon whose corner points up."""
+def sides(x: Array, y: Array, count: int, inner: float) -> Array:
+    """[count, ...]: distances to the lines around a regular polygon with one corner up.
+
+    ``inner`` is the radius of the circle that touches them all.
+    """
     angles = np.pi * (2 * np.arange(count) + 1) / count - np.pi / 2
-    return np.stack([x * np.cos(a) + y * np.sin(a) - np.cos(np.pi / count) for a in angles])
+    return np.stack([x * np.cos(a) + y * np.sin(a) - inner for a in angles])
 
 
 def triangle(x: Array, y: Array) -> Array:
-    return sides(x, y, 3).max(0)
+    return sides(x, y, 3, 0.6).max(0)
 
 
 def hexagon(x: Array, y: Array) -> Array:
-    return sides(x, y, 6).max(0)
+    return sides(x, y, 6, 0.9).max(0)
 
 
 def star(x: Array, y: Array) -> Array:
-    """A point lies in a five-pointed star if it lies behind at least four of the pentagon's five lines."""
-    return np.sort(sides(x, y, 5), axis=0)[-2]
+    """A point lies in a five-pointed star if it lies behind at least four of a pentagon's five lines."""
+    return np.sort(sides(x, y, 5, 0.4), axis=0)[-2]
 
 
 def cross(x: Array, y: Array) -> Array:

@@ -32,10 +32,10 @@ CONTRAST = 0.45  # at least so far apart, in RGB 0..1, are a shape and its backg
 
 LINES, BLOBS = 3, 4  # of clutter, at most
 OPACITY = (-0.6, 0.8)  # of clutter; what falls below 0 is absent
-RADIUS = (0.40, 0.62)  # half-pictures
+RADIUS = (0.46, 0.63)  # half-pictures
 TILT = np.pi  # radians to either side
-FIELD = 0.06  # in 0..1, to either side: unevenness of the background
-LIGHT = 0.08  # share, to either side: change of brightness from the middle to an edge
+FIELD = 0.03  # in 0..1, to either side: unevenness of the background
+LIGHT = 0.04  # share, to either side: change of brightness from the middle to an edge
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ def sample(count: int, seed: tuple[int, ...]) -> Scenes:
         centre=deal.numbers(-1, 1, 2) * reach[:, None],
         radius=radius,
         angle=deal.numbers(-TILT, TILT),
-        tint=deal.numbers(-0.05, 0.05, 3),
-        ground_tint=deal.numbers(-0.05, 0.05, 3),
+        tint=deal.numbers(-0.03, 0.03, 3),
+        ground_tint=deal.numbers(-0.03, 0.03, 3),
         weave=weave(deal),
         ground_weave=weave(deal),
         field=deal.numbers(-FIELD, FIELD, 3, 3, 3),

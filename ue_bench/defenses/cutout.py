@@ -12,9 +12,9 @@ from ue_bench import Defense
 
 @dataclass(frozen=True)
 class Cutout(Defense):
-    """Cutout (DeVries & Taylor, 2017) as the field uses it: one square, centre uniform over all pixels, cut at the border.
+    """Cutout (DeVries & Taylor, 2017) as the field uses it: one square, its centre uniform over all pixels.
 
-    Filled with 0, which is black since victims see [0, 1] pixels without normalisation.
+    Cut at the border. Filled with 0, which is black since victims see [0, 1] pixels without normalisation.
     """
 
     side: int = 16  # pixels, for images of 32; of which 8 to 16 remain visible at the border

@@ -11,8 +11,8 @@ from torch import Tensor
 class Batches:
     """Shuffled training batches without per-sample Python.
 
-    Images live on the device as uint8 with their channels last and their zero border around them; a random crop is
-    a window into that memory.
+    Images live on the device as uint8 with their channels last and their zero border around them; a random crop
+    is a window into that memory.
 
     Args:
         images: uint8 [N, 3, H, W].

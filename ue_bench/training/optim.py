@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from ue_bench.training.recipe import Recipe
 
 def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """The optimizer that the recipe names."""
-    settings = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    settings: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=recipe.momentum, nesterov=recipe.nesterov, **settings)
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer](parameters, **settings)
@@ -22,7 +23,8 @@ def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.
 def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
     """The learning rate at ``step`` of ``steps`` of ``epoch`` (both from 0).
 
-    Cosine runs to 0 over all epochs and changes per epoch, as the field's recipes do; a warm-up is linear per step.
+    Cosine runs to 0 over all epochs and changes per epoch, as the field's recipes do; a warm-up is linear per
+    step.
     """
     done = epoch + step / steps
     if done < recipe.warmup_epochs:

@@ -21,8 +21,10 @@ from ue_bench.training.recipe import Recipe
 
 @dataclass
 class Curves:
-    """What a training run showed, one number an epoch. Accuracies in percent; those of training are measured on
-    augmented batches while the weights still change."""
+    """What a training run showed, one number an epoch.
+
+    Accuracies are in percent; those of training are measured on augmented batches while the weights still change.
+    """
 
     train_loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
@@ -59,7 +61,7 @@ def train(
         test: clean test images; None for surrogates.
         defense: what the hacker adds, or None.
         seed: of order, crops, flips and the defense.
-        clock: gets the phases ``train`` and ``evaluate``.
+        clock: gets the phases ``warmup`` (what the first training pays for all), ``train`` and ``evaluate``.
 
     Raises:
         TrainingError: if the loss stops being finite.
@@ -67,12 +69,13 @@ def train(
     progress, curves = progress or Progress(), Curves()
     if data.labels is None:
         raise TrainingError("supervised training needs labels, and this dataset has none")
+    with clock.phase("warmup"):
+        model = model.to(device).to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(model.parameters(), recipe)
     with clock.phase("train"):
         images = defense.images_once(data.images) if defense else data.images
         batches = Batches(images, recipe.batch_size, recipe.crop_padding, recipe.flip, device, seed)
         targets = functional.one_hot(data.labels, data.classes).to(device, torch.float32)
-        model = model.to(device, memory_format=torch.channels_last)
-        optimizer = make_optimizer(model.parameters(), recipe)
     for epoch in progress.track(range(recipe.epochs), "epoch"):
         with clock.phase("train"):
             loss, accuracy = _epoch(model, batches, targets, optimizer, recipe, epoch, defense)

@@ -71,5 +71,5 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         content.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        content.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        content.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return content.hexdigest()[:16]

@@ -55,7 +55,7 @@ class Environment:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = victim.build(classes, image_size)
-        return model.to(self.find_device(), memory_format=torch.channels_last)
+        return model.to(self.find_device()).to(memory_format=torch.channels_last)
 
 
 @functools.lru_cache(maxsize=4)

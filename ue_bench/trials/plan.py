@@ -61,7 +61,8 @@ def make_plan(config: Config, registry: Registry, command: str) -> Plan:
     """
     if config.paradigm not in PARADIGMS:
         raise unknown("paradigm", config.paradigm, PARADIGMS)
-    plan, used = Plan(config), set()
+    plan = Plan(config)
+    used: set[str] = set()
     datasets = [_create(registry, "datasets", word, config, used) for word in config.dataset]
     victims = [_create(registry, "victims", word, config, used) for word in config.victim]
     defenses = [_create(registry, "defenses", word, config, used) for word in config.defense]
@@ -148,9 +149,7 @@ def _arms(config: Config, registry: Registry, used: set[str], skipped: list[dict
 
 def _create(registry: Registry, kind: str, word: Any, config: Config, used: set[str]) -> tuple[str, Any]:
     """An instance of content from NAME or {NAME: {parameter: value}}, with the parameters set elsewhere."""
-    name, given = word, {}
-    if isinstance(word, Mapping) and len(word) == 1:
-        ((name, given),) = word.items()
+    name, given = next(iter(word.items())) if isinstance(word, Mapping) and len(word) == 1 else (word, {})
     if not isinstance(name, str) or not isinstance(given or {}, Mapping):
         raise ConfigError(f"cannot read {word!r}: say NAME, or {{NAME: {{parameter: value}}}}")
     used.add(name)

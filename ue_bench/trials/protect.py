@@ -74,6 +74,7 @@ def make_noise(
     perturbation.check(len(view), view.image_size)
     facts = {
         "method": trial.method,
+        "prepare_key": preparation.get("prepare_key"),
         "dataset": trial.dataset.name,
         "train_fingerprint": trial.train_fingerprint,
         "seed": trial.seed,
@@ -120,6 +121,7 @@ def _prepare(
         "peak_bytes": clock.peak_bytes,
         "notes": context.notes,
         "warnings": context.warnings,
+        "prepare_key": key,
     }
     save_tensors(store, "prepared", key, tensors, facts)
     return tensors, facts

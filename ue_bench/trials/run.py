@@ -20,6 +20,21 @@ from ue_bench.trials.protect import protect
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial
 
+KEPT = (
+    *(
+        "dataset",
+        "dataset_label",
+        "method",
+        "granularity",
+        "budget",
+        "victim",
+        "defense",
+        "poison_ratio",
+        "seed",
+    ),
+    "reduced",
+)
+
 
 @dataclass
 class Summary:
@@ -59,7 +74,7 @@ def run(plan: Plan, environment: Environment, progress: Progress) -> Summary:
     entries = {entry["id"]: entry for entry in plan.header["trials"]}
     started, count = time.monotonic(), 0
     perform = functools.partial(perform_task, environment=environment, progress=progress)
-    for task, outcome in execute(_tasks(todo), perform):
+    for task, outcome in execute(_tasks(todo), perform, plan.config.time_limit):
         if task.kind == "protect":
             continue
         count += 1
@@ -95,22 +110,14 @@ def perform_task(task: Task, environment: Environment, progress: Progress) -> Ou
 
 def make_record(trial: Trial, entry: dict[str, Any], plan: Plan, outcome: Outcome) -> dict[str, Any]:
     """The trial's record, as the store keeps it and reports read it."""
-    empty = {"metrics": {}, "curves": {}, "noise": None, "seconds": {}, "device_seconds": {}, "peak_bytes": 0}
-    kept = (
-        "dataset",
-        "dataset_label",
-        "method",
-        "granularity",
-        "budget",
-        "victim",
-        "defense",
-        "poison_ratio",
-    )
-    return {
-        **empty,
+    nothing: dict[str, Any] = {
+        **{"metrics": {}, "curves": {}, "noise": None, "seconds": {}, "device_seconds": {}, "peak_bytes": 0},
         **{"device": None, "notes": {}, "warnings": []},
+    }
+    return {
+        **nothing,
         **(outcome.found or {}),
-        **{name: entry[name] for name in (*kept, "seed", "reduced")},
+        **{name: entry[name] for name in KEPT},
         "id": trial.id,
         "suite": plan.config.suite,
         "profile": plan.config.profile,

@@ -43,11 +43,11 @@ class Outcome:
     error: dict[str, str] | None = None
 
 
-Execute = Callable[[list[Task], Callable[[Task], Outcome]], Iterator[tuple[Task, Outcome]]]
+Execute = Callable[[list[Task], Callable[[Task], Outcome], float | None], Iterator[tuple[Task, Outcome]]]
 
 
 def find_executor(name: str) -> Execute:
-    """The ``execute`` function of that executor: (tasks, perform) -> (task, outcome) as they end."""
+    """The ``execute`` function of that executor: (tasks, perform, time limit) -> (task, outcome) as they end."""
     if name not in EXECUTORS:
         raise unknown("executor", name, EXECUTORS)
     execute: Execute = importlib.import_module(f"{__name__}.{name}").execute

@@ -1,0 +1,153 @@
+"""Synthetic perturbations: scikit-learn's Gaussian clusters, drawn as patches of flat colour."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from sklearn.datasets import make_classification
+from torch import Tensor
+
+from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench.contracts.perturbation import quantise, sizes
+from ue_bench.errors import ConfigError
+
+VALUES = 2**23  # float values of a chunk of noise: 32 MiB
+PAPER_BUDGET = Budget("l2", 1.304132372757743)
+
+
+@dataclass(frozen=True)
+class SynPer(Method):
+    """SynPer, also LSP (Yu et al., KDD 2022), written from the paper: linearly separable noise from the labels alone.
+
+    Each class is one Gaussian cluster of scikit-learn's ``make_classification`` in as many dimensions as the noise
+    has cells; each image gets a sample of its label's cluster, drawn as a grid of flat colour patches and scaled to
+    an L2 norm of sqrt(3 * height * width) * epsilon / 255. Single values reach 8 to 17 steps, beyond Linf 8/255.
+
+    The default ``budget`` is that norm at 32 pixels and epsilon 6; left alone it follows the image's size and
+    ``epsilon``. Any other budget holds as it is given; with ``linf`` the largest value of each noise is the radius.
+    """
+
+    budget: Budget = Budget("l2", 1.304132372757743)  # [0, 1] units at 32 px; by default it follows size and epsilon
+    granularity: str = "image"  # each image has its own sample of its class's cluster
+    epsilon: float = 6.0  # steps of 1/255, root mean square over the image's values (paper); for the default budget
+    grid: int = 4  # cells a side; 4 makes 8-px patches at 32 px (paper); APBench takes 7 (32-px patches) at 224
+    class_separation: float = 10.0  # make_classification's class_sep: half the edge of the clusters' hypercube (paper)
+    linf_clamp: int = 0  # steps of 1/255; an option of ours, 8 keeps Linf 8/255 beside the L2 norm; 0: none (paper)
+    official_floor: bool = False  # true: 8-bit by truncation, as the published code; half a step darker throughout
+
+    access: ClassVar[Access] = Access.LABELS
+    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
+    granularities: ClassVar[tuple[str, ...]] = ("image",)
+    published_names: ClassVar[tuple[str, ...]] = ("SynPer",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget.norm not in ("l2", "linf") or self.budget.signs != "both":
+            raise ConfigError(
+                f"SynPer scales its noise to an l2 or linf radius, not to '{self.budget}': say l2:1.3"
+            )
+        if self.official_floor and self.budget != PAPER_BUDGET:
+            raise ConfigError(
+                "synper.official_floor repeats the published code, which passes its own radius: "
+                "leave out either official_floor or budget"
+            )
+        for name in ("epsilon", "grid"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"synper.{name} must be above 0, not {getattr(self, name)}")
+        if not 0 <= self.linf_clamp <= 255:
+            raise ConfigError(f"synper.linf_clamp must be 0 to 255 steps of 1/255, not {self.linf_clamp}")
+
+    def protect(self, view: ProtectorView, context: Context) -> Perturbation:
+        labels, (height, width) = view.labels, view.image_size
+        if self.grid > min(height, width):
+            raise ConfigError(f"synper.grid is {self.grid}, more than the image's {height}x{width} pixels")
+        counts = torch.bincount(labels, minlength=view.classes).tolist()
+        points = clusters(counts, 3 * self.grid**2, context.numpy_seed(), self.class_separation)
+        budget = self._budget(view.image_size)
+        order = labels.argsort(stable=True)
+        noise = torch.empty((len(labels), 3, height, width), dtype=torch.int8)
+        worst, chunk = 0.0, max(1, VALUES // (3 * height * width))
+        for images, part in zip(order.split(chunk), points.split(chunk), strict=True):
+            delta = scale(patches(part, self.grid, view.image_size), budget)
+            if self.linf_clamp:
+                delta = delta.clamp(-self.linf_clamp / 255, self.linf_clamp / 255)
+            steps = quantise(delta, budget, self.official_floor)
+            worst = max(worst, float(sizes(steps, "l2").max()))
+            noise = noise.to(torch.promote_types(noise.dtype, steps.dtype))
+            noise[images] = steps
+        if self.official_floor:
+            budget = Budget("l2", max(worst, budget.radius))
+        return Perturbation(noise=noise, rows=view.rows(self.granularity), budget=budget)
+
+    def _budget(self, image_size: tuple[int, int]) -> Budget:
+        if self.budget != PAPER_BUDGET:
+            return self.budget
+        return Budget("l2", math.sqrt(3 * math.prod(image_size)) * self.epsilon / 255)
+
+
+def clusters(counts: list[int], features: int, seed: int, separation: float = 10.0) -> Tensor:
+    """Samples of linearly separable Gaussian clusters, one cluster a class, around corners of a hypercube.
+
+    With equal counts these are exactly scikit-learn's samples for as many points as there are images; with unequal
+    ones its class weights follow the counts, and what it draws beyond them is left out.
+
+    Args:
+        counts: samples wanted of each class.
+        features: dimensions of a sample.
+        seed: below 2**32.
+        separation: half the edge of the hypercube.
+
+    Returns:
+        float32 [sum(counts), features], class by class, each in scikit-learn's order.
+    """
+    classes, total = len(counts), sum(counts)
+    if classes > 2**features:
+        raise ConfigError(f"{features} values have no {classes} corners: raise synper.grid")
+    weights = None
+    if min(counts) != max(counts):
+        weights = [count / total for count in counts]
+        total += classes
+    points, labels = make_classification(
+        n_samples=total,
+        n_features=features,
+        n_informative=features,
+        n_redundant=0,
+        n_repeated=0,
+        n_classes=classes,
+        n_clusters_per_class=1,
+        weights=weights,
+        class_sep=separation,
+        flip_y=0,
+        random_state=seed,
+    )
+    picked = [points[labels == label][:count] for label, count in enumerate(counts)]
+    return torch.cat([torch.from_numpy(part) for part in picked]).float()
+
+
+def patches(points: Tensor, grid: int, image_size: tuple[int, int]) -> Tensor:
+    """Each sample as a grid of flat colour patches.
+
+    Args:
+        points: [n, grid * grid * 3]: rows of the grid, then columns, then colours.
+        image_size: (height, width); where ``grid`` does not divide it, patches differ by one pixel.
+
+    Returns:
+        [n, 3, height, width].
+    """
+    height, width = image_size
+    cells = points.unflatten(1, (grid, grid, 3)).permute(0, 3, 1, 2)
+    rows, columns = torch.arange(height) * grid // height, torch.arange(width) * grid // width
+    return cells[:, :, rows][:, :, :, columns]
+
+
+def scale(noise: Tensor, budget: Budget) -> Tensor:
+    """``noise`` [n, 3, H, W] with each image's norm (l2, or linf) at the budget's radius, in [0, 1] pixel units."""
+    flat = noise.flatten(1)
+    if budget.norm == "linf":
+        norms, radius = flat.abs().amax(1), budget.radius / 255
+    else:
+        norms, radius = flat.norm(dim=1), budget.radius
+    return noise * (radius / norms)[:, None, None, None]

@@ -1,0 +1,33 @@
+"""Every discovered method, victim, defense and embedded dataset keeps the promises of its contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from ue_bench.conformance import CHECKS, Subject, subjects
+from ue_bench.registry import Registry
+
+REGISTRY = Registry()
+EMBEDDED = {"digits", "shapes"}  # the other datasets need files
+ENTRIES = [
+    entry
+    for kind in CHECKS
+    for entry in REGISTRY.entries(kind)
+    if kind != "datasets" or entry.name in EMBEDDED
+]
+SUBJECTS = [(entry.kind, subject) for entry in ENTRIES for subject in subjects(entry, REGISTRY)]
+CASES = [
+    pytest.param(subject, promise, id=f"{subject.name}-{promise.__name__}")
+    for kind, subject in SUBJECTS
+    for promise in CHECKS[kind]
+]
+
+
+@pytest.mark.parametrize(("subject", "promise"), CASES)
+def test_the_promise_is_kept(subject: Subject, promise):
+    promise(subject)
+
+
+def test_every_method_is_among_them():
+    names = {subject.name.split(" (")[0] for kind, subject in SUBJECTS if kind == "methods"}
+    assert names == set(REGISTRY.names("methods")) and len(names) >= 5
