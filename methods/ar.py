@@ -21,6 +21,7 @@ MARGIN = 4  # rows and columns dropped at the top left
 GROWTH = 1.05  # a pixel, along a row or column alone; of 2,765 candidates that held, the largest was 1.03
 PATTERNS = 3  # trial patterns of a candidate
 CANDIDATES = 16384  # tried at once
+BLOCK = 32  # survivors whose responses are computed at once
 VALUES = 2**23  # float values of a chunk of patterns: 64 MiB
 PAPER_BUDGET = Budget("l2", 1.0)
 
@@ -223,9 +224,10 @@ def holding(processes: Tensor) -> Tensor:
     The test of an AR(2) recurrence's stability, without drawing any noise: four of five candidates fail it, and
     they would fail the divergence check as well.
     """
-    near = torch.stack([processes[..., 2, 1], processes[..., 1, 2]]) / GROWTH
-    far = torch.stack([processes[..., 2, 0], processes[..., 0, 2]]) / GROWTH**2
-    return ((far > -1) & (near.abs() + far < 1)).all(dim=0).all(dim=1)
+    weights = processes.numpy()
+    near = weights[..., [2, 1], [1, 2]] / GROWTH
+    far = weights[..., [2, 0], [0, 2]] / GROWTH**2
+    return torch.from_numpy(((far > -1) & (np.abs(near) + far < 1)).all(axis=(1, 2)))
 
 
 def trial(processes: Tensor, divergence: float, generator: Generator, side: int = SIDE) -> tuple[Tensor, Tensor]:
@@ -294,29 +296,26 @@ def search(
     """
     accepted = torch.empty((0, 3, 3, 3), dtype=torch.float64)
     tried, least, most = 0, threshold * side / SIDE, divergence * side / SIDE
-    while len(accepted) < classes and tried < max_candidates:
+    while tried < max_candidates:
         batch = draw_processes(min(CANDIDATES, max_candidates - tried), generator)
-        calm, last = holding(batch).nonzero().flatten(), tried + len(batch)
+        calm = holding(batch).nonzero().flatten()
         for _ in range(PATTERNS):
             left, patterns = trial(batch[calm], most, generator, side)
             calm = calm[left]
         probes = scale(patterns, PAPER_BUDGET)
-        known = len(accepted)
-        if known:
-            apart = (response(probes, matching_filters(accepted)) >= least).all(dim=1)
-            calm, probes = calm[apart], probes[apart]
-        for index, probe in zip(calm.tolist(), probes, strict=True):
-            new = matching_filters(accepted[known:])
-            if len(new) and float(response(probe[None], new).min()) < least:
-                continue
-            accepted = torch.cat([accepted, batch[index : index + 1]])
+        for block, probe in zip(calm.split(BLOCK), probes.split(BLOCK), strict=True):
+            known, rivals = len(accepted), torch.cat([accepted, batch[block]])
+            apart = (response(probe, matching_filters(rivals)) >= least).numpy()
+            members = list(range(known))
+            for row, candidate in enumerate(block.tolist()):
+                if len(members) < classes and apart[row, members].all():
+                    members.append(known + row)
+                    last = tried + candidate + 1
+            accepted = rivals[members]
             if len(accepted) == classes:
-                last = tried + index + 1
-                break
-        tried = last
-    if len(accepted) < classes:
-        raise PerturbationError(
-            f"the search accepted {len(accepted)} processes of {classes} in {tried} candidates, its cap: "
-            f"lower ar.threshold (now {threshold:g}) or raise ar.max_candidates"
-        )
-    return accepted, tried
+                return accepted, last
+        tried += len(batch)
+    raise PerturbationError(
+        f"the search accepted {len(accepted)} processes of {classes} in {tried} candidates, its cap: "
+        f"lower ar.threshold (now {threshold:g}) or raise ar.max_candidates"
+    )
