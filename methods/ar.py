@@ -22,7 +22,7 @@ GROWTH = 1.05  # a pixel, along a row or column alone; of 2,765 candidates that 
 PATTERNS = 3  # trial patterns of a candidate
 CANDIDATES = 16384  # tried at once
 BLOCK = 32  # survivors whose responses are computed at once
-VALUES = 2**23  # float values of a chunk of patterns: 64 MiB
+VALUES = 2**19  # float values of a chunk of patterns: 4 MiB, so that it stays in the cache
 PAPER_BUDGET = Budget("l2", 1.0)
 
 
@@ -45,10 +45,10 @@ class AR(Method):
 
     budget: Budget = Budget("l2", 1.0)  # over all values of an image, [0, 1] units; the paper's at 32 px
     granularity: str = "image"  # the process is the class's, the noise each image's own
-    scale_budget: bool = False  # true: an l2 radius holds at 32 px and grows with the image's side (3.0 at 96)
-    threshold: float | None = None  # least response of earlier filters; None: 10 up to 10 classes, else 3 (paper)
-    divergence: float = 50.0  # a candidate with an unscaled 32-px pattern above this L2 norm is rejected (paper)
-    search_side: int = 32  # pixels of the search's patterns (paper); raise it so that nothing grows over large images
+    scale_budget: bool = False  # true: an l2 radius holds at 32 px and grows with the side (3.0 at 96)
+    threshold: float | None = None  # least response of others; None: 10 up to 10 classes, else 3 (paper)
+    divergence: float = 50.0  # L2 norm; a candidate whose unscaled 32-px pattern passes it is out (paper)
+    search_side: int = 32  # pixels of the search's patterns (paper); larger: level noise on large images
     max_candidates: int = 1_000_000  # processes to try before the search gives up (paper)
     margin: int | None = None  # rows and columns dropped at the top left; None: 4, from 224 px on 2 (paper)
 
@@ -60,7 +60,9 @@ class AR(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.budget.norm not in ("l2", "linf") or self.budget.signs != "both":
-            raise ConfigError(f"AR scales its noise to an l2 or linf radius, not to '{self.budget}': say l2:1.0")
+            raise ConfigError(
+                f"AR scales its noise to an l2 or linf radius, not to '{self.budget}': say l2:1.0"
+            )
         if self.margin is not None and self.margin < 0:
             raise ConfigError(f"ar.margin must be at least 0 pixels, not {self.margin}")
         if self.search_side < 3:
@@ -230,7 +232,9 @@ def holding(processes: Tensor) -> Tensor:
     return torch.from_numpy(((far > -1) & (np.abs(near) + far < 1)).all(axis=(1, 2)))
 
 
-def trial(processes: Tensor, divergence: float, generator: Generator, side: int = SIDE) -> tuple[Tensor, Tensor]:
+def trial(
+    processes: Tensor, divergence: float, generator: Generator, side: int = SIDE
+) -> tuple[Tensor, Tensor]:
     """One pattern of each candidate, dropping candidates as soon as their norm passes ``divergence``.
 
     Most candidates diverge within a few rows. The norm only grows from row to row, so stopping early rejects no

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -51,6 +52,10 @@ class EM(Method):
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
     granularities: ClassVar[tuple[str, ...]] = ("image", "class")
     published_names: ClassVar[tuple[str, ...]] = ("EM",)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "smoke": {"surrogate": "resnet_tiny", "batch_size": 64, "max_rounds": 2},
+        "laptop": {"surrogate": "resnet_tiny", "batch_size": 128},  # few images: 512 makes two updates a round
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,7 +14,7 @@ from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorVie
 from ue_bench.contracts.perturbation import quantise, sizes
 from ue_bench.errors import ConfigError
 
-VALUES = 2**23  # float values of a chunk of noise: 32 MiB
+VALUES = 2**19  # float values of a chunk of noise: 2 MiB, so that it stays in the cache
 PAPER_BUDGET = Budget("l2", 1.304132372757743)
 
 
@@ -30,13 +30,15 @@ class SynPer(Method):
     ``epsilon``. Any other budget holds as it is given; with ``linf`` the largest value of each noise is the radius.
     """
 
-    budget: Budget = Budget("l2", 1.304132372757743)  # [0, 1] units at 32 px; by default it follows size and epsilon
+    budget: Budget = Budget("l2", 1.304132372757743)  # [0, 1] units at 32 px; follows size and epsilon
     granularity: str = "image"  # each image has its own sample of its class's cluster
-    epsilon: float = 6.0  # steps of 1/255, root mean square over the image's values (paper); for the default budget
-    grid: int = 4  # cells a side; 4 makes 8-px patches at 32 px (paper); APBench takes 7 (32-px patches) at 224
-    class_separation: float = 10.0  # make_classification's class_sep: half the edge of the clusters' hypercube (paper)
-    linf_clamp: int = 0  # steps of 1/255; an option of ours, 8 keeps Linf 8/255 beside the L2 norm; 0: none (paper)
-    official_floor: bool = False  # true: 8-bit by truncation, as the published code; half a step darker throughout
+    epsilon: float = (
+        6.0  # steps of 1/255, root mean square over an image's values, for the default budget (paper)
+    )
+    grid: int = 4  # cells a side: 8-px patches at 32 px (paper); APBench takes 7 (32-px patches) at 224 px
+    class_separation: float = 10.0  # make_classification's class_sep, half the hypercube's edge (paper)
+    linf_clamp: int = 0  # steps of 1/255; ours: 8 keeps Linf 8/255 beside the L2 norm; 0: none (paper)
+    official_floor: bool = False  # true: 8-bit by truncation as in the published code, half a step darker
 
     access: ClassVar[Access] = Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})

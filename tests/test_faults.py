@@ -54,7 +54,10 @@ def test_two_processes_on_one_store_do_not_disturb_each_other(tmp_path):
 
 @pytest.mark.parametrize(
     ("failure", "message"),
-    [("hang", "it took longer than time_limit=5 seconds"), ("exit", "it took its process down (exit status 9)")],
+    [
+        ("hang", "it took longer than time_limit=5 seconds"),
+        ("exit", "it took its process down (exit status 9)"),
+    ],
 )
 def test_a_method_that_hangs_or_crashes_fails_alone(tmp_path, failure, message):
     run = start(tmp_path, f"fragile.failure={failure}", "time_limit=5", "seed=3")

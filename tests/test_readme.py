@@ -31,7 +31,9 @@ def test_the_method_of_the_readme_is_complete(command, tmp_path):
     assert ran.status == 0 and "corners" in ran.out
 
 
-@pytest.mark.parametrize("line", re.findall(r"^    (ue-bench (?:run|show|list|report) .*)$", README, re.MULTILINE))
+@pytest.mark.parametrize(
+    "line", re.findall(r"^    (ue-bench (?:run|show|list|report) .*)$", README, re.MULTILINE)
+)
 def test_every_command_line_is_understood(line):
     """Names and keys exist; nothing is run."""
     from ue_bench.config import compose, parse_words, read_suite
@@ -43,7 +45,9 @@ def test_every_command_line_is_understood(line):
         registry.find(f"{words[1]}s", words[2])
     elif words[0] == "run":
         given = parse_words(word for word in words[1:] if "=" in word and "corners" not in word)
-        names = [name for kind in ("methods", "victims", "datasets", "defenses") for name in registry.names(kind)]
+        names = [
+            name for kind in ("methods", "victims", "datasets", "defenses") for name in registry.names(kind)
+        ]
         config = compose(
             given["suite"], read_suite(registry.find("suites", given["suite"]).path), given, names
         )

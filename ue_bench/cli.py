@@ -41,7 +41,7 @@ def run(
     """
     _one_of("format", format, FORMATS)
     config, registry = _configure(words or [])
-    from ue_bench.progress import Lines
+    from ue_bench.progress import fitting
     from ue_bench.report import build_report, render
     from ue_bench.trials.environment import Environment
     from ue_bench.trials.plan import make_plan
@@ -57,7 +57,7 @@ def run(
         _print_plan(plan, pending(plan, Store(config.store))[1])
         return
     try:
-        summary = run_plan(plan, environment, Lines())
+        summary = run_plan(plan, environment, fitting())
     except KeyboardInterrupt:
         finished, todo = pending(plan, Store(config.store))
         typer.echo(

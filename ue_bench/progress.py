@@ -1,11 +1,12 @@
-"""What a person sees while work goes on: bars on a terminal, plain lines elsewhere, silence in tests."""
+"""What a person sees while work goes on: bars on a terminal, plain lines elsewhere, silence where nobody looks."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
@@ -19,6 +20,20 @@ class Progress:
     def track(self, items: Iterable[Item], label: str) -> Iterable[Item]:
         """Passes ``items`` through, showing how far it is."""
         return items
+
+
+@dataclass
+class Counted(Generic[Item]):
+    """Something to go through whose length is known though it has none."""
+
+    items: Iterable[Item]
+    length: int
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return self.length
 
 
 class Lines(Progress):
@@ -39,6 +54,41 @@ class Lines(Progress):
                 last = now
                 self.say(f"    {label} {count}{describe(count, total, now - start)}")
             yield item
+
+
+class Bars(Progress):
+    """Bars for terminals: one for each loop that is going on, gone when it ends; what is said stays above them."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Live
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._live = Live(*columns, console=console, transient=True)
+
+    def say(self, line: str) -> None:
+        self._live.console.print(line, markup=False)
+
+    def track(self, items: Iterable[Item], label: str) -> Iterator[Item]:
+        first = not self._live.live.is_started
+        if first:
+            self._live.start()
+        bar = self._live.add_task(label, total=len(items) if isinstance(items, Sized) else None)
+        try:
+            for item in items:
+                yield item
+                self._live.advance(bar)
+        finally:
+            self._live.remove_task(bar)
+            if first:
+                self._live.stop()
+
+
+def fitting() -> Progress:
+    """Bars if standard error is a terminal, else lines."""
+    return Bars() if sys.stderr.isatty() else Lines()
 
 
 def describe(done: int, total: int | None, seconds: float) -> str:

@@ -64,7 +64,9 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
     return {
         "metrics": curves.metrics(),
         "curves": dataclasses.asdict(curves),
-        "noise": None if noise is None else {"key": trial.noise_key, "prepare_key": made["prepare_key"], **noise},
+        "noise": None
+        if noise is None
+        else {"key": trial.noise_key, "prepare_key": made["prepare_key"], **noise},
         "seconds": _with_protection(made["seconds"], clock.seconds),
         "device_seconds": _with_protection(made["device_seconds"], clock.device_seconds),
         "peak_bytes": max(made["peak_bytes"], clock.peak_bytes),

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ue_bench.errors import StoreError, UEBenchError
-from ue_bench.progress import Progress
+from ue_bench.progress import Counted, Lines, Progress
 from ue_bench.provenance import commit, versions
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.evaluate import evaluate
 from ue_bench.trials.executors import Outcome, Task, find_executor
+from ue_bench.trials.forecast import duration, forecast
 from ue_bench.trials.plan import Plan
 from ue_bench.trials.protect import protect
 from ue_bench.trials.store import Store
@@ -70,11 +71,14 @@ def run(plan: Plan, environment: Environment, progress: Progress) -> Summary:
     finished, todo = pending(plan, store)
     store.write_plan(plan.key, plan.header)
     summary = Summary(finished, done_before=len(finished))
-    progress.say(_announcement(plan, finished, todo))
+    progress.say(announcement(plan, store, finished, todo))
     entries = {entry["id"]: entry for entry in plan.header["trials"]}
     started, count = time.monotonic(), 0
-    perform = functools.partial(perform_task, environment=environment, progress=progress)
-    for task, outcome in execute(_tasks(todo), perform, plan.config.time_limit):
+    watched = progress if plan.config.time_limit is None else Lines()  # what a worker process can take along
+    perform = functools.partial(perform_task, environment=environment, progress=watched)
+    tasks = _tasks(todo)
+    work = execute(tasks, perform, plan.config.time_limit)
+    for task, outcome in progress.track(Counted(work, len(tasks)), "tasks"):
         if task.kind == "protect":
             continue
         count += 1
@@ -150,10 +154,14 @@ def _tasks(todo: list[Trial]) -> list[Task]:
     return tasks
 
 
-def _announcement(plan: Plan, finished: dict[str, Any], todo: list[Trial]) -> str:
+def announcement(plan: Plan, store: Store, finished: dict[str, Any], todo: list[Trial]) -> str:
+    """What a run will do, how much of it is done, and how long the rest will take if records tell."""
     noises = len({trial.noise_key for trial in todo})
+    known = store.read_records(store.names("trials", ".json")).values() if todo else []
+    seconds = forecast(todo, known)
+    takes = f", about {duration(seconds)}" if seconds else ""
     what = f"{plan.config.suite} ({plan.config.profile})" if plan.config.profile else plan.config.suite
-    return f"{what}: {len(plan.trials)} trials, {len(finished)} done, {len(todo)} to do with {noises} noises"
+    return f"{what}: {len(plan.trials)} trials, {len(finished)} done, {len(todo)} to do with {noises} noises{takes}"
 
 
 def _result(record: dict[str, Any]) -> str:
@@ -167,4 +175,4 @@ def _result(record: dict[str, Any]) -> str:
 
 
 def _left(seconds: float) -> str:
-    return f"; about {seconds:.0f} s left" if seconds >= 1 else ""
+    return f"; about {duration(seconds)} left" if seconds >= 1 else ""
