@@ -39,6 +39,9 @@ class AR(Method):
     pixels. L2 1.0 leaves single pixels at 16 to 38 steps, beyond Linf 8/255. With an ``linf`` budget (the
     authors' weaker variant) the largest value of each noise is the radius.
 
+    Victims learn this shortcut late: their accuracy first rises, then collapses once the training data are fitted.
+    Short runs and stems with a stride of 2 miss it.
+
     The authors' coefficient lists are not shipped: a seeded search draws its own, with the paper's two tests.
     A candidate must not diverge, and its noise must excite the filter of every process accepted before it.
     """

@@ -54,7 +54,10 @@ class EM(Method):
     published_names: ClassVar[tuple[str, ...]] = ("EM",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"surrogate": "resnet_tiny", "batch_size": 64, "max_rounds": 2},
-        "laptop": {"surrogate": "resnet_tiny", "batch_size": 128},  # few images: 512 makes two updates a round
+        "laptop": {
+            "surrogate": "resnet_tiny",
+            "batch_size": 128,
+        },  # few images: 512 makes two updates a round
     }
 
     def __post_init__(self) -> None:

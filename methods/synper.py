@@ -32,9 +32,7 @@ class SynPer(Method):
 
     budget: Budget = Budget("l2", 1.304132372757743)  # [0, 1] units at 32 px; follows size and epsilon
     granularity: str = "image"  # each image has its own sample of its class's cluster
-    epsilon: float = (
-        6.0  # steps of 1/255, root mean square over an image's values, for the default budget (paper)
-    )
+    epsilon: float = 6.0  # steps of 1/255, root mean square over an image, for the default budget (paper)
     grid: int = 4  # cells a side: 8-px patches at 32 px (paper); APBench takes 7 (32-px patches) at 224 px
     class_separation: float = 10.0  # make_classification's class_sep, half the hypercube's edge (paper)
     linf_clamp: int = 0  # steps of 1/255; ours: 8 keeps Linf 8/255 beside the L2 norm; 0: none (paper)

@@ -19,7 +19,9 @@ CONTENT = TOP / "tests" / "content"
 def start(store: Path, *words: str) -> subprocess.Popen:
     code = "from ue_bench.cli import main; main()"
     command = [sys.executable, "-c", code, "run", "suite=toy", f"plugins={CONTENT}", f"store={store}", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # several processes share few cores
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, **pipes)
 
 
 def records(store: Path) -> dict[str, dict]:

@@ -50,6 +50,15 @@ class Clock:
                 self._stack[-1][1] += spent[1]
             self.peak_bytes = max(self.peak_bytes, peak(self.device))
 
+    def spent(self, name: str) -> tuple[float, float]:
+        """(seconds, device seconds) of a phase so far."""
+        return self.seconds.get(name, 0.0), self.device_seconds.get(name, 0.0)
+
+    def add(self, name: str, seconds: float, device_seconds: float) -> None:
+        """Adds to a phase what was spent on it earlier, in another run."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        self.device_seconds[name] = self.device_seconds.get(name, 0.0) + device_seconds
+
     def _now(self) -> tuple[float, float]:
         synchronise(self.device)
         wall = time.perf_counter()

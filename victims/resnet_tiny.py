@@ -18,6 +18,7 @@ class ResNetTiny(Victim):
     """
 
     channels: int = 16  # of the first stage; each further stage has twice as many
+    stem_stride: int = 2  # 1: four times the work; AR's filters need it, they must see neighbouring pixels
 
     def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:
         widths = tuple(self.channels * 2**stage for stage in range(4))
@@ -29,7 +30,7 @@ class ResNetTiny(Victim):
             stem_width=self.channels // 2,
             avg_down=False,
         )
-        model.conv1 = nn.Conv2d(3, self.channels, 3, stride=2, padding=1, bias=False)
+        model.conv1 = nn.Conv2d(3, self.channels, 3, stride=self.stem_stride, padding=1, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = nn.Identity()
         return model

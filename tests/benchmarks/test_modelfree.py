@@ -19,6 +19,15 @@ from ue_bench import Budget, ImageSet, ProtectorView
 IMAGES, CLASSES = 5000, 10
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_core():
+    """Both sides of the ratio on one core; other work on the machine then disturbs least."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def dataset() -> ImageSet:
     images = torch.zeros((IMAGES, 3, 32, 32), dtype=torch.uint8)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ue_bench.canonical import digest
 from ue_bench.clock import Clock
 from ue_bench.progress import Progress
 from ue_bench.seeds import derive
+
+
+class Shelf(Protocol):
+    """Where costly artefacts are kept for other methods and later runs; a store has one."""
+
+    def load(self, key: str) -> tuple[Mapping[str, Tensor], Mapping[str, Any]] | None:
+        """(tensors, facts) kept under ``key``, or None."""
+
+    def save(self, key: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Keeps them."""
 
 
 @dataclass
@@ -27,6 +38,9 @@ class Context:
         prepared: what ``prepare`` returned, loaded from the store.
         notes: facts about the run that belong into the record, such as rounds used or a step cap reached.
         warnings: sentences for the record and the table's foot.
+        shelf: where ``keep`` keeps things; None: nowhere.
+        data_key: of the training set, part of every key on the shelf.
+        kept_keys: what ``keep`` gave out, so that reports count its cost once.
     """
 
     device: torch.device
@@ -37,6 +51,9 @@ class Context:
     prepared: Mapping[str, Tensor] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    shelf: Shelf | None = None
+    data_key: str = ""
+    kept_keys: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.seed)
@@ -44,6 +61,32 @@ class Context:
     def surrogate(self, name: str, classes: int, image_size: tuple[int, int]) -> nn.Module:
         """A freshly initialised model from the victims registry, channels-last, on the device, seeded."""
         return self.build_victim(name, classes, image_size, derive(self.seed, "surrogate", name))
+
+    def keep(self, what: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+        """``make()``, or what an earlier call with an equal ``what`` made from the same data with the same seed.
+
+        For work that several methods share, such as a surrogate trained on clean data. Its time counts as the
+        phase ``prepare`` in the record of every method that uses it, and once in totals.
+
+        Args:
+            what: everything beside data and seed that the result depends on.
+            make: gives named tensors, such as a model's ``state_dict()``.
+        """
+        key = digest([what, self.data_key, self.seed])
+        kept = self.shelf.load(key) if self.shelf else None
+        if kept is None:
+            before = self.clock.spent("prepare")
+            with self.clock.phase("prepare"):
+                tensors = make()
+            cost = [after - was for after, was in zip(self.clock.spent("prepare"), before, strict=True)]
+            facts: Mapping[str, Any] = {"what": what, "seconds": cost[0], "device_seconds": cost[1]}
+            if self.shelf:
+                self.shelf.save(key, tensors, facts)
+        else:
+            tensors, facts = kept
+            self.clock.add("prepare", float(facts["seconds"]), float(facts["device_seconds"]))
+        self.kept_keys.append(key)
+        return tensors
 
     def numpy_seed(self) -> int:
         """A seed below 2**32 for libraries that take NumPy's."""

@@ -110,6 +110,8 @@ def quantise(delta: Tensor, budget: Budget, floor: bool = False) -> Tensor:
     Raises:
         PerturbationError: if a value is not finite.
     """
+    if len(delta) == 0:
+        return torch.zeros(delta.shape, dtype=torch.int8)
     parts = [_quantise(delta[start : start + CHUNK], budget, floor) for start in range(0, len(delta), CHUNK)]
     whole = torch.cat(parts)
     return whole.to(torch.int8) if int(whole.abs().max()) <= 127 else whole

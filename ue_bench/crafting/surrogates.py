@@ -1,9 +1,18 @@
-"""Single training steps, for methods that train their surrogate in turns with the noise."""
+"""Surrogates: trained once on clean data and shared, or step by step in turns with the noise."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from ue_bench.clock import Clock
+from ue_bench.contracts.context import Context
+from ue_bench.contracts.defense import Defense
+from ue_bench.contracts.view import ProtectorView
+from ue_bench.data.imageset import ImageSet
+from ue_bench.seeds import derive
+from ue_bench.training.recipe import Recipe
+from ue_bench.training.supervised import train
 
 
 def training_step(
@@ -26,3 +35,42 @@ def sgd(
 ) -> torch.optim.Optimizer:
     """Plain SGD at a constant learning rate, without Nesterov's momentum."""
     return torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
+
+
+def trained_on_clean(
+    view: ProtectorView, context: Context, name: str, recipe: Recipe, augmentation: Defense | None = None
+) -> nn.Module:
+    """A classifier trained on the clean training set: once for all methods that ask for the same, through the store.
+
+    Args:
+        view: needs access to images and labels.
+        name: of the architecture, in the victims registry.
+        recipe: how it is trained; another recipe is another surrogate.
+        augmentation: instead of the recipe's crop and flip; part of the key by its parameters.
+
+    Returns:
+        The module on the device, in evaluation mode.
+    """
+    model = context.surrogate(name, view.classes, view.image_size)
+    extra = None if augmentation is None else (type(augmentation).__name__, augmentation.parameters())
+
+    def make() -> dict[str, Tensor]:
+        data = ImageSet(
+            view.images, view.labels, class_names=tuple(str(label) for label in range(view.classes))
+        )
+        curves = train(
+            model,
+            data,
+            recipe,
+            device=context.device,
+            seed=derive(context.seed, "surrogate order", name),
+            clock=Clock(context.device),
+            defense=augmentation,
+            progress=context.progress,
+        )
+        context.notes["surrogate_train_accuracy_percent"] = curves.train_accuracy[-1]
+        return dict(model.state_dict())
+
+    state = context.keep({"surrogate": name, "recipe": recipe, "augmentation": extra}, make)
+    model.load_state_dict({key: value.to(context.device) for key, value in state.items()})
+    return model.eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from ue_bench.provenance import commit, describe_device, versions
 from ue_bench.seeds import derive
 from ue_bench.trials.artefacts import load_perturbation, load_tensors, save_perturbation, save_tensors
 from ue_bench.trials.environment import Environment
+from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial
 
 
@@ -58,6 +60,11 @@ def make_noise(
     prepared, preparation = _prepare(trial, method, environment, progress)
     context = _context(trial, environment, clock, progress, "protect")
     context.prepared = prepared
+    context.shelf = StoreShelf(environment.open_store(), progress)
+    context.data_key = trial.train_fingerprint
+    if preparation:
+        clock.add("prepare", preparation["seconds"]["prepare"], preparation["device_seconds"]["prepare"])
+        context.kept_keys.append(preparation["prepare_key"])
     view = _view(train, method, trial)
     _seed_everything(context.seed)
     try:
@@ -74,12 +81,12 @@ def make_noise(
     perturbation.check(len(view), view.image_size)
     facts = {
         "method": trial.method,
-        "prepare_key": preparation.get("prepare_key"),
+        "prepare_key": "+".join(sorted(set(context.kept_keys))) or None,
         "dataset": trial.dataset.name,
         "train_fingerprint": trial.train_fingerprint,
         "seed": trial.seed,
-        "seconds": {**preparation.get("seconds", {}), **clock.seconds},
-        "device_seconds": {**preparation.get("device_seconds", {}), **clock.device_seconds},
+        "seconds": clock.seconds,
+        "device_seconds": clock.device_seconds,
         "peak_bytes": max(preparation.get("peak_bytes", 0), clock.peak_bytes),
         "notes": {**preparation.get("notes", {}), **context.notes},
         "warnings": [*preparation.get("warnings", []), *context.warnings],
@@ -98,17 +105,14 @@ def make_method(trial: Trial, environment: Environment) -> Method:
 
 def _prepare(
     trial: Trial, method: Method, environment: Environment, progress: Progress
-) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     """What the method prepares once for any number of datasets, from the store where it is there already."""
     if type(method).prepare is Method.prepare:
         return {}, {}
-    store, key = environment.open_store(), digest([trial.method, trial.seed])
-    try:
-        kept = load_tensors(store, "prepared", key)
-        if kept is not None:
-            return kept
-    except StoreError as error:
-        progress.say(f"    {error}; it is made again")
+    shelf, key = StoreShelf(environment.open_store(), progress), digest([trial.method, trial.seed])
+    kept = shelf.load(key)
+    if kept is not None:
+        return kept
     device = environment.find_device()
     clock = Clock(device)
     context = _context(trial, environment, clock, progress, "prepare")
@@ -123,8 +127,28 @@ def _prepare(
         "warnings": context.warnings,
         "prepare_key": key,
     }
-    save_tensors(store, "prepared", key, tensors, facts)
+    shelf.save(key, tensors, facts)
     return tensors, facts
+
+
+@dataclass(frozen=True)
+class StoreShelf:
+    """Artefacts that methods share, kept in the store; a damaged one is named and made again."""
+
+    store: Store
+    progress: Progress
+
+    def load(self, key: str) -> tuple[Mapping[str, Tensor], Mapping[str, Any]] | None:
+        """(tensors, facts), or None."""
+        try:
+            return load_tensors(self.store, "prepared", key)
+        except StoreError as error:
+            self.progress.say(f"    {error}; it is made again")
+            return None
+
+    def save(self, key: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Keeps them under ``prepared/``."""
+        save_tensors(self.store, "prepared", key, tensors, facts)
 
 
 def _view(train: ImageSet, method: Method, trial: Trial) -> ProtectorView:
