@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
 from ue_bench.contracts.perturbation import quantise
+from ue_bench.crafting.scaling import scale
 from ue_bench.errors import ConfigError, PerturbationError
 
 SIDE = 32  # pixels: the image side of the paper's radius and of its search
@@ -199,16 +200,6 @@ def generate(
             "lower ar.divergence or take another seed"
         )
     return noise
-
-
-def scale(noise: Tensor, budget: Budget) -> Tensor:
-    """``noise`` [n, 3, H, W] with each image's norm (l2, or linf) at the budget's radius, in [0, 1] pixel units."""
-    flat = noise.flatten(1)
-    if budget.norm == "linf":
-        norms, radius = flat.abs().amax(1), budget.radius / 255
-    else:
-        norms, radius = flat.norm(dim=1), budget.radius
-    return noise * (radius / norms)[:, None, None, None]
 
 
 def matching_filters(processes: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
 from ue_bench.contracts.perturbation import quantise, sizes
+from ue_bench.crafting.scaling import scale
 from ue_bench.errors import ConfigError
 
 VALUES = 2**19  # float values of a chunk of noise: 2 MiB, so that it stays in the cache
@@ -141,13 +142,3 @@ def patches(points: Tensor, grid: int, image_size: tuple[int, int]) -> Tensor:
     cells = points.unflatten(1, (grid, grid, 3)).permute(0, 3, 1, 2)
     rows, columns = torch.arange(height) * grid // height, torch.arange(width) * grid // width
     return cells[:, :, rows][:, :, :, columns]
-
-
-def scale(noise: Tensor, budget: Budget) -> Tensor:
-    """``noise`` [n, 3, H, W] with each image's norm (l2, or linf) at the budget's radius, in [0, 1] pixel units."""
-    flat = noise.flatten(1)
-    if budget.norm == "linf":
-        norms, radius = flat.abs().amax(1), budget.radius / 255
-    else:
-        norms, radius = flat.norm(dim=1), budget.radius
-    return noise * (radius / norms)[:, None, None, None]

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ue_bench.errors import ConfigError, unknown
 
 LISTS = ("dataset", "method", "victim", "defense", "poison_ratio", "plugins")
+MAPPINGS = ("controls", "parameters", "floors", "table", "published")
 
 
 @dataclass
@@ -156,6 +157,9 @@ def _merge(config: Any, layer: Mapping[str, Any]) -> Any:
     for key in LISTS:
         if key in layer and not isinstance(layer[key], (list, tuple)):
             layer[key] = [] if layer[key] is None else [layer[key]]
+    for key in MAPPINGS:
+        if key in layer and not isinstance(layer[key], Mapping):
+            raise ConfigError(f"{key} must hold keys and values, not {layer[key]!r}")
     if isinstance(layer.get("recipe"), Mapping):
         before: Any = config.recipe
         before = {"preset": before} if isinstance(before, str) else OmegaConf.to_container(before)

@@ -79,6 +79,14 @@ def permuted(data: ImageSet, seed: int = 5) -> ImageSet:
     return ImageSet(data.images[order], data.labels[order], captions, data.class_names)
 
 
+def doubled(data: ImageSet) -> ImageSet:
+    """The same examples twice, one set after the other."""
+    assert data.labels is not None and data.captions is not None
+    return ImageSet(
+        torch.cat([data.images] * 2), torch.cat([data.labels] * 2), data.captions * 2, data.class_names
+    )
+
+
 def parameters_are_stored(subject: Subject) -> None:
     """a constructor only stores parameters: frozen, equal when equal, repr and pickle"""
     content: Any = subject.content
@@ -117,6 +125,9 @@ def same_seed_same_noise(subject: Subject) -> None:
 def noise_follows_the_image(subject: Subject) -> None:
     """noise follows the image, whatever the order of the dataset"""
     paradigm = subject.paradigm()
+    if subject.content.granularity == "cluster":
+        _equal_images_share_a_cluster(subject, paradigm)
+        return
     for data in (sample(), permuted(sample())):
         noise = subject.protect(data, paradigm)
         assert data.labels is not None
@@ -128,6 +139,21 @@ def noise_follows_the_image(subject: Subject) -> None:
         granularity = subject.content.granularity
         assert len(pairs) == len(wanted.unique()), f"examples of one {granularity} get different noises"
         assert len({row for _, row in pairs}) == len(pairs), f"two of one {granularity} kind share a noise"
+
+
+def _equal_images_share_a_cluster(subject: Subject, paradigm: str) -> None:
+    """What can be asked of clusters that only the method knows: every image is there twice, in any order."""
+    data = permuted(doubled(sample()))
+    noise = subject.protect(data, paradigm)
+    images = data.images[ProtectorView(data, Access.IMAGES, paradigm).image_of_example].flatten(1)
+    different, kinds = images.unique(dim=0, return_inverse=True)
+    pairs = set(zip(kinds.tolist(), noise.rows.tolist(), strict=True))
+    assert len(pairs) == len(different), "equal images get different noises: rows must be the image's cluster"
+    used = len(noise.rows.unique())
+    assert 1 < used < len(different), f"{len(different)} images make {used} clusters: it must be some of each"
+    assert used == len(noise.noise), (
+        f"{len(noise.noise) - used} of {len(noise.noise)} noises belong to no image"
+    )
 
 
 def inputs_stay_untouched(subject: Subject) -> None:

@@ -66,7 +66,10 @@ class Budget:
         if isinstance(value, Budget):
             return value
         if isinstance(value, dict):
-            return cls(**{**value, "radius": float(value.get("radius", math.inf))})
+            try:
+                return cls(**{**value, "radius": float(value.get("radius", math.inf))})
+            except (TypeError, ValueError):
+                raise ConfigError(f"a budget has norm, radius and signs, not {value!r}") from None
         match = re.fullmatch(r"(\w+)(?::([\d.]+(?:/\d+)?))?", str(value).strip())
         if not match:
             raise ConfigError(f"a budget reads NORM:RADIUS, such as linf:8 or l2:1.0, not {value!r}")

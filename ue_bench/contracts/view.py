@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ue_bench.contracts.method import Access
 from ue_bench.data.imageset import ImageSet
-from ue_bench.errors import AccessError
+from ue_bench.errors import AccessError, ConfigError
 
 
 class ProtectorView:
@@ -73,11 +73,16 @@ class ProtectorView:
         return self._pairs.clone()
 
     def rows(self, granularity: str) -> Tensor:
-        """int64 [examples]: the class, image or pair of each example; class-wise rows need LABELS."""
+        """int64 [examples]: the class, image or pair of each example; class-wise rows need LABELS.
+
+        A method of granularity ``cluster`` makes its own rows: which cluster each example's image is in.
+        """
         if granularity == "class":
             return self.labels[self._pairs].clone()
         if granularity == "image":
             return self._pairs.clone()
+        if granularity == "cluster":
+            raise ConfigError(f"the data has no clusters: {self._method} must make rows from its own")
         return torch.arange(self.examples)
 
     def _reveal(self, part, need: Access):

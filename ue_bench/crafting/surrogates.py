@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ue_bench.canonical import digest
 from ue_bench.clock import Clock
 from ue_bench.contracts.context import Context
 from ue_bench.contracts.defense import Defense
@@ -38,7 +39,12 @@ def sgd(
 
 
 def trained_on_clean(
-    view: ProtectorView, context: Context, name: str, recipe: Recipe, augmentation: Defense | None = None
+    view: ProtectorView,
+    context: Context,
+    name: str,
+    recipe: Recipe,
+    augmentation: Defense | None = None,
+    subset: Tensor | None = None,
 ) -> nn.Module:
     """A classifier trained on the clean training set: once for all methods that ask for the same, through the store.
 
@@ -47,6 +53,7 @@ def trained_on_clean(
         name: of the architecture, in the victims registry.
         recipe: how it is trained; another recipe is another surrogate.
         augmentation: instead of the recipe's crop and flip; part of the key by its parameters.
+        subset: int64 [M], the only images to train on; part of the key. None: all of them.
 
     Returns:
         The module on the device, in evaluation mode.
@@ -55,9 +62,10 @@ def trained_on_clean(
     extra = None if augmentation is None else (type(augmentation).__name__, augmentation.parameters())
 
     def make() -> dict[str, Tensor]:
-        data = ImageSet(
-            view.images, view.labels, class_names=tuple(str(label) for label in range(view.classes))
-        )
+        images, labels = view.images, view.labels
+        if subset is not None:
+            images, labels = images[subset], labels[subset]
+        data = ImageSet(images, labels, class_names=tuple(str(label) for label in range(view.classes)))
         curves = train(
             model,
             data,
@@ -71,6 +79,9 @@ def trained_on_clean(
         context.notes["surrogate_train_accuracy_percent"] = curves.train_accuracy[-1]
         return dict(model.state_dict())
 
-    state = context.keep({"surrogate": name, "recipe": recipe, "augmentation": extra}, make)
+    what = {"surrogate": name, "recipe": recipe, "augmentation": extra}
+    if subset is not None:
+        what["subset"] = digest(subset.tolist())
+    state = context.keep(what, make)
     model.load_state_dict({key: value.to(context.device) for key, value in state.items()})
     return model.eval()

@@ -21,6 +21,8 @@ from ue_bench.registry import Registry, fit
 from ue_bench.training.recipe import PRESETS, Recipe
 from ue_bench.trials.trial import Choice, Trial
 
+GRANULARITIES = ("class", "cluster", "image", "pair")
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -133,8 +135,8 @@ def _arms(config: Config, registry: Registry, used: set[str], skipped: list[dict
         if config.epsilon is not None:
             method = method.with_epsilon(steps(config.epsilon))
         if config.granularity and not role and not method.budget.empty:
-            if config.granularity not in ("class", "image", "pair"):
-                raise unknown("granularity", config.granularity, ("class", "image", "pair"))
+            if config.granularity not in GRANULARITIES:
+                raise unknown("granularity", config.granularity, GRANULARITIES)
             if config.granularity not in method.granularities:
                 made = " and ".join(f"{kind}-wise" for kind in method.granularities)
                 skipped.append(

@@ -1,0 +1,251 @@
+"""Unlearnable clusters: one noise for each cluster of images, made without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView, Recipe
+from ue_bench.crafting.clusters import Clusters, kmeans, nearest
+from ue_bench.crafting.crops import shaken
+from ue_bench.crafting.features import Features, loaded, source, trained_on_rotations
+from ue_bench.crafting.generator import NoiseGenerator, seeded_generator
+from ue_bench.crafting.orders import in_order, shuffled
+from ue_bench.crafting.resident import ResidentImages
+from ue_bench.errors import ConfigError, TrainingError
+
+POSITIVE = (
+    "surrogate_size",
+    "surrogate_epochs",
+    "surrogate_batch_size",
+    "kmeans_starts",
+    "filters",
+    "blocks",
+)
+LABELS_HINT = "no surrogate learns from the protector's labels here, because UC is meant to work without them"
+
+
+@dataclass(frozen=True)
+class UC(Method):
+    """UC, unlearnable clusters (Zhang et al., CVPR 2023), written from a specification of paper and code.
+
+    K-means groups the images by a surrogate's features. For each cluster a generator with a fixed random input
+    learns one noise that moves features to the centre of the next cluster (in a ring): the Kullback-Leibler
+    divergence from the softmax of that centre to the softmax of the features. Labels are never read, so the
+    surrogate is one of
+
+    - ``timm:NAME``: published ImageNet weights (paper: ResNet-50), by download or from ``checkpoint``;
+    - ``clip:NAME:WEIGHTS``: CLIP's image encoder (paper: ``clip:RN50:openai``; OpenAI's own file as
+      ``checkpoint`` belongs to ``clip:RN50-quickgelu``);
+    - ``rotation:VICTIM``: a victim's architecture, trained here to tell by how much an image was turned. Ours,
+      for machines without weights; images only, as UC demands. The papers do not have it.
+
+    Not the paper's: noise has the benchmark's image size, and is resized with the image to what a loaded surrogate
+    sees; clusters and centres come from whole images instead of centre crops. The paper trains a cluster's
+    generator on the cluster, the authors' code on all images (``official_all_images``, as many times the cost as
+    there are clusters), in the data's own order (``official_order``). Both clamp the generator's output at the
+    radius, where its gradient ends: ``scaled_tanh`` scales it instead.
+    """
+
+    budget: Budget = Budget("linf", 16)  # steps of 1/255; paper
+    granularity: str = "cluster"  # one noise for each cluster of images
+    surrogate: str = "timm:resnet50.tv_in1k"  # paper; or clip:RN50:openai (paper), or rotation:VICTIM (ours)
+    checkpoint: str = ""  # local file with a loaded surrogate's weights; "": they are downloaded
+    surrogate_size: int = 224  # pixels that a loaded surrogate sees; paper. rotation: the images' own size
+    surrogate_epochs: int = 60  # rotation only: training epochs; ours
+    surrogate_batch_size: int = 128  # rotation only: images; ours
+    clusters: int = 10  # paper
+    kmeans_starts: int = 10  # seeded starts of which the best is kept; scikit-learn's default of that time
+    filters: int = 64  # generator: of its first convolution; authors' code
+    blocks: int = 6  # generator: residual blocks; authors' code
+    epochs: int = 50  # of each generator, over its images; authors' code
+    max_steps: int = 20000  # of each generator, our cap; reaching it is reported
+    batch_size: int = 256  # images; authors' code
+    learning_rate: float = 1e-4  # Adam; authors' code
+    final_learning_rate: float = 1e-6  # end of the cosine, which falls each step; authors' code
+    weight_decay: float = 5e-4  # Adam; authors' code
+    crop_share: float = (
+        0.875  # side of a random crop in the enlarged image, 224 of 256; authors' code. 1: none
+    )
+    flip: bool = True  # mirror half of the images; authors' code
+    scaled_tanh: bool = False  # radius x tanh instead of tanh clamped at the radius; ours
+    official_all_images: bool = False  # each generator learns from all images, as in the authors' code
+    official_order: bool = False  # batches in the data's own order, not shuffled, as in the authors' code
+    bf16: bool = True  # surrogate, where the accelerator has it; False: float32, as the authors' code
+
+    access: ClassVar[Access] = Access.IMAGES
+    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
+    granularities: ClassVar[tuple[str, ...]] = ("cluster",)
+    published_names: ClassVar[tuple[str, ...]] = ("UC",)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "smoke": {
+            "surrogate": "rotation:resnet_tiny",
+            "surrogate_epochs": 2,
+            "clusters": 3,
+            "kmeans_starts": 2,
+            "filters": 8,
+            "blocks": 1,
+            "epochs": 2,
+            "batch_size": 64,
+            "learning_rate": 1e-3,
+        },
+        "laptop": {
+            "surrogate": "rotation:resnet_tiny",
+            "surrogate_epochs": 10,
+            "surrogate_batch_size": 64,
+            "filters": 16,
+            "blocks": 2,
+            "epochs": 10,
+            "batch_size": 64,
+            "learning_rate": 2e-3,
+        },
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget.norm != "linf" or self.budget.empty or self.budget.signs != "both":
+            raise ConfigError(f"uc needs an linf budget such as linf:16, not {self.budget}")
+        kind, _ = source(self.surrogate)
+        if kind == "rotation" and self.checkpoint:
+            raise ConfigError(
+                f"uc trains '{self.surrogate}' itself: leave checkpoint out, or say surrogate=timm:NAME; "
+                f"{LABELS_HINT}"
+            )
+        for name in (*POSITIVE, "epochs", "max_steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"uc's {name} must be at least 1, not {getattr(self, name)}")
+        if self.clusters < 2:
+            raise ConfigError(f"uc's clusters must be at least 2, not {self.clusters}")
+        if not 0 < self.crop_share <= 1:
+            raise ConfigError(f"uc's crop_share is a share, above 0 and at most 1, not {self.crop_share}")
+        if not self.learning_rate >= self.final_learning_rate >= 0 or not self.learning_rate:
+            raise ConfigError(
+                f"uc's learning_rate must be above 0 and no less than final_learning_rate, not "
+                f"{self.learning_rate:g} and {self.final_learning_rate:g}"
+            )
+
+    def protect(self, view: ProtectorView, context: Context) -> Perturbation:
+        model = self._surrogate(view, context)
+        images = ResidentImages(view.images, context.device)
+        clean = model.of(images)
+        groups = kmeans(clean, self.clusters, self.kmeans_starts, context.numpy_seed())
+        delta = self._learn(model, images, groups, context)
+        rows = groups.members[view.image_of_example]
+        noise = Perturbation.from_float(delta, rows, self.budget)
+        self._report(groups, clean, model.of(images, noise.noise, groups.members), context)
+        return noise
+
+    def _surrogate(self, view: ProtectorView, context: Context) -> Features:
+        kind, name = source(self.surrogate)
+        if kind != "rotation":
+            return loaded(self.surrogate, self.checkpoint, self.surrogate_size, self.bf16).to(context.device)
+        recipe = Recipe(
+            epochs=self.surrogate_epochs,
+            batch_size=self.surrogate_batch_size,
+            warmup_epochs=1.0,
+            bf16=self.bf16,
+        )
+        return trained_on_rotations(view, context, name, recipe, self.bf16).to(context.device)
+
+    def _learn(self, model: Features, images: ResidentImages, groups: Clusters, context: Context) -> Tensor:
+        """float32 [clusters, 3, H, W] in [0, 1] pixel units: one noise after the other."""
+        goals = goals_of(groups).to(context.device)
+        steps, noises = [], []
+        for number in context.progress.track(range(len(groups)), "cluster"):
+            members = (groups.members == number).nonzero().flatten()
+            if self.official_all_images:
+                members = torch.arange(len(images))
+            batches = -(-len(members) // self.batch_size)
+            steps.append(min(self.epochs * batches, self.max_steps))
+            noises.append(self._noise(model, images, members, goals[number], steps[-1], context))
+        context.notes |= {"generator_steps": steps, "reached_max_steps": self.max_steps in steps}
+        if self.max_steps in steps:
+            context.warn(
+                f"uc stopped generators at its cap of {self.max_steps} steps, before {self.epochs} epochs"
+            )
+        return torch.cat(noises)
+
+    def _noise(
+        self,
+        model: Features,
+        images: ResidentImages,
+        members: Tensor,
+        goal: Tensor,
+        steps: int,
+        context: Context,
+    ) -> Tensor:
+        """float32 [1, 3, H, W]: what a fresh generator learned to add to the images at ``members``."""
+        draw = context.generator
+        code = torch.rand(1, 3, *images.size, generator=draw).to(context.device)
+        seed = int(torch.randint(2**62, (), generator=draw))
+        network = seeded_generator(self.filters, self.blocks, seed, context.device)
+        optimizer = torch.optim.Adam(
+            network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, self.final_learning_rate)
+        batches = self._batches(members, draw)
+        for _ in range(steps):
+            shown = shaken(images.take(next(batches)), self.crop_share, self.flip, draw)
+            loss = divergence(model((shown + self._bounded(network, code)).clamp(0, 1)), goal)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        if not bool(loss.isfinite()):
+            raise TrainingError(f"uc's generator diverged: lower learning_rate (now {self.learning_rate:g})")
+        with torch.no_grad():
+            return self._bounded(network, code)
+
+    def _bounded(self, network: NoiseGenerator, code: Tensor) -> Tensor:
+        """float32 [1, 3, H, W] within the radius, in [0, 1] pixel units."""
+        radius = self.budget.radius / 255
+        return radius * network(code) if self.scaled_tanh else network(code).clamp(-radius, radius)
+
+    def _batches(self, members: Tensor, draw: torch.Generator):
+        """Batches of ``members`` without end, the last, smaller one of each epoch kept."""
+        while True:
+            order = members
+            if not self.official_order:
+                (order,) = shuffled(members, len(members), draw)
+            for part in in_order(len(order), self.batch_size):
+                yield order[part]
+
+    def _report(self, groups: Clusters, clean: Tensor, moved: Tensor, context: Context) -> None:
+        """How far the published images went, for the record."""
+        wanted = (groups.members + 1) % len(groups)
+        goals = goals_of(groups)[wanted]
+        reached, before = (
+            float((nearest(f, groups.centres) == wanted).float().mean()) for f in (moved, clean)
+        )
+        context.notes |= {
+            "surrogate": self.surrogate + (f" ({self.checkpoint})" if self.checkpoint else ""),
+            "cluster_sizes": groups.members.bincount().tolist(),
+            "kmeans_iterations": groups.iterations,
+            "divergence_before": float(divergence(clean, goals)),
+            "divergence_after": float(divergence(moved, goals)),
+            "nearest_to_target_percent_before": 100 * before,
+            "nearest_to_target_percent": 100 * reached,
+        }
+        if len(groups) < self.clusters:
+            context.warn(f"uc found {len(groups)} different clusters, not {self.clusters}")
+
+
+def goals_of(groups: Clusters) -> Tensor:
+    """float32 [K, D]: for each cluster the softmax of the centre of the next one in the ring."""
+    return groups.centres.roll(-1, dims=0).softmax(dim=1)
+
+
+def divergence(features: Tensor, goals: Tensor) -> Tensor:
+    """float32 scalar: the mean over images of KL(goal || softmax(features)).
+
+    Args:
+        features: float32 [B, D].
+        goals: float32 [B, D] or [D], sums of one.
+    """
+    guesses = features.log_softmax(dim=1)
+    return functional.kl_div(guesses, goals.expand_as(guesses), reduction="batchmean")

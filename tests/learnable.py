@@ -1,0 +1,66 @@
+"""Pictures that a small surrogate learns in seconds and loses within 8/255, and a method's run on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from conftest import CPU, build_victim
+from torch import nn
+from torch.nn import functional
+
+from ue_bench import Context, ImageSet, Method, Perturbation, ProtectorView
+from ue_bench.clock import Clock
+from ue_bench.progress import Progress
+
+
+def pictures(count: int = 240, classes: int = 4, seed: int = 0) -> ImageSet:
+    """16 pixels square: soft blots of colour that each class tints a little in its own way."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % classes
+    tint = torch.rand(classes, 3, 4, 4, generator=generator)
+    coarse = 0.2 + 0.4 * torch.rand(count, 3, 4, 4, generator=generator) + 0.2 * tint[labels]
+    images = functional.interpolate(coarse, size=16, mode="bilinear").mul(255).to(torch.uint8)
+    return ImageSet(images, labels, None, tuple("abcdefgh"[:classes]))
+
+
+def fresh_context(seed: int = 0) -> Context:
+    return Context(device=CPU, seed=seed, clock=Clock(CPU), progress=Progress(), build_victim=build_victim)
+
+
+@dataclass
+class Run:
+    """One call of ``protect``: what went in, what came out, and the surrogate at its end."""
+
+    data: ImageSet
+    noise: Perturbation
+    context: Context
+    surrogate: nn.Module
+
+    def logits(self, protected: bool) -> torch.Tensor:
+        """The surrogate's opinion of the 8-bit images, clean or as published."""
+        images = self.data.images.short()
+        if protected:
+            images = (images + self.noise.noise[self.noise.rows]).clamp(0, 255)
+        with torch.no_grad():
+            return self.surrogate.eval()(images / 255)
+
+    def accuracy(self, protected: bool) -> float:
+        """In percent."""
+        return 100 * float((self.logits(protected).argmax(1) == self.data.labels).float().mean())
+
+    def losses(self, protected: bool) -> torch.Tensor:
+        """float [N]: cross-entropy to the true labels."""
+        return functional.cross_entropy(self.logits(protected), self.data.labels, reduction="none")
+
+
+def protect(method: Method, data: ImageSet, context: Context | None = None) -> Run:
+    context = context or fresh_context()
+    built: list[nn.Module] = []
+    build = context.build_victim
+    context.build_victim = lambda *what: built.append(build(*what)) or built[-1]
+    view = ProtectorView(data, method.access, "supervised", type(method).__name__.lower())
+    noise = method.protect(view, context)
+    noise.check(len(view), view.image_size)
+    context.build_victim = build
+    return Run(data, noise, context, built[-1])

@@ -1,0 +1,237 @@
+"""Contrastive surrogates: networks that learn, without labels, that two views show one image.
+
+Each maps two views, float [B, 3, H, W], to a scalar loss. For training, target branches get no gradient; for
+noise, ``both_branches`` lets the pixels' gradient through them too.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ue_bench.contracts.context import Context
+from ue_bench.crafting.surrogates import training_step
+from ue_bench.crafting.views import Augmentation, view
+from ue_bench.errors import ConfigError
+from ue_bench.seeds import derive
+from ue_bench.training.supervised import autocast
+
+
+def nt_xent(one: Tensor, two: Tensor, temperature: float) -> Tensor:
+    """SimCLR's loss: each view has to find its partner among all other views of the batch.
+
+    Args:
+        one, two: float [B, D], rows of length 1; equal rows belong together.
+
+    Returns:
+        The mean over 2B views; ``log(2B - 1)`` if all views are alike.
+    """
+    views, count = torch.cat([one, two]), len(one)
+    likeness = views @ views.T / temperature
+    likeness = likeness.masked_fill(torch.eye(2 * count, dtype=torch.bool, device=views.device), -torch.inf)
+    partners = torch.arange(2 * count, device=views.device).roll(count)
+    return functional.cross_entropy(likeness, partners)
+
+
+def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
+    """MoCo's loss: each query has to find its key among the queue's; float [B, D], [B, D], [K, D], mean over B."""
+    right = (queries * keys).sum(dim=1, keepdim=True)
+    likeness = torch.cat([right, queries @ queue.T], dim=1) / temperature
+    return functional.cross_entropy(likeness, likeness.new_zeros(len(queries), dtype=torch.int64))
+
+
+def negative_cosine(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """BYOL's and SimSiam's loss, -1 (the same direction) to 1; float [B, D], mean over B."""
+    return -functional.cosine_similarity(predicted, wanted, dim=1).mean()
+
+
+def head(features: int, hidden: int, out: int, *, norm: bool, bias: bool = True) -> nn.Sequential:
+    """Two linear layers, ReLU between them, and with ``norm`` batch normalisation before it."""
+    middle = [nn.BatchNorm1d(hidden)] if norm else []
+    return nn.Sequential(
+        nn.Linear(features, hidden, bias=bias), *middle, nn.ReLU(), nn.Linear(hidden, out)
+    )
+
+
+class ContrastiveModel(nn.Module):
+    """An encoder and a loss over two views."""
+
+    def loss(self, one: Tensor, two: Tensor, *, both_branches: bool = False) -> Tensor:
+        """Scalar, the mean over the images."""
+        raise NotImplementedError
+
+    def follow(self) -> None:
+        """Moves what follows the encoder, before a step; most models have nothing of the kind."""
+
+    def remember(self) -> None:
+        """Keeps what later losses need of the last one; most models need nothing."""
+
+
+class SimCLR(ContrastiveModel):
+    """SimCLR (Chen et al., ICML 2020).
+
+    Args:
+        encoder: images -> [B, D].
+        scale: of the loss; SupCon's convention is temperature / 0.07.
+    """
+
+    def __init__(self, encoder: nn.Module, temperature: float, scale: float = 1.0):
+        super().__init__()
+        self.encoder, self.temperature, self.scale = encoder, temperature, scale
+
+    def loss(self, one: Tensor, two: Tensor, *, both_branches: bool = False) -> Tensor:
+        codes = functional.normalize(self.encoder(torch.cat([one, two])).float(), dim=1)
+        return self.scale * nt_xent(*codes.chunk(2), self.temperature)
+
+
+class SimSiam(ContrastiveModel):
+    """SimSiam (Chen and He, CVPR 2021), the encoder with two projection layers as for CIFAR."""
+
+    def __init__(self, encoder: nn.Module, predictor: nn.Module):
+        super().__init__()
+        self.encoder, self.predictor = encoder, predictor
+
+    def loss(self, one: Tensor, two: Tensor, *, both_branches: bool = False) -> Tensor:
+        codes = self.encoder(one).float(), self.encoder(two).float()
+        guesses = [self.predictor(code).float() for code in codes]
+        if not both_branches:
+            codes = codes[0].detach(), codes[1].detach()
+        return (negative_cosine(guesses[0], codes[1]) + negative_cosine(guesses[1], codes[0])) / 2
+
+
+class Follower(ContrastiveModel):
+    """A model with a second encoder whose weights follow the first one's.
+
+    Args:
+        momentum: share of itself that a weight of the second encoder keeps in each step.
+    """
+
+    def __init__(self, encoder: nn.Module, momentum: float):
+        super().__init__()
+        self.encoder, self.momentum = encoder, momentum
+        self.target = copy.deepcopy(encoder).requires_grad_(False)
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        for own, other in zip(self.target.parameters(), self.encoder.parameters(), strict=True):
+            own.lerp_(other, 1 - self.momentum)
+
+    def targets(self, images: Tensor, both_branches: bool) -> Tensor:
+        """float32 [B, D]: the second encoder's opinion."""
+        with torch.set_grad_enabled(both_branches):
+            return self.target(images).float()
+
+
+class MoCo(Follower):
+    """MoCo v2 (Chen et al., 2020), asymmetric: the first view asks, the second one and a queue answer.
+
+    Batch normalisation sees whole batches: neither shuffled nor split into eight, as on one device with eight
+    simulated.
+
+    Args:
+        queue: int, how many keys of earlier batches are kept; they start as random directions.
+        width: length of a key.
+    """
+
+    queue: Tensor
+
+    def __init__(self, encoder: nn.Module, momentum: float, temperature: float, queue: int, width: int):
+        super().__init__(encoder, momentum)
+        self.temperature, self.position = temperature, 0
+        self.register_buffer("queue", functional.normalize(torch.randn(queue, width), dim=1))
+        self.last: Tensor | None = None
+
+    def loss(self, one: Tensor, two: Tensor, *, both_branches: bool = False) -> Tensor:
+        queries = functional.normalize(self.encoder(one).float(), dim=1)
+        keys = functional.normalize(self.targets(two, both_branches), dim=1)
+        self.last = keys.detach()
+        return info_nce(queries, keys, self.queue, self.temperature)
+
+    def remember(self) -> None:
+        """The last keys take the places of the oldest ones, around the ring."""
+        assert self.last is not None
+        keys = self.last[-len(self.queue) :]
+        places = (self.position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
+        self.queue[places] = keys
+        self.position = (self.position + len(keys)) % len(self.queue)
+
+
+class BYOL(Follower):
+    """BYOL (Grill et al., NeurIPS 2020): each view predicts what the following encoder says of the other."""
+
+    def __init__(self, encoder: nn.Module, predictor: nn.Module, momentum: float):
+        super().__init__(encoder, momentum)
+        self.predictor = predictor
+
+    def loss(self, one: Tensor, two: Tensor, *, both_branches: bool = False) -> Tensor:
+        guesses = [self.predictor(self.encoder(images)).float() for images in (one, two)]
+        wanted = [self.targets(images, both_branches) for images in (one, two)]
+        return (negative_cosine(guesses[0], wanted[1]) + negative_cosine(guesses[1], wanted[0])) / 2
+
+
+def headless(context: Context, name: str, image_size: tuple[int, int]) -> tuple[nn.Module, int]:
+    """(a freshly initialised surrogate without its classifier, the length of its features)."""
+    model = context.surrogate(name, 2, image_size)
+    if not hasattr(model, "reset_classifier"):
+        raise ConfigError(
+            f"surrogate '{name}' cannot learn contrastively: its classifier cannot be taken off; "
+            "take one of timm's models, such as resnet18"
+        )
+    model.reset_classifier(0)
+    return model, int(model.num_features)
+
+
+class Learner:
+    """A contrastive model that learns from images and judges them, through views that it draws itself.
+
+    Args:
+        model: moved to the device.
+        seed: of the views.
+        noise_augmentation: of the views for noise steps; None: as for training.
+        both_branches: see the module.
+        moving_target: followers and queues go on moving in noise steps.
+        bf16: compute in bf16 where the device gains by it; losses stay float32.
+    """
+
+    def __init__(
+        self,
+        model: ContrastiveModel,
+        optimizer: torch.optim.Optimizer,
+        context: Context,
+        *,
+        noise_augmentation: Augmentation | None = None,
+        both_branches: bool = True,
+        moving_target: bool = False,
+        bf16: bool = True,
+    ):
+        self.model, self.optimizer, self.device = model, optimizer, context.device
+        self.augmentation = Augmentation()
+        self.noise_augmentation = noise_augmentation or self.augmentation
+        self.both_branches, self.moving_target, self.bf16 = both_branches, moving_target, bf16
+        self.generator = torch.Generator(context.device).manual_seed(derive(context.seed, "views"))
+
+    def learn(self, images: Tensor) -> Tensor:
+        """One training step on images, float [B, 3, H, W] in [0, 1]: its loss, a scalar."""
+        self.model.train()
+        self.model.follow()
+        loss = self._loss(images, self.augmentation, both_branches=False)
+        training_step(self.model, self.optimizer, loss, gradient_clip=0)
+        self.model.remember()
+        return loss.detach()
+
+    def judge(self, images: Tensor) -> Tensor:
+        """The loss of images in whatever mode the model is in: a scalar mean, differentiable."""
+        if self.moving_target:
+            self.model.follow()
+        loss = self._loss(images, self.noise_augmentation, self.both_branches)
+        if self.moving_target:
+            self.model.remember()
+        return loss
+
+    def _loss(self, images: Tensor, augmentation: Augmentation, both_branches: bool) -> Tensor:
+        one, two = (view(images, augmentation, self.generator) for _ in range(2))
+        with autocast(self.device, self.bf16):
+            return self.model.loss(one, two, both_branches=both_branches)
