@@ -14,14 +14,18 @@ from ue_bench.clock import Clock
 from ue_bench.progress import Progress
 
 
-def pictures(count: int = 240, classes: int = 4, seed: int = 0) -> ImageSet:
-    """16 pixels square: soft blots of colour that each class tints a little in its own way."""
+def pictures(count: int = 240, seed: int = 0, contrast: float = 0.08) -> ImageSet:
+    """16 pixels square, four classes: pale blots, which each class tints in its own way, the same in a mirror.
+
+    Blots and tints are so faint that 8/255 can turn one class into another.
+    """
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % classes
-    tint = torch.rand(classes, 3, 4, 4, generator=generator)
-    coarse = 0.2 + 0.4 * torch.rand(count, 3, 4, 4, generator=generator) + 0.2 * tint[labels]
-    images = functional.interpolate(coarse, size=16, mode="bilinear").mul(255).to(torch.uint8)
-    return ImageSet(images, labels, None, tuple("abcdefgh"[:classes]))
+    labels = torch.arange(count) % 4
+    tint = torch.rand(4, 3, 4, 2, generator=generator)
+    tint = torch.cat([tint, tint.flip(3)], dim=3)
+    coarse = 0.4 + contrast * (tint[labels] + torch.rand(count, 3, 4, 4, generator=generator))
+    images = functional.interpolate(coarse, size=16, mode="bilinear").mul(255).round().to(torch.uint8)
+    return ImageSet(images, labels, None, tuple("abcd"))
 
 
 def fresh_context(seed: int = 0) -> Context:

@@ -72,7 +72,7 @@ def test_the_command_line_wins_over_the_profile_and_that_over_the_suite():
         ("emm.rounds=3", "unknown name 'emm': did you mean 'em'"),
         ("seeds=many", "seeds: .*many"),
         ("seeds=0", "seeds says how many and must be at least 1"),
-        ("poison_ratio=1.5", "poison_ratio is a share between 0 and 1"),
+        ("poison_ratio=1.5", "poison_ratio is a share between 0 and 1, not 1.5"),
         ("image_size=2", "image_size must be at least 8"),
         ("dataset=[]", "dataset is empty"),
         ("floors.clean=3", "unknown floor 'clean'"),

@@ -203,7 +203,7 @@ def _configure(words: list[str]) -> tuple[Any, Any]:
 
     given = parse_words(words)
     plugins = given.get("plugins") or []
-    registry = Registry([plugins] if isinstance(plugins, str) else plugins)
+    registry = Registry(plugins if isinstance(plugins, list) else [plugins])
     if "suite" not in given:
         raise ConfigError(f"which suite? Say suite=NAME: {', '.join(registry.names('suites'))}")
     entry = registry.find("suites", str(given["suite"]))

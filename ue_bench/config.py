@@ -205,8 +205,8 @@ def _check(config: Config) -> None:
         if not getattr(config, key) and not (key == "method" and config.controls):
             raise ConfigError(f"{key} is empty: a suite needs at least one {key}")
     for ratio in config.poison_ratio:
-        if not 0 <= ratio <= 1:
-            raise ConfigError(f"poison_ratio is a share between 0 and 1, not {ratio:g}")
+        if not isinstance(ratio, (int, float)) or not 0 <= ratio <= 1:
+            raise ConfigError(f"poison_ratio is a share between 0 and 1, not {ratio!r}")
     if config.seeds < 1:
         raise ConfigError(f"seeds says how many and must be at least 1, not {config.seeds}")
     if config.time_limit is not None and config.time_limit <= 0:

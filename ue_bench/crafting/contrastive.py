@@ -7,6 +7,7 @@ noise, ``both_branches`` lets the pixels' gradient through them too.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,11 @@ from torch.nn import functional
 from ue_bench.contracts.context import Context
 from ue_bench.crafting.surrogates import training_step
 from ue_bench.crafting.views import Augmentation, view
-from ue_bench.errors import ConfigError
+from ue_bench.errors import ConfigError, unknown
 from ue_bench.seeds import derive
 from ue_bench.training.supervised import autocast
+
+FRAMEWORKS = ("simclr", "simsiam", "moco", "byol")
 
 
 def nt_xent(one: Tensor, two: Tensor, temperature: float) -> Tensor:
@@ -51,9 +54,7 @@ def negative_cosine(predicted: Tensor, wanted: Tensor) -> Tensor:
 def head(features: int, hidden: int, out: int, *, norm: bool, bias: bool = True) -> nn.Sequential:
     """Two linear layers, ReLU between them, and with ``norm`` batch normalisation before it."""
     middle = [nn.BatchNorm1d(hidden)] if norm else []
-    return nn.Sequential(
-        nn.Linear(features, hidden, bias=bias), *middle, nn.ReLU(), nn.Linear(hidden, out)
-    )
+    return nn.Sequential(nn.Linear(features, hidden, bias=bias), *middle, nn.ReLU(), nn.Linear(hidden, out))
 
 
 class ContrastiveModel(nn.Module):
@@ -83,7 +84,7 @@ class SimCLR(ContrastiveModel):
         self.encoder, self.temperature, self.scale = encoder, temperature, scale
 
     def loss(self, one: Tensor, two: Tensor, *, both_branches: bool = False) -> Tensor:
-        codes = functional.normalize(self.encoder(torch.cat([one, two])).float(), dim=1)
+        codes = functional.normalize(self.encoder(torch.cat([one, two])), dim=1)
         return self.scale * nt_xent(*codes.chunk(2), self.temperature)
 
 
@@ -95,8 +96,8 @@ class SimSiam(ContrastiveModel):
         self.encoder, self.predictor = encoder, predictor
 
     def loss(self, one: Tensor, two: Tensor, *, both_branches: bool = False) -> Tensor:
-        codes = self.encoder(one).float(), self.encoder(two).float()
-        guesses = [self.predictor(code).float() for code in codes]
+        codes = self.encoder(one), self.encoder(two)
+        guesses = [self.predictor(code) for code in codes]
         if not both_branches:
             codes = codes[0].detach(), codes[1].detach()
         return (negative_cosine(guesses[0], codes[1]) + negative_cosine(guesses[1], codes[0])) / 2
@@ -122,7 +123,7 @@ class Follower(ContrastiveModel):
     def targets(self, images: Tensor, both_branches: bool) -> Tensor:
         """float32 [B, D]: the second encoder's opinion."""
         with torch.set_grad_enabled(both_branches):
-            return self.target(images).float()
+            return self.target(images)
 
 
 class MoCo(Follower):
@@ -145,7 +146,7 @@ class MoCo(Follower):
         self.last: Tensor | None = None
 
     def loss(self, one: Tensor, two: Tensor, *, both_branches: bool = False) -> Tensor:
-        queries = functional.normalize(self.encoder(one).float(), dim=1)
+        queries = functional.normalize(self.encoder(one), dim=1)
         keys = functional.normalize(self.targets(two, both_branches), dim=1)
         self.last = keys.detach()
         return info_nce(queries, keys, self.queue, self.temperature)
@@ -167,33 +168,89 @@ class BYOL(Follower):
         self.predictor = predictor
 
     def loss(self, one: Tensor, two: Tensor, *, both_branches: bool = False) -> Tensor:
-        guesses = [self.predictor(self.encoder(images)).float() for images in (one, two)]
+        guesses = [self.predictor(self.encoder(images)) for images in (one, two)]
         wanted = [self.targets(images, both_branches) for images in (one, two)]
         return (negative_cosine(guesses[0], wanted[1]) + negative_cosine(guesses[1], wanted[0])) / 2
 
 
-def headless(context: Context, name: str, image_size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """(a freshly initialised surrogate without its classifier, the length of its features)."""
-    model = context.surrogate(name, 2, image_size)
-    if not hasattr(model, "reset_classifier"):
-        raise ConfigError(
-            f"surrogate '{name}' cannot learn contrastively: its classifier cannot be taken off; "
-            "take one of timm's models, such as resnet18"
-        )
-    model.reset_classifier(0)
-    return model, int(model.num_features)
+class Encoder(nn.Module):
+    """A backbone and a projection head, images float [B, 3, H, W] -> float32 [B, D].
+
+    Args:
+        bf16: compute in bf16 where the device gains by it.
+    """
+
+    def __init__(self, backbone: nn.Module, projection: nn.Module, bf16: bool):
+        super().__init__()
+        self.backbone, self.projection, self.bf16 = backbone, projection, bf16
+
+    def forward(self, images: Tensor) -> Tensor:
+        with autocast(images.device, self.bf16):
+            return self.projection(self.backbone(images)).to(torch.float32)
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a contrastive surrogate is built from.
+
+    Attributes:
+        framework: simclr, simsiam, moco or byol.
+        surrogate: the backbone, a name from the victims registry; from timm, its classifier is taken off.
+        temperature: of simclr and moco.
+        loss_scale: of simclr.
+        momentum: of moco's and byol's second encoder.
+        queue: of moco, keys.
+        normed_head: batch normalisation in simclr's and moco's projection; simsiam and byol always have it.
+        bf16: compute in bf16 where the device gains by it; losses stay float32.
+    """
+
+    framework: str
+    surrogate: str
+    temperature: float = 0.5
+    loss_scale: float = 1.0
+    momentum: float = 0.99
+    queue: int = 4096
+    normed_head: bool = False
+    bf16: bool = True
+
+    def build(self, context: Context, image_size: tuple[int, int]) -> ContrastiveModel:
+        """A freshly initialised model on the context's device; the context's seed decides its weights."""
+        backbone = context.surrogate(self.surrogate, 2, image_size)
+        if not hasattr(backbone, "reset_classifier"):
+            raise ConfigError(
+                f"surrogate '{self.surrogate}' cannot learn contrastively: its classifier cannot be taken off; "
+                "take one of timm's models, such as resnet18"
+            )
+        backbone.reset_classifier(0)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(derive(context.seed, "contrastive", self.framework))
+            return self._complete(backbone, int(backbone.num_features)).to(context.device)
+
+    def _complete(self, backbone: nn.Module, features: int) -> ContrastiveModel:
+        def encoder(hidden: int, out: int, norm: bool) -> Encoder:
+            return Encoder(backbone, head(features, hidden, out, norm=norm, bias=not norm), self.bf16)
+
+        if self.framework == "simclr":
+            return SimCLR(encoder(features, 128, self.normed_head), self.temperature, self.loss_scale)
+        if self.framework == "moco":
+            model = encoder(features, 128, self.normed_head)
+            return MoCo(model, self.momentum, self.temperature, self.queue, width=128)
+        if self.framework == "simsiam":
+            return SimSiam(encoder(2048, 2048, True), head(2048, 512, 2048, norm=True))
+        if self.framework == "byol":
+            return BYOL(encoder(4096, 256, True), head(256, 4096, 256, norm=True), self.momentum)
+        raise unknown("framework", self.framework, FRAMEWORKS)
 
 
 class Learner:
     """A contrastive model that learns from images and judges them, through views that it draws itself.
 
     Args:
-        model: moved to the device.
-        seed: of the views.
+        model: on the context's device.
+        context: its seed decides the views.
         noise_augmentation: of the views for noise steps; None: as for training.
         both_branches: see the module.
         moving_target: followers and queues go on moving in noise steps.
-        bf16: compute in bf16 where the device gains by it; losses stay float32.
     """
 
     def __init__(
@@ -205,12 +262,11 @@ class Learner:
         noise_augmentation: Augmentation | None = None,
         both_branches: bool = True,
         moving_target: bool = False,
-        bf16: bool = True,
     ):
-        self.model, self.optimizer, self.device = model, optimizer, context.device
+        self.model, self.optimizer = model, optimizer
         self.augmentation = Augmentation()
         self.noise_augmentation = noise_augmentation or self.augmentation
-        self.both_branches, self.moving_target, self.bf16 = both_branches, moving_target, bf16
+        self.both_branches, self.moving_target = both_branches, moving_target
         self.generator = torch.Generator(context.device).manual_seed(derive(context.seed, "views"))
 
     def learn(self, images: Tensor) -> Tensor:
@@ -233,5 +289,4 @@ class Learner:
 
     def _loss(self, images: Tensor, augmentation: Augmentation, both_branches: bool) -> Tensor:
         one, two = (view(images, augmentation, self.generator) for _ in range(2))
-        with autocast(self.device, self.bf16):
-            return self.model.loss(one, two, both_branches=both_branches)
+        return self.model.loss(one, two, both_branches=both_branches)

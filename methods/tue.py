@@ -1,0 +1,250 @@
+"""Transferable unlearnable examples: contrastive error-minimizing noise that is also separable by class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench.crafting.contrastive import Blueprint, Learner
+from ue_bench.crafting.orders import endless, in_order, shuffled
+from ue_bench.crafting.pgd import Walk, frozen, project
+from ue_bench.crafting.resident import Index, ResidentImages, zero_noise
+from ue_bench.crafting.separability import class_separability, sign_agreement
+from ue_bench.crafting.surrogates import sgd
+from ue_bench.crafting.views import Augmentation
+from ue_bench.errors import ConfigError, TrainingError, unknown
+
+
+@dataclass(frozen=True)
+class Released:
+    """The settings that the authors released for one framework; TUE's fields of the same names override them."""
+
+    model_steps: int
+    noise_steps: int
+    ssl_weight: float
+    csd_weight: float
+    start: str
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    temperature: float
+
+
+RELEASED = {
+    "simclr": Released(20, 20, 0.0, 0.1, "uniform", "adam", 1e-3, 1e-6, 0.5),
+    "simsiam": Released(25, 20, 0.0, 0.1, "uniform", "sgd", 0.06, 5e-4, 0.5),
+    "moco": Released(100, 5, 1.0, 1.0, "zero", "sgd", 0.3, 1e-4, 0.2),
+}
+
+
+@dataclass(frozen=True)
+class TUE(Method):
+    """TUE, transferable unlearnable examples (Ren et al., ICLR 2023), written from the paper.
+
+    Each image's noise lowers ``ssl_weight`` x a contrastive loss of a surrogate, which learns in turns with it,
+    plus ``csd_weight`` x the classwise separability discriminant of the noise alone, batch by batch.
+
+    The settings released for simclr and simsiam have an ``ssl_weight`` of 0: nothing of the surrogate reaches the
+    noise, so its training is left out (the record says so), and images count only where the noise would leave
+    [0, 1]. The result is close to one pattern of +-8/255 a class. Only moco uses a network.
+
+    The authors' code takes spreads in the discriminant as constants (``detach_spread``), and gives all images of a
+    batch the same crop and colours in noise steps (``official_shared_views``). Batches are of equal size here, for
+    a last one of a few images would have its own idea of classes. MoCo's batch normalisation is not split.
+    """
+
+    budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
+    granularity: str = "image"  # one noise an image, though those of a class come out much alike
+    framework: str = "simclr"  # simclr, simsiam or moco: the surrogate's loss and the released settings
+    surrogate: str = "resnet18"  # a victim's name, trained from scratch; paper. Unused where ssl_weight is 0
+    rounds: int = (
+        200  # of training, then noise; released: 40, 50, 200 epochs of 5, 4, 1 (simclr, simsiam, moco)
+    )
+    model_steps: int | None = None  # training steps a round; None: 20 simclr, 25 simsiam, 100 moco (released)
+    noise_steps: int | None = (
+        None  # sign steps a batch and round; None: 20 simclr, simsiam, 5 moco (released)
+    )
+    step_size: float = 0.8  # steps of 1/255; released. Does not follow the budget
+    batch_size: int = 512  # images, at most, for training and for noise; released
+    ssl_weight: float | None = None  # of the contrastive loss; None: 0 simclr, simsiam, 1 moco (released)
+    csd_weight: float | None = None  # of the discriminant; None: 0.1 simclr, simsiam, 1 moco (released)
+    start: str | None = None  # uniform within the budget, or zero; None: zero for moco (released)
+    detach_spread: bool = True  # as released; False: the discriminant's full gradient, as the formula says
+    both_branches: bool = True  # noise gradients pass through target branches too (simsiam, moco); released
+    official_shared_views: bool = False  # in noise steps one crop and colour for a whole batch; released
+    optimizer: str | None = None  # sgd or adam; None: adam simclr, sgd simsiam, moco (released)
+    learning_rate: float | None = None  # constant; None: 0.001 simclr, 0.06 simsiam, 0.3 moco (released)
+    momentum: float = 0.9  # sgd; the field's usual value
+    weight_decay: float | None = None  # None: 1e-6 simclr, 5e-4 simsiam, 1e-4 moco (released)
+    temperature: float | None = None  # None: 0.5 simclr, 0.2 moco (released)
+    queue: int = 4096  # moco, keys; released
+    encoder_momentum: float = 0.99  # moco, share that the second encoder keeps in a step; released
+    bf16: bool = True  # where the accelerator has it; False: float32, as released
+
+    access: ClassVar[Access] = Access.IMAGES | Access.LABELS
+    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
+    granularities: ClassVar[tuple[str, ...]] = ("image",)
+    published_names: ClassVar[tuple[str, ...]] = ("TUE",)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "smoke": {"surrogate": "resnet_tiny", "rounds": 4, "model_steps": 2},
+        "laptop": {"surrogate": "resnet_tiny", "rounds": 10, "model_steps": 20},
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget.norm != "linf" or self.budget.empty or self.budget.signs != "both":
+            raise ConfigError(f"tue needs an linf budget such as linf:8, not {self.budget}")
+        if self.framework not in RELEASED:
+            raise unknown("framework", self.framework, RELEASED)
+        settings = self.settings()
+        for name in ("rounds", "batch_size", "queue"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"tue's {name} must be at least 1, not {getattr(self, name)}")
+        for name in ("model_steps", "noise_steps"):
+            if getattr(settings, name) < 1:
+                raise ConfigError(f"tue's {name} must be at least 1, not {getattr(settings, name)}")
+        for name in ("ssl_weight", "csd_weight"):
+            if not getattr(settings, name) >= 0:
+                raise ConfigError(f"tue's {name} must be at least 0, not {getattr(settings, name)}")
+        if not self.step_size > 0:
+            raise ConfigError(f"tue's step_size must be above 0, not {self.step_size}")
+        if settings.start not in ("uniform", "zero"):
+            raise unknown("start", settings.start, ("uniform", "zero"))
+        if settings.optimizer not in ("sgd", "adam"):
+            raise unknown("optimizer", settings.optimizer, ("sgd", "adam"))
+        if not settings.ssl_weight and (not settings.csd_weight or settings.start == "zero"):
+            raise ConfigError(
+                "tue's noise would never move: with ssl_weight 0 it needs a csd_weight above 0 and start=uniform"
+            )
+
+    def settings(self) -> Released:
+        """What was released for the framework, overridden by what is set."""
+        own = {f.name: getattr(self, f.name) for f in fields(Released)}
+        return replace(
+            RELEASED[self.framework], **{name: value for name, value in own.items() if value is not None}
+        )
+
+    def protect(self, view: ProtectorView, context: Context) -> Perturbation:
+        settings = self.settings()
+        images, labels = ResidentImages(view.images, context.device), view.labels.to(context.device)
+        delta = zero_noise((len(images), 3, *images.size), context.device)
+        if settings.start == "uniform":
+            radius = self.budget.radius / 255
+            for part in in_order(len(images), 4096):
+                delta[part] = torch.empty(delta[part].shape).uniform_(
+                    -radius, radius, generator=context.generator
+                )
+        learner = self._learner(context, view.image_size) if settings.ssl_weight else None
+        search = Search(self, images, labels, view.classes, delta, learner, context)
+        search.run()
+        noise = Perturbation.from_float(search.delta, view.rows(self.granularity), self.budget)
+        context.notes["sign_agreement_percent"] = 100 * sign_agreement(noise.noise, view.labels, view.classes)
+        return noise
+
+    def _learner(self, context: Context, image_size: tuple[int, int]) -> Learner:
+        settings = self.settings()
+        model = Blueprint(
+            self.framework,
+            self.surrogate,
+            temperature=settings.temperature,
+            momentum=self.encoder_momentum,
+            queue=self.queue,
+            normed_head=True,
+            bf16=self.bf16,
+        ).build(context, image_size)
+        rate, decay = settings.learning_rate, settings.weight_decay
+        optimizer = (
+            torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay)
+            if settings.optimizer == "adam"
+            else sgd(model, rate, self.momentum, decay)
+        )
+        shown = Augmentation(shared=self.official_shared_views)
+        return Learner(model, optimizer, context, noise_augmentation=shown, both_branches=self.both_branches)
+
+
+class Search:
+    """Training and noise in turns; what happened goes to ``context.notes``.
+
+    Args:
+        labels: int64 [N], on the device.
+        delta: float32 [N, 3, H, W], [0, 1] pixel units; improved in place.
+        learner: the surrogate, or None where it cannot influence the noise.
+    """
+
+    def __init__(
+        self,
+        method: TUE,
+        images: ResidentImages,
+        labels: Tensor,
+        classes: int,
+        delta: Tensor,
+        learner: Learner | None,
+        context: Context,
+    ):
+        self.method, self.settings = method, method.settings()
+        self.images, self.labels, self.classes, self.delta = images, labels, classes, delta
+        self.learner, self.context, self.generator = learner, context, context.generator
+        self.walk = Walk(method.budget.radius / 255, method.step_size / 255, self.settings.noise_steps)
+
+    def run(self) -> None:
+        """All rounds."""
+        everything = torch.arange(len(self.images))
+        size = min(self.method.batch_size, len(everything))
+        training = endless(lambda: shuffled(everything, size, self.generator))
+        losses, discriminants = [], []
+        for number in self.context.progress.track(range(1, self.method.rounds + 1), "round"):
+            if self.learner is None:
+                discriminants.append(self._improve())
+                continue
+            for _ in range(self.settings.model_steps):
+                loss = self.learner.learn(self.protected(next(training)))
+            if not bool(loss.isfinite()):
+                raise TrainingError(
+                    f"tue's surrogate '{self.method.surrogate}' diverged in round {number}: "
+                    f"lower learning_rate (now {self.settings.learning_rate:g})"
+                )
+            losses.append(float(loss))
+            with frozen(self.learner.model):
+                discriminants.append(self._improve())
+        self.context.notes |= {
+            "rounds": self.method.rounds,
+            "sign_steps_per_image": self.method.rounds * self.settings.noise_steps,
+            "discriminant_by_round": discriminants,
+        }
+        if self.learner is None:
+            self.context.notes["surrogate"] = "not trained: with ssl_weight 0 it cannot influence the noise"
+        else:
+            self.context.notes["surrogate_loss_by_round"] = losses
+
+    def protected(self, index: Index) -> Tensor:
+        """float32 [B, 3, H, W] in [0, 1]: the images at ``index`` with their noise."""
+        return self.images.take(index).add_(self.delta[index].to(self.images.device)).clamp_(0, 1)
+
+    def _improve(self) -> float:
+        """Noise steps for every image, in batches of equal size; the last batch's discriminant afterwards."""
+        order = torch.randperm(len(self.images), generator=self.generator)
+        for index in order.tensor_split(math.ceil(len(order) / self.method.batch_size)):
+            noise = self._walked(index)
+            self.delta[index] = noise.to(self.delta.device)
+        return float(class_separability(noise, self.labels[index], self.classes))
+
+    def _walked(self, index: Tensor) -> Tensor:
+        """float32 [B, 3, H, W]: the noise of the images at ``index`` after a walk."""
+        images, labels = self.images.take(index), self.labels[index]
+
+        def loss(shown: Tensor) -> Tensor:
+            total = shown.new_zeros(())
+            if self.settings.csd_weight:
+                apart = class_separability(shown - images, labels, self.classes, self.method.detach_spread)
+                total = total + self.settings.csd_weight * apart
+            if self.learner is not None:
+                total = total + self.settings.ssl_weight * self.learner.judge(shown)
+            return total * len(shown)
+
+        return project(images, self.delta[index].to(self.images.device), loss, self.walk)
