@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ue_bench_methods import ar
-from ue_bench_methods.ar import AR
 
 from ue_bench import Access, Budget, ImageSet, ProtectorView
 from ue_bench.contracts.perturbation import sizes
 from ue_bench.errors import AccessError, ConfigError, PerturbationError
+from ue_bench_methods import ar
+from ue_bench_methods.ar import AR
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -9,13 +9,13 @@ import torch
 from conftest import CPU, build_victim
 from torch import nn
 from torch.nn import functional
-from ue_bench_methods.em import EM
 
 from ue_bench import Budget, Context, ImageSet, Perturbation, ProtectorView
 from ue_bench.clock import Clock
 from ue_bench.crafting.objectives import Classification
 from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.progress import Progress
+from ue_bench_methods.em import EM
 
 QUICK = {"surrogate": "resnet_tiny", "batch_size": 128, "noise_steps": 5, "step_size": 3.2}
 ONE_STEP = {**QUICK, "max_rounds": 1, "noise_steps": 1, "step_size": 0.8, "stop_error": 0.0}

@@ -8,11 +8,11 @@ import pytest
 import torch
 from conftest import build_victim
 from learnable import Run, fresh_context, pictures, protect
-from ue_bench_methods.emax import Emax
 
 from ue_bench import Budget, ProtectorView
 from ue_bench.crafting import surrogates
 from ue_bench.errors import ConfigError
+from ue_bench_methods.emax import Emax
 
 LEARNS = {
     "surrogate": "resnet_tiny",

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from ue_bench_methods.clean import Clean
-from ue_bench_methods.random import CHUNK, Random
 
 from ue_bench import Budget, ImageSet, Perturbation, ProtectorView
 from ue_bench.errors import AccessError, ConfigError
+from ue_bench_methods.clean import Clean
+from ue_bench_methods.random import CHUNK, Random
 
 
 def protect(method, data: ImageSet, context, paradigm: str = "supervised") -> Perturbation:

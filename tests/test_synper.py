@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 from sklearn.datasets import make_classification
-from ue_bench_methods import synper
-from ue_bench_methods.synper import SynPer
 
 from ue_bench import Access, Budget, ImageSet, ProtectorView
 from ue_bench.contracts.perturbation import sizes
 from ue_bench.errors import AccessError, ConfigError
+from ue_bench_methods import synper
+from ue_bench_methods.synper import SynPer
 
 RADIUS = math.sqrt(3 * 32 * 32) * 6 / 255
 

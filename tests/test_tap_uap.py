@@ -10,8 +10,6 @@ import torch
 from conftest import build_victim
 from learnable import Run, fresh_context, pictures, protect
 from torch.nn import functional
-from ue_bench_methods.tap import TAP
-from ue_bench_methods.uap import UAP
 
 from ue_bench import Budget, Context, ProtectorView
 from ue_bench.crafting import surrogates
@@ -19,6 +17,8 @@ from ue_bench.crafting.adversarial import AdversarialNoise
 from ue_bench.crafting.transforms import ShiftFlip, mean_colour, moved
 from ue_bench.errors import ConfigError
 from ue_bench.training.optim import learning_rate
+from ue_bench_methods.tap import TAP
+from ue_bench_methods.uap import UAP
 
 LEARNS = {
     "surrogate": "resnet_tiny",

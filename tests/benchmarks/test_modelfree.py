@@ -10,11 +10,11 @@ import time
 import numpy as np
 import pytest
 import torch
+
+from ue_bench import Budget, ImageSet, ProtectorView
 from ue_bench_methods import ar
 from ue_bench_methods.ar import AR
 from ue_bench_methods.synper import SynPer
-
-from ue_bench import Budget, ImageSet, ProtectorView
 
 IMAGES, CLASSES = 5000, 10
 
