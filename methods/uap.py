@@ -20,7 +20,10 @@ class UAP(AdversarialNoise):
     else. The authors call it brittle: it depends on the surrogate's seed.
     """
 
+    surrogate: str = "resnet18"  # a victim's name, trained on clean images; paper
+
     published_names: ClassVar[tuple[str, ...]] = ("UAP",)
+    # As TAP's, so that one surrogate serves both.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {
             "surrogate": "resnet_tiny",
@@ -30,14 +33,15 @@ class UAP(AdversarialNoise):
             "step_size": 4.0,
             "restarts": 2,
         },
+        # A surrogate this small learns little from images that are shifted far; small batches help it.
         "laptop": {
             "surrogate": "resnet_tiny",
             "surrogate_epochs": 16,
-            "surrogate_batch_size": 64,
+            "surrogate_batch_size": 32,
             "warmup_epochs": 1.0,
-            "shift": 1.0,
-            "iterations": 15,
-            "step_size": 1.6,
+            "shift": 0.5,
+            "iterations": 10,
+            "step_size": 2.0,
             "restarts": 2,
         },
     }

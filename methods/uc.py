@@ -48,18 +48,18 @@ class UC(Method):
     Not the paper's: noise has the benchmark's image size, and is resized with the image to what a loaded surrogate
     sees; clusters and centres come from whole images instead of centre crops. The paper trains a cluster's
     generator on the cluster, the authors' code on all images (``official_all_images``, as many times the cost as
-    there are clusters), in the data's own order (``official_order``). Both clamp the generator's output at the
-    radius, where its gradient ends: ``scaled_tanh`` scales it instead.
+    there are clusters), in the data's own order (``official_order``). That code clamps the generator's output at the
+    radius, where its gradient ends, and so does the default here: ``scaled_tanh`` scales it instead.
     """
 
-    budget: Budget = Budget("linf", 16)  # steps of 1/255; paper
+    budget: Budget = Budget("linf", 16)  # steps of 1/255; authors' configurations
     granularity: str = "cluster"  # one noise for each cluster of images
     surrogate: str = "timm:resnet50.tv_in1k"  # paper; or clip:RN50:openai (paper), or rotation:VICTIM (ours)
     checkpoint: str = ""  # local file with a loaded surrogate's weights; "": they are downloaded
-    surrogate_size: int = 224  # pixels that a loaded surrogate sees; paper. rotation: the images' own size
+    surrogate_size: int = 224  # pixels a loaded surrogate sees; authors' code. rotation: the images' own size
     surrogate_epochs: int = 60  # rotation only: training epochs; ours
     surrogate_batch_size: int = 128  # rotation only: images; ours
-    clusters: int = 10  # paper
+    clusters: int = 10  # authors' configurations
     kmeans_starts: int = 10  # seeded starts of which the best is kept; scikit-learn's default of that time
     filters: int = 64  # generator: of its first convolution; authors' code
     blocks: int = 6  # generator: residual blocks; authors' code
@@ -100,9 +100,9 @@ class UC(Method):
             "surrogate_batch_size": 64,
             "filters": 16,
             "blocks": 2,
-            "epochs": 10,
+            "epochs": 20,
             "batch_size": 64,
-            "learning_rate": 2e-3,
+            "learning_rate": 1e-3,
         },
     }
 
@@ -199,7 +199,13 @@ class UC(Method):
         if not bool(loss.isfinite()):
             raise TrainingError(f"uc's generator diverged: lower learning_rate (now {self.learning_rate:g})")
         with torch.no_grad():
-            return self._bounded(network, code)
+            noise = self._bounded(network, code)
+        if bool(noise.mul(255).round().eq(noise[0, 0, 0, 0].mul(255).round()).all()):
+            raise TrainingError(
+                "uc's generator is clamped at the same value everywhere, where it has no gradient: lower "
+                f"learning_rate (now {self.learning_rate:g}) or set scaled_tanh=true"
+            )
+        return noise
 
     def _bounded(self, network: NoiseGenerator, code: Tensor) -> Tensor:
         """float32 [1, 3, H, W] within the radius, in [0, 1] pixel units."""
@@ -218,7 +224,7 @@ class UC(Method):
     def _report(self, groups: Clusters, clean: Tensor, moved: Tensor, context: Context) -> None:
         """How far the published images went, for the record."""
         wanted = (groups.members + 1) % len(groups)
-        goals = goals_of(groups)[wanted]
+        goals = goals_of(groups)[groups.members]
         reached, before = (
             float((nearest(f, groups.centres) == wanted).float().mean()) for f in (moved, clean)
         )

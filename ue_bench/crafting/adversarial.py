@@ -35,7 +35,7 @@ class AdversarialNoise(Method):
     to the same, because the surrogate is frozen and no image depends on another. They work on images
     normalised by mean and deviation; here the mean colour is only what comes in at the border.
 
-    A subclass says what is wanted: ``aim`` and ``away``.
+    A subclass says which surrogate, and what is wanted: ``aim`` and ``away``.
 
     Attributes:
         away: climb away from the aim instead of towards it.
@@ -43,7 +43,7 @@ class AdversarialNoise(Method):
 
     budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "image"  # one noise an image
-    surrogate: str = "resnet18"  # a victim's name, trained on clean images; paper
+    surrogate: str = ""  # a victim's name, trained on clean images
     surrogate_epochs: int = 40  # learning rate x0.1 after 14, 24 and 35, in proportion; authors' code
     surrogate_batch_size: int = 128  # images; authors' code
     learning_rate: float = 0.1  # SGD with Nesterov's momentum; authors' code

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +86,7 @@ class SimCLR(ContrastiveModel):
 
     def loss(self, one: Tensor, two: Tensor, *, both_branches: bool = False) -> Tensor:
         codes = functional.normalize(self.encoder(torch.cat([one, two])), dim=1)
-        return self.scale * nt_xent(*codes.chunk(2), self.temperature)
+        return self.scale * nt_xent(codes[: len(one)], codes[len(one) :], self.temperature)
 
 
 class SimSiam(ContrastiveModel):
@@ -156,7 +157,7 @@ class MoCo(Follower):
         assert self.last is not None
         keys = self.last[-len(self.queue) :]
         places = (self.position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
-        self.queue[places] = keys
+        self.queue = self.queue.index_copy(0, places, keys)  # a copy: gradients may still need the old one
         self.position = (self.position + len(keys)) % len(self.queue)
 
 
@@ -215,7 +216,7 @@ class Blueprint:
 
     def build(self, context: Context, image_size: tuple[int, int]) -> ContrastiveModel:
         """A freshly initialised model on the context's device; the context's seed decides its weights."""
-        backbone = context.surrogate(self.surrogate, 2, image_size)
+        backbone: Any = context.surrogate(self.surrogate, 2, image_size)
         if not hasattr(backbone, "reset_classifier"):
             raise ConfigError(
                 f"surrogate '{self.surrogate}' cannot learn contrastively: its classifier cannot be taken off; "
@@ -286,6 +287,16 @@ class Learner:
         if self.moving_target:
             self.model.remember()
         return loss
+
+    @torch.no_grad()
+    def compare(self, *versions: Tensor) -> list[float]:
+        """The losses of several versions of the same images, each under the very same views."""
+        losses = []
+        state = self.generator.get_state()
+        for images in versions:
+            self.generator.set_state(state)
+            losses.append(float(self._loss(images, self.augmentation, both_branches=False)))
+        return losses
 
     def _loss(self, images: Tensor, augmentation: Augmentation, both_branches: bool) -> Tensor:
         one, two = (view(images, augmentation, self.generator) for _ in range(2))

@@ -1,0 +1,343 @@
+"""Contrastive poisoning: noise that makes two views of an image easy to match, class-wise and image-wise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench.crafting.contrastive import Blueprint, Learner
+from ue_bench.crafting.orders import endless, in_order, shuffled
+from ue_bench.crafting.pgd import Walk, frozen, project
+from ue_bench.crafting.resident import Index, ResidentImages, zero_noise
+from ue_bench.crafting.surrogates import sgd
+from ue_bench.errors import ConfigError, TrainingError, unknown
+from ue_bench.seeds import derive
+
+BASE_TEMPERATURE = 0.07  # SupCon's: SimCLR's loss is multiplied by temperature / 0.07
+
+
+@dataclass(frozen=True)
+class Framework:
+    """A framework's settings in the authors' code; CP's fields of the same names override them."""
+
+    learning_rate: float
+    temperature: float
+    encoder_momentum: float
+
+
+@dataclass(frozen=True)
+class Turns:
+    """How training and noise take turns in the authors' code; CP's fields of the same names override them.
+
+    A 0 means one pass over the training set.
+    """
+
+    model_steps: int
+    noise_batches: int
+    noise_steps: int
+    step_share: float
+    kept_share: float
+
+
+FRAMEWORKS = {
+    "simclr": Framework(0.5, 0.5, 0.0),
+    "moco": Framework(0.3, 0.2, 0.99),
+    "byol": Framework(1.0, 0.0, 0.998),
+}
+CLASS_WISE = Turns(20, 20, 1, 0.1, 1.0)
+IMAGE_WISE = {
+    "simclr": Turns(0, 0, 5, 0.1, 0.8),
+    "moco": Turns(0, 0, 5, 0.1, 1.0),
+    "byol": Turns(0, 0, 1, 0.02, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class CP(Method):
+    """CP, contrastive poisoning (He, Zha and Katabi, ICLR 2023), written from the paper.
+
+    A contrastive surrogate and the noise lower the same loss in turns: two augmented views of each protected image
+    shall be alike. Gradients pass through the augmentation and through both branches. Class-wise noise is shared by
+    a class; image-wise noise goes on from class-wise noise made before (its cost stands under prepare), or from
+    random noise, which needs no labels and is weaker.
+
+    Noise is kept as it is at saturated pixels, unlike in methods whose every step starts from clipped images. In the
+    authors' code MoCo's and BYOL's second encoder, and MoCo's queue, also move in noise steps, where the surrogate
+    is frozen: ``official_moving_target``. Their batch normalisation spans several GPUs in part; here it sees whole
+    batches. Their input normalisation is left out, for batch normalisation follows the first layer.
+    """
+
+    budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
+    granularity: str = "class"  # class (the paper's CP-C) or image (CP-S, "sample-wise")
+    framework: str = "simclr"  # simclr, moco (v2) or byol; T2UE does not say which it used
+    surrogate: str = "resnet18"  # a victim's name, trained from scratch; paper
+    class_rounds: int = 1000  # of class-wise noise, also where image-wise noise starts from it; authors' code
+    image_rounds: int = 200  # of image-wise noise; authors' code
+    model_steps: int | None = None  # training steps a round, 0: one pass; None: 20 class-wise, 0 image-wise
+    noise_batches: int | None = (
+        None  # a round, 0: one pass; None: 20 class-wise, 0 image-wise (authors' code)
+    )
+    noise_steps: int | None = None  # sign steps a batch; None: 1 class-wise, 5 image-wise, 1 for byol
+    step_share: float | None = (
+        None  # of the budget's radius; None: 0.1, 0.02 for image-wise byol (authors' code)
+    )
+    kept_share: float | None = None  # of the rounds that are done; None: 1, 0.8 for image-wise simclr (code)
+    start: str = "class"  # image-wise only: from class-wise noise, or random; paper
+    batch_size: int = 512  # images, for training and for noise; authors' code
+    learning_rate: float | None = None  # SGD; None: 0.5 simclr, 0.3 moco, 1.0 byol (authors' code)
+    final_rate_share: float = (
+        1e-3  # of the learning rate, where its cosine over the rounds ends; authors' code
+    )
+    momentum: float = 0.9  # SGD; authors' code
+    weight_decay: float = 1e-4  # SGD; authors' code
+    temperature: float | None = None  # None: 0.5 simclr, 0.2 moco (authors' code)
+    queue: int = 4096  # moco, keys; authors' code
+    encoder_momentum: float | None = None  # share kept in a step; None: 0.99 moco, 0.998 byol (0.999 twice)
+    both_branches: bool = True  # noise gradients pass through moco's and byol's second encoder too; paper
+    official_moving_target: bool = False  # second encoder and queue move in noise steps; authors' code
+    bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
+
+    access: ClassVar[Access] = Access.IMAGES | Access.LABELS  # image-wise from random noise reads no labels
+    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
+    granularities: ClassVar[tuple[str, ...]] = ("class", "image")
+    published_names: ClassVar[tuple[str, ...]] = ("CP",)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "smoke": {"surrogate": "resnet_tiny", "batch_size": 64, "class_rounds": 1, "image_rounds": 1},
+        "laptop": {"surrogate": "resnet_tiny", "batch_size": 128, "class_rounds": 12, "image_rounds": 2},
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget.norm != "linf" or not 1 <= self.budget.radius <= 127 or self.budget.signs != "both":
+            raise ConfigError(f"cp needs an linf budget of 1 to 127 steps such as linf:8, not {self.budget}")
+        if self.framework not in FRAMEWORKS:
+            raise unknown("framework", self.framework, FRAMEWORKS)
+        if self.start not in ("class", "random"):
+            raise unknown("start", self.start, ("class", "random"))
+        turns = self.turns()
+        counts = {
+            name: getattr(self, name) for name in ("class_rounds", "image_rounds", "batch_size", "queue")
+        }
+        for name, value in (counts | {"noise_steps": turns.noise_steps}).items():
+            if value < 1:
+                raise ConfigError(f"cp's {name} must be at least 1, not {value}")
+        for name in ("model_steps", "noise_batches"):
+            if getattr(turns, name) < 0:
+                raise ConfigError(
+                    f"cp's {name} must be at least 1, or 0 for one pass, not {getattr(turns, name)}"
+                )
+        if not turns.step_share > 0:
+            raise ConfigError(f"cp's step_share must be above 0, not {turns.step_share}")
+        if not 0 < turns.kept_share <= 1:
+            raise ConfigError(f"cp's kept_share is a share above 0, at most 1, not {turns.kept_share}")
+
+    def turns(self) -> Turns:
+        """The authors' turns for this granularity and framework, overridden by what is set."""
+        return self._overridden(CLASS_WISE if self.granularity == "class" else IMAGE_WISE[self.framework])
+
+    def settings(self) -> Framework:
+        """The authors' settings for this framework, overridden by what is set."""
+        return self._overridden(FRAMEWORKS[self.framework])
+
+    def _overridden(self, given):
+        own = {f.name: getattr(self, f.name) for f in fields(given)}
+        return replace(given, **{name: value for name, value in own.items() if value is not None})
+
+    def class_wise(self) -> CP:
+        """The method that makes the noise which image-wise noise starts from."""
+        released: dict[str, Any] = dict.fromkeys(f.name for f in fields(Turns))
+        return replace(self, granularity="class", start="class", image_rounds=1, **released)
+
+    def protect(self, view: ProtectorView, context: Context) -> Perturbation:
+        images = ResidentImages(view.images, context.device)
+        if self.granularity == "class":
+            noise = self.for_classes(images, view, context)
+        else:
+            noise = self.for_images(images, view, context)
+        return Perturbation.from_float(noise, view.rows(self.granularity), self.budget)
+
+    def for_classes(self, images: ResidentImages, view: ProtectorView, context: Context) -> Tensor:
+        """float32 [classes, 3, H, W], [0, 1] pixel units."""
+        noise = self.random((view.classes, 3, *images.size), context)
+        search = ClassSearch(self, images, noise, context, view.labels.to(context.device))
+        search.run(self.class_rounds)
+        return search.noise
+
+    def for_images(self, images: ResidentImages, view: ProtectorView, context: Context) -> Tensor:
+        """float32 [N, 3, H, W], [0, 1] pixel units."""
+        shape = (len(images), 3, *images.size)
+        if self.start == "random":
+            noise = self.random(shape, context)
+        else:
+            first, labels = self.class_wise(), view.labels
+            kept = context.keep(
+                {"cp class-wise": first.parameters()},
+                lambda: {"noise": first.for_classes(images, view, context).cpu()},
+            )["noise"]
+            noise = zero_noise(shape, context.device)
+            for part in in_order(len(images), 4096):
+                noise[part] = kept[labels[part]].to(noise.device)
+        search = ImageSearch(self, images, noise, context)
+        search.run(self.image_rounds)
+        return search.noise
+
+    def random(self, shape: tuple[int, ...], context: Context) -> Tensor:
+        """float32 noise of this shape, uniform within the budget, [0, 1] pixel units."""
+        noise, radius, generator = (
+            zero_noise(shape, context.device),
+            self.budget.radius / 255,
+            self.dice(context),
+        )
+        for part in in_order(len(noise), 4096):
+            noise[part] = torch.empty(noise[part].shape).uniform_(-radius, radius, generator=generator)
+        return noise
+
+    def dice(self, context: Context) -> torch.Generator:
+        """A generator of this granularity's own: whether class-wise noise was kept or made anew is no matter."""
+        return torch.Generator().manual_seed(derive(context.seed, self.granularity))
+
+    def learner(self, context: Context, image_size: tuple[int, int]) -> Learner:
+        """A fresh surrogate with its optimizer."""
+        settings = self.settings()
+        model = Blueprint(
+            self.framework,
+            self.surrogate,
+            temperature=settings.temperature,
+            loss_scale=settings.temperature / BASE_TEMPERATURE,
+            momentum=settings.encoder_momentum,
+            queue=self.queue,
+            bf16=self.bf16,
+        ).build(context, image_size)
+        return Learner(
+            model,
+            sgd(model, settings.learning_rate, self.momentum, self.weight_decay),
+            context,
+            both_branches=self.both_branches,
+            moving_target=self.official_moving_target,
+        )
+
+
+class Search:
+    """Training and noise in turns; what happened goes to ``context.notes``.
+
+    Args:
+        noise: float32 [R, 3, H, W], [0, 1] pixel units; improved in place.
+    """
+
+    def __init__(self, method: CP, images: ResidentImages, noise: Tensor, context: Context):
+        self.method, self.images, self.noise, self.context = method, images, noise, context
+        self.turns, radius = method.turns(), method.budget.radius / 255
+        self.walk = Walk(radius, self.turns.step_share * radius, self.turns.noise_steps)
+        self.learner = method.learner(context, images.size)
+        everything, size = torch.arange(len(images)), min(method.batch_size, len(images))
+        self.generator = method.dice(context)
+        self.batches = endless(lambda: shuffled(everything, size, self.generator))
+        self.pass_steps = len(images) // size
+
+    def run(self, rounds: int) -> None:
+        """Rounds of a schedule that is ``rounds`` long, of which ``kept_share`` are done."""
+        done = max(1, round(self.turns.kept_share * rounds))
+        losses = []
+        for number in self.context.progress.track(range(done), "round"):
+            self._set_rate(number / rounds)
+            for _ in range(self.turns.model_steps or self.pass_steps):
+                loss = self.learner.learn(self.protected(next(self.batches)))
+            if not bool(loss.isfinite()):
+                raise TrainingError(
+                    f"cp's surrogate '{self.method.surrogate}' diverged in round {number + 1}: "
+                    f"lower learning_rate (now {self.method.settings().learning_rate:g})"
+                )
+            losses.append(float(loss))
+            with frozen(self.learner.model):
+                for index in self.noise_batches():
+                    self.improve(index)
+        index = next(self.batches)
+        with frozen(self.learner.model):
+            protected, clean = self.learner.compare(self.protected(index), self.images.take(index))
+        self.context.notes |= {
+            "rounds": done,
+            "surrogate_loss_by_round": losses,
+            "surrogate_loss_protected": protected,
+            "surrogate_loss_clean": clean,
+        }
+
+    def noise_batches(self) -> Iterator[Tensor]:
+        """The images that one round improves noise on: some batches, or all in batches of equal size."""
+        if self.turns.noise_batches:
+            for _ in range(self.turns.noise_batches):
+                yield next(self.batches)
+            return
+        order = torch.randperm(len(self.images), generator=self.generator)
+        yield from order.tensor_split(math.ceil(len(order) / self.method.batch_size))
+
+    def protected(self, index: Index) -> Tensor:
+        """float32 [B, 3, H, W] in [0, 1]: the images at ``index`` with their noise."""
+        return self.images.take(index).add_(self.of(index)).clamp_(0, 1)
+
+    def of(self, index: Index) -> Tensor:
+        """float32 [B, 3, H, W], on the device: the noise of the images at ``index``."""
+        raise NotImplementedError
+
+    def improve(self, index: Tensor) -> None:
+        """Noise steps on the images at ``index``."""
+        raise NotImplementedError
+
+    def walked(self, noise: Tensor, index: Tensor, shares: Tensor | None = None) -> Tensor:
+        """float32 [R, 3, H, W]: ``noise`` after a walk, in which pixels are clipped only where they are shown.
+
+        Args:
+            noise: float32 [R, 3, H, W], of the images at ``index`` one each, or through ``shares``.
+            shares: float32 [B, R], the noise of each image as a row of zeros and a one.
+        """
+        images = self.images.take(index)
+        grey = torch.full_like(noise, 0.5)  # never saturates, so the loop steps from the noise itself
+
+        def loss(shown: Tensor) -> Tensor:
+            delta = shown - grey
+            if shares is not None:
+                delta = (shares @ delta.flatten(1)).view(images.shape)
+            return self.learner.judge((images + delta).clamp(0, 1)) * len(images)
+
+        return project(grey, noise, loss, self.walk)
+
+    def _set_rate(self, share: float) -> None:
+        rate, last = self.method.settings().learning_rate, self.method.final_rate_share
+        for group in self.learner.optimizer.param_groups:
+            group["lr"] = rate * (last + (1 - last) * (1 + math.cos(math.pi * share)) / 2)
+
+
+class ClassSearch(Search):
+    """One noise a class, which follows the summed gradient of all its images in a batch.
+
+    Args:
+        labels: int64 [N], on the device.
+    """
+
+    def __init__(self, method: CP, images: ResidentImages, noise: Tensor, context: Context, labels: Tensor):
+        super().__init__(method, images, noise, context)
+        self.labels = labels
+
+    def of(self, index: Index) -> Tensor:
+        return self.noise[self.labels[index]]
+
+    def improve(self, index: Tensor) -> None:
+        # A product of matrices, because gradients of a selection are not repeatable on accelerators.
+        shares = functional.one_hot(self.labels[index], len(self.noise)).to(self.noise.dtype)
+        self.noise = self.walked(self.noise, index, shares)
+
+
+class ImageSearch(Search):
+    """One noise an image."""
+
+    def of(self, index: Index) -> Tensor:
+        return self.noise[index].to(self.images.device)
+
+    def improve(self, index: Tensor) -> None:
+        self.noise[index] = self.walked(self.of(index), index).to(self.noise.device)
