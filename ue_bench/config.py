@@ -62,7 +62,7 @@ class Config(SuiteConfig):
     suite: str = ""
     profile: str = ""
     epsilon: float | None = None  # linf radius for every linf method: 8 or 8/255
-    granularity: str | None = None  # class, image or pair, for every method that has it
+    granularity: str | None = None  # class, cluster, image or pair, for every method that has it
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
     executor: str = "local"
     time_limit: float | None = None  # seconds that one noise or one training may take; null: any
