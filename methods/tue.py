@@ -63,13 +63,9 @@ class TUE(Method):
     granularity: str = "image"  # one noise an image, though those of a class come out much alike
     framework: str = "simclr"  # simclr, simsiam or moco: the surrogate's loss and the released settings
     surrogate: str = "resnet18"  # a victim's name, trained from scratch; paper. Unused where ssl_weight is 0
-    rounds: int = (
-        200  # of training, then noise; released: 40, 50, 200 epochs of 5, 4, 1 (simclr, simsiam, moco)
-    )
+    rounds: int = 200  # of training, then noise; released: 40 epochs x 5 simclr, 50 x 4 simsiam, 200 x 1 moco
     model_steps: int | None = None  # training steps a round; None: 20 simclr, 25 simsiam, 100 moco (released)
-    noise_steps: int | None = (
-        None  # sign steps a batch and round; None: 20 simclr, simsiam, 5 moco (released)
-    )
+    noise_steps: int | None = None  # sign steps a round; None: 20 simclr, simsiam, 5 moco (released)
     step_size: float = 0.8  # steps of 1/255; released. Does not follow the budget
     batch_size: int = 512  # images, at most, for training and for noise; released
     ssl_weight: float | None = None  # of the contrastive loss; None: 0 simclr, simsiam, 1 moco (released)

@@ -93,7 +93,16 @@ def site(tmp_path_factory) -> Path:
         path = source / "their_noise" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-compile"]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-compile",
+    ]
     subprocess.run([*install, "--target", str(site), str(source)], check=True)
     return site
 
