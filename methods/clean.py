@@ -20,6 +20,7 @@ class Clean(Method):
     access: ClassVar[Access] = Access.NOTHING
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("image", "class", "pair")
+    cost: ClassVar[str] = "nothing"
     published_names: ClassVar[tuple[str, ...]] = ("No Protection",)
 
     def __post_init__(self) -> None:

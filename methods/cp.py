@@ -101,6 +101,9 @@ class CP(Method):
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS  # image-wise from random noise reads no labels
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
     granularities: ClassVar[tuple[str, ...]] = ("class", "image")
+    cost: ClassVar[str] = (
+        "about 820 forward and backward passes of a view an image (class-wise), 2,400 more (image-wise)"
+    )
     published_names: ClassVar[tuple[str, ...]] = ("CP",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"surrogate": "resnet_tiny", "batch_size": 64, "class_rounds": 1, "image_rounds": 1},

@@ -51,6 +51,9 @@ class EM(Method):
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
     granularities: ClassVar[tuple[str, ...]] = ("image", "class")
+    cost: ClassVar[str] = (
+        "200 forward and backward passes an image in 10 rounds (image-wise), 0.3 a round (class-wise)"
+    )
     published_names: ClassVar[tuple[str, ...]] = ("EM",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"surrogate": "resnet_tiny", "batch_size": 64, "max_rounds": 2},

@@ -60,6 +60,7 @@ class Emax(Method):
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
     granularities: ClassVar[tuple[str, ...]] = ("image", "class")
+    cost: ClassVar[str] = "60 epochs of a surrogate, shared, then 20 forward and backward passes an image"
     published_names: ClassVar[tuple[str, ...]] = ("Emax",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {

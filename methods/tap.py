@@ -28,6 +28,9 @@ class TAP(AdversarialNoise):
     surrogate: str = "resnet18"  # a victim's name, trained on clean images; paper
     target_offset: int = 1  # classes, modulo their number; paper. Added to the label
 
+    cost: ClassVar[str] = (
+        "40 epochs of a surrogate, shared, then 2,000 forward and backward passes an image (250 a restart)"
+    )
     published_names: ClassVar[tuple[str, ...]] = ("TAP",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {

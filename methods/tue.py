@@ -86,6 +86,9 @@ class TUE(Method):
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
     granularities: ClassVar[tuple[str, ...]] = ("image",)
+    cost: ClassVar[str] = (
+        "4,000 sign steps without any network (SimCLR, SimSiam); about 2,400 passes of a view an image (MoCo)"
+    )
     published_names: ClassVar[tuple[str, ...]] = ("TUE",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"surrogate": "resnet_tiny", "rounds": 4, "model_steps": 2},

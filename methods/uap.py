@@ -22,6 +22,9 @@ class UAP(AdversarialNoise):
 
     surrogate: str = "resnet18"  # a victim's name, trained on clean images; paper
 
+    cost: ClassVar[str] = (
+        "40 epochs of a surrogate, shared, then 2,000 forward and backward passes an image (250 a restart)"
+    )
     published_names: ClassVar[tuple[str, ...]] = ("UAP",)
     # As TAP's, so that one surrogate serves both.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {

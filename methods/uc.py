@@ -81,6 +81,7 @@ class UC(Method):
     access: ClassVar[Access] = Access.IMAGES
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("cluster",)
+    cost: ClassVar[str] = "500 forward and backward passes an image at 224 pixels, with pretrained weights"
     published_names: ClassVar[tuple[str, ...]] = ("UC",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {

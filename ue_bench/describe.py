@@ -8,7 +8,7 @@ from ue_bench.errors import UnavailableError
 from ue_bench.reading import Reading
 from ue_bench.registry import Entry
 
-DECLARED = {"access": "may see", "paradigms": "for", "granularities": "noise per"}
+DECLARED = {"access": "may see", "paradigms": "for", "granularities": "noise per", "cost": "costs"}
 
 
 def describe(entry: Entry) -> str:
@@ -30,7 +30,7 @@ def _readable(source: str) -> str:
     """``Access.IMAGES | Access.LABELS`` -> ``images, labels``; ``frozenset({'a'})`` -> ``a``."""
     if "Access." in source:
         return ", ".join(part.lower() for part in re.findall(r"Access\.(\w+)", source))
-    return ", ".join(re.findall(r"['\"](\w+)['\"]", source)) or source
+    return ", ".join(re.findall(r"""['"](\w+)['"]""", source)) or source.strip("'\"")
 
 
 def _parameters(reading: Reading) -> list[str]:
