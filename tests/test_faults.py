@@ -16,12 +16,17 @@ TOP = Path(__file__).parent.parent
 CONTENT = TOP / "tests" / "content"
 
 
+def heed_ctrl_c() -> None:
+    """A process started in the background of a script inherits that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(store: Path, *words: str) -> subprocess.Popen:
     code = "from ue_bench.cli import main; main()"
     command = [sys.executable, "-c", code, "run", "suite=toy", f"plugins={CONTENT}", f"store={store}", *words]
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # several processes share few cores
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment, **pipes)
+    return subprocess.Popen(command, env=environment, preexec_fn=heed_ctrl_c, **pipes)
 
 
 def records(store: Path) -> dict[str, dict]:
