@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from sklearn.datasets import make_classification
 from torch import Tensor
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
@@ -112,6 +111,8 @@ def clusters(counts: list[int], features: int, seed: int, separation: float = 10
     if min(counts) != max(counts):
         weights = [count / total for count in counts]
         total += classes
+    from sklearn.datasets import make_classification  # slow to import, and planning does not need it
+
     points, labels = make_classification(
         n_samples=total,
         n_features=features,

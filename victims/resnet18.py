@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import timm
 from torch import nn
 
 from ue_bench import Victim
@@ -19,6 +18,8 @@ class ResNet18(Victim):
     """
 
     def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:
+        import timm  # here, because planning and reporting do not need it, and it takes a second
+
         model = timm.create_model("resnet18", num_classes=classes)
         if max(image_size) <= 64:
             model.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import timm
 from torch import nn
 
 from ue_bench import Victim
@@ -21,6 +20,8 @@ class ResNetTiny(Victim):
     stem_stride: int = 2  # 1: four times the work; AR's filters need it, they must see neighbouring pixels
 
     def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:
+        import timm  # here, because planning and reporting do not need it, and it takes a second
+
         widths = tuple(self.channels * 2**stage for stage in range(4))
         model = timm.create_model(
             "resnet10t",

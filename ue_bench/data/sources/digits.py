@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
 from ue_bench import Dataset, ImageSet, Split
 from ue_bench.data.decode import resize_all
@@ -24,6 +23,8 @@ class Digits(Dataset):
     """
 
     def load(self, image_size: int | None) -> Split:
+        from sklearn.datasets import load_digits  # slow to import, and planning does not need it
+
         digits = load_digits()
         grey = torch.from_numpy(np.rint(digits.images * (255 / 16)).astype(np.uint8))
         images = resize_all(grey[:, None].expand(-1, 3, -1, -1), _SIZE if image_size is None else image_size)
