@@ -77,6 +77,12 @@ class ImageSet:
         counts = torch.tensor([len(texts) for texts in self.captions or ()], dtype=torch.int64)
         return torch.repeat_interleave(torch.arange(len(counts)), counts)
 
+    def take(self, index: Tensor) -> ImageSet:
+        """The images at ``index`` (int64 [n]) with what belongs to them, class names as they are."""
+        captions = None if self.captions is None else tuple(self.captions[i] for i in index.tolist())
+        labels = None if self.labels is None else self.labels[index]
+        return ImageSet(self.images[index], labels, captions, self.class_names)
+
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any pixel, label, caption or class name."""

@@ -13,6 +13,8 @@ from ue_bench.report.measures import Measure, lookup
 from ue_bench.report.outcomes import Outcome
 from ue_bench.report.statistics import Difference, Summary, paired, summarise
 
+CONTROLS = ("clean", "random", "share")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -25,7 +27,7 @@ class Cell:
         epochs: those best epochs.
         marks: ``invalid``, ``unchecked``.
         leads: True if no protected method does better in the same place.
-        differences: ``clean`` and ``random`` -> (the control's cell, paired difference), if any pair exists.
+        differences: each of CONTROLS -> (the control's cell, paired difference), if any pair exists.
         published: the papers' numbers for the same thing.
     """
 
@@ -45,7 +47,7 @@ class Cell:
 
     @property
     def control(self) -> str | None:
-        """``clean``, ``random`` or None."""
+        """One of CONTROLS, or None."""
         return self.trial.get("control")
 
     @property
@@ -99,12 +101,17 @@ def mark_leaders(cells: dict[Any, Cell], layout: Layout, wanted: Measure) -> dic
 
 
 def compare(cell: Cell, others: Sequence[Cell]) -> Cell:
-    """Compares with each control in the same place; nearest by budget, then ratio, then granularity."""
+    """Compares with each control in the same place; nearest by budget, then ratio, then granularity.
+
+    The clean share alone is another line at every ratio: it is compared at equal ratios only.
+    """
     differences = {}
-    for kind in ("clean", "random"):
+    for kind in CONTROLS:
         controls = [
             c for c in others if c.control == kind and validity.place(c.trial) == validity.place(cell.trial)
         ]
+        if kind == "share":
+            controls = [c for c in controls if c.trial["poison_ratio"] == cell.trial.get("poison_ratio")]
         nearest = max(controls, key=lambda c: _likeness(c.trial, cell.trial), default=None)
         difference = paired(cell.values(), nearest.values()) if nearest and cell.control != kind else None
         if nearest and difference:

@@ -8,7 +8,7 @@ import io
 from typing import Any
 
 from ue_bench.canonical import dumps
-from ue_bench.report.cells import Cell
+from ue_bench.report.cells import CONTROLS, Cell
 from ue_bench.report.footer import footer
 from ue_bench.report.footnotes import cause, footnotes
 from ue_bench.report.layout import Trial
@@ -138,8 +138,7 @@ def _cell(report: Report, cell: Cell) -> dict[str, Any]:
         "state": cell.state,
         "marks": cell.marks,
         "best_protection": cell.leads,
-        "difference_to_clean": _difference(cell.differences.get("clean")),
-        "difference_to_random": _difference(cell.differences.get("random")),
+        **{f"difference_to_{kind}": _difference(cell.differences.get(kind)) for kind in CONTROLS},
         "published": [{**dataclasses.asdict(m.figure), "note": m.note} for m in cell.published],
     }
 

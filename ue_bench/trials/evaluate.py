@@ -80,9 +80,11 @@ def poisoned(
     trial: Trial, clean: ImageSet, perturbation: Perturbation
 ) -> tuple[ImageSet, dict[str, float | int] | None]:
     """(the training set as published at the trial's ratio, measures of its noise or None without noise)."""
-    if trial.poison_ratio == 0 or perturbation.budget.empty:
+    if trial.poison_ratio == 0:
         return clean, None
     mask = poison_mask(clean.labels, len(clean), trial.poison_ratio, derive(trial.seed, "mask"))
+    if perturbation.budget.empty:  # nothing is added, so the share that others protect is withheld
+        return clean.take((~mask).nonzero()[:, 0]), None
     images = publish(clean.images, perturbation, mask)
     measures = noise_measures(clean.images, images)
     return dataclasses.replace(clean, images=images, _memo={}), measures

@@ -88,6 +88,10 @@ def make_plan(config: Config, registry: Registry, command: str) -> Plan:
         if reason:
             plan.skipped.append({"what": f"{arm.name} on {dataset_name}, {victim_name}", "reason": reason})
             continue
+        share = _share(arm, ratio)
+        if share is None:
+            plan.skipped.append(_pointless(arm, ratio))
+            continue
         trial = Trial(
             paradigm=config.paradigm,
             dataset=_choice(dataset_name, dataset),
@@ -98,7 +102,7 @@ def make_plan(config: Config, registry: Registry, command: str) -> Plan:
             victim=_choice(victim_name, victim),
             defense=_choice(defense_name, defense),
             recipe=plain(victim.recipe(recipe)),
-            poison_ratio=0.0 if arm.method.budget.empty else float(ratio),
+            poison_ratio=share,
             seed=seed,
         )
         if trial.id not in entries:
@@ -110,6 +114,22 @@ def make_plan(config: Config, registry: Registry, command: str) -> Plan:
         raise ConfigError(f"nothing is left to do. {reasons}")
     plan.header = _header(config, command, list(entries.values()), plan.skipped)
     return plan
+
+
+def _share(arm: Arm, ratio: float) -> float | None:
+    """The ratio as it matters to this arm: 0 where nothing is protected; None where it would repeat the clean
+    control, or leave nothing to train on."""
+    if arm.method.withholds:
+        return float(ratio) if 0 < ratio < 1 else None
+    if arm.method.budget.empty:
+        return 0.0
+    return float(ratio) if ratio > 0 else None
+
+
+def _pointless(arm: Arm, ratio: float) -> dict[str, str]:
+    if ratio > 0:
+        return {"what": f"{arm.name} at ratio {100 * ratio:g}%", "reason": "it leaves nothing to train on"}
+    return {"what": "noise at ratio 0%", "reason": "without protected images, all is the clean control"}
 
 
 def make_recipe(word: Any) -> Recipe:
