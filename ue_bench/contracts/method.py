@@ -42,7 +42,9 @@ class Method(Content):
     ``granularity``.
 
     Attributes:
-        access: the parts of the training data that ``protect`` may see.
+        access: the parts of the training data that ``protect`` may see. A method for both paradigms declares what
+            either needs: captions are never seen in supervised runs, labels and class names are asked for in
+            contrastive ones only for class-wise noise.
         paradigms: ``supervised``, ``contrastive`` or both.
         granularities: the values that ``granularity`` may take.
         published_names: what the papers' tables call it, as in results/published.csv.

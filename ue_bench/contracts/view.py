@@ -22,6 +22,8 @@ class ProtectorView:
     def __init__(
         self, train: ImageSet, access: Access, paradigm: str = "supervised", method: str = "the method"
     ):
+        if paradigm == "supervised":
+            access &= ~Access.CAPTIONS  # a method for both paradigms declares what either needs
         self._method = method
         self._access = access
         self._images = train.images if Access.IMAGES in access else None

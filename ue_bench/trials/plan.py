@@ -196,8 +196,10 @@ def _unfit(
     if paradigm == "contrastive" and split.train.captions is None:
         return f"contrastive training needs captions, {dataset} has none"
     needs = arm.method.access
-    if arm.method.granularity != "class" and paradigm == "contrastive":
-        needs &= ~Access.LABELS  # read for class-wise noise only
+    if paradigm == "supervised":
+        needs &= ~Access.CAPTIONS
+    elif arm.method.granularity != "class":
+        needs &= ~(Access.LABELS | Access.CLASS_NAMES)
     for need, part in (
         (Access.LABELS, split.train.labels),
         (Access.CAPTIONS, split.train.captions),
