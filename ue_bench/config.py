@@ -21,11 +21,12 @@ MAPPINGS = ("controls", "parameters", "floors", "table", "published")
 
 @dataclass
 class TableConfig:
-    """Which dimensions stand in a table's rows and columns, and which metric in its cells."""
+    """Which dimensions stand in a table's rows and columns, and which metrics in its cells."""
 
     rows: list[str] = field(default_factory=lambda: ["method"])
     columns: list[str] = field(default_factory=lambda: ["dataset"])
     metric: str = "accuracy_last"
+    metrics: list[str] = field(default_factory=list)  # several: a column each, the first leads in figures
 
 
 @dataclass

@@ -46,7 +46,8 @@ class Grid:
 
 def grid(report: Report) -> Grid:
     """The table to print: one value with its best epoch, or one column for each dataset, victim, ..."""
-    single = len(report.columns) <= 1
+    values = [(column, view) for column in report.columns for view in report.measured]
+    single = len(values) <= 1
     origins = _origins(report)
     costs = [name for name in _COSTS if name != "prepare_seconds" or any(r.costs[name] for r in report.rows)]
     with_marks = any(row.marks for row in report.rows)
@@ -54,16 +55,16 @@ def grid(report: Report) -> Grid:
     if single:
         headings += [report.measure.label, *(["best (epoch)"] if report.measure.best else [])]
     else:
-        headings += [column_name(report, column) for column in report.columns]
-    headings += [_origin_heading(report, column, origin) for column, origin in origins]
+        headings += [_value_heading(report, column, view) for column, view in values]
+    headings += [_origin_heading(view, column, origin) for column, view, origin in origins]
     headings += [_COSTS[name][0] for name in costs] + ["marks"] * with_marks
     rows = []
-    for row in report.rows:
+    for number, row in enumerate(report.rows):
         texts = _names(report, row)
-        texts += [_value(row.cells.get(column), report) for column in report.columns]
+        texts += [_value(view.rows[number].cells.get(column), view) for column, view in values]
         if single and report.measure.best:
             texts.append(_best(next(iter(row.cells.values())), report))
-        texts += [_published(row.cells.get(column), origin, report) for column, origin in origins]
+        texts += [_published(v.rows[number].cells.get(c), origin, v) for c, v, origin in origins]
         texts += [_cost(row, name) for name in costs]
         rows.append(texts + [Text(", ".join(row.marks))] * with_marks)
     return Grid(headings, rows, len(report.layout.rows))
@@ -94,7 +95,11 @@ def column_name(report: Report, column: Key) -> str:
 def setting(report: Report) -> str:
     """What is the same throughout, in words: dataset, victim, defense, ratio, and what the columns count."""
     texts = [f"{heading(d)} {value_text(d, value)}" for d, value in report.layout.constant.items()]
-    return "; ".join(([report.measure.label] if len(report.columns) > 1 else []) + [", ".join(texts)])
+    if report.others:
+        labels = [", ".join(view.measure.label for view in report.measured)]
+    else:
+        labels = [report.measure.label] * (len(report.columns) > 1)
+    return "; ".join([*labels, ", ".join(texts)])
 
 
 def _names(report: Report, row: Row) -> list[Text]:
@@ -135,23 +140,30 @@ def _cost(row: Row, name: str) -> Text:
     return Text(f"{value / _COSTS[name][1]:.{digits}f}")
 
 
-def _origins(report: Report) -> list[tuple[Key, str]]:
-    """(column, paper and table) for which there is any printed number."""
+def _value_heading(report: Report, column: Key, view: Report) -> str:
+    parts = [column_name(report, column)] * (len(report.columns) > 1)
+    return " ".join(parts + [view.measure.short] * bool(report.others))
+
+
+def _origins(report: Report) -> list[tuple[Key, Report, str]]:
+    """(column, metric, paper and table) for which there is any printed number."""
     found = {
-        (column, match.figure.origin): None
+        (column, number, match.figure.origin): None
         for column in report.columns
-        for row in report.rows
+        for number, view in enumerate(report.measured)
+        for row in view.rows
         if (cell := row.cells.get(column))
         for match in cell.published
     }
-    return list(found)
+    return [(column, report.measured[number], origin) for column, number, origin in found]
 
 
 def _origin_heading(report: Report, column: Key, origin: str) -> str:
     """Paper and table; the data too if they are not ours; which column if there are several."""
     cells = [cell for row in report.rows if (cell := row.cells.get(column))]
     figures = [m.figure for cell in cells for m in cell.published if m.figure.origin == origin]
-    parts = [origin]
+    several = len((report.plan.get("table") or {}).get("metrics") or []) > 1
+    parts = [f"{report.measure.short} in {origin}" if several else origin]
     elsewhere = any((report.plan.get("published") or {}).values())
     if elsewhere:
         for key in ("dataset", "victim"):

@@ -71,9 +71,8 @@ def _numbers(report: Report) -> str:
     seeds = list(dict.fromkeys(outcome.trial.get("seed") for outcome in report.outcomes))
     spread = "mean ± sample standard deviation over seeds" if len(seeds) > 1 else "one run, seed"
     named = ", ".join(str(seed) for seed in seeds)
-    return (
-        f"{report.measure.label}; {report.measure.direction}, best in bold; {spread} {named}" if seeds else ""
-    )
+    measured = ", ".join(f"{view.measure.label}: {view.measure.direction}" for view in report.measured)
+    return f"{measured}; best in bold; {spread} {named}" if seeds else ""
 
 
 def _states(report: Report) -> str:

@@ -38,6 +38,10 @@ def as_json(report: Report) -> str:
             "metric": dataclasses.asdict(report.measure),
             "layout": {"rows": report.layout.rows, "columns": report.layout.columns},
             "rows": [_row(report, row) for row in report.rows],
+            "other_metrics": [
+                {"metric": dataclasses.asdict(view.measure), "rows": [_row(view, row) for row in view.rows]}
+                for view in report.others
+            ],
             "footnotes": footnotes(report),
             "footer": [{"label": label, "text": text} for label, text in footer(report)],
             "totals": report.totals,
@@ -47,10 +51,12 @@ def as_json(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """One line for each cell: what it is, then raw numbers (percent, dB, seconds, bytes) or nothing."""
-    cells = [(row, cell) for row in report.rows for cell in row.cells.values()]
-    origins = list(dict.fromkeys(m.figure.origin for _, cell in cells for m in cell.published))
-    lines = [_line(report, row, cell, origins) for row, cell in cells]
+    """One line for each cell and metric: what it is, then raw numbers (percent, dB, seconds, bytes) or nothing."""
+    cells = [
+        (view, row, cell) for view in report.measured for row in view.rows for cell in row.cells.values()
+    ]
+    origins = list(dict.fromkeys(m.figure.origin for _, _, cell in cells for m in cell.published))
+    lines = [_line(view, row, cell, origins) for view, row, cell in cells]
     names = list(lines[0]) if lines else [*_IDENTITY, "metric", "mean", "std", "n"]
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")

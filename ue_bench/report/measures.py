@@ -36,6 +36,11 @@ class Measure:
         """``lower protects`` or ``higher protects``."""
         return "lower protects" if self.lower_protects else "higher protects"
 
+    @property
+    def short(self) -> str:
+        """The label without its epoch and unit, for tables with several metrics: ``i2t Hit@10``."""
+        return self.label.partition(",")[0]
+
     def text(self, value: float) -> str:
         """The value as it is printed: two values are tied where their texts are equal."""
         return f"{value:.{self.decimals}f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,12 @@ class Report:
     verdicts: Mapping[Key, tuple[str, str]]
     totals: Mapping[str, Any]
     published: bool = False
+    others: tuple[Report, ...] = ()  # the same table for the plan's further metrics
+
+    @property
+    def measured(self) -> tuple[Report, ...]:
+        """One report for each metric, this one first; their rows and columns are the same."""
+        return (self, *self.others)
 
     @property
     def records(self) -> list[Mapping[str, Any]]:
@@ -65,7 +72,16 @@ def build_report(
         records: id -> record; trials without one are missing, records of other plans are left out.
         published: True to put the papers' printed numbers beside the measured ones.
     """
-    wanted = measure(str((plan.get("table") or {}).get("metric") or "accuracy_last"))
+    table = plan.get("table") or {}
+    first, *further = table.get("metrics") or [table.get("metric") or "accuracy_last"]
+    others = tuple(_build(plan, records, str(name), published) for name in further)
+    return dataclasses.replace(_build(plan, records, str(first), published), others=others)
+
+
+def _build(
+    plan: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]], metric: str, published: bool
+) -> Report:
+    wanted = measure(metric)
     layout, floors = make_layout(plan), plan.get("floors") or {}
     trials = plan.get("trials") or []
     outcomes = tuple(judge(trial, records.get(trial["id"]), wanted.name, floors) for trial in trials)
