@@ -1,0 +1,29 @@
+"""Prepend: the same neutral words before every caption, so that a trigger does not stand first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ue_bench import Defense
+from ue_bench.defenses._limits import require
+
+
+@dataclass(frozen=True)
+class Prepend(Defense):
+    """Prepend: neutral words before each caption. Ours, no paper has it.
+
+    A trigger keeps its words and moves behind ``text``.
+    """
+
+    text: str = "a photo of"  # CLIP's usual beginning of a prompt
+
+    paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
+
+    def __post_init__(self) -> None:
+        require(bool(self.text.strip()), "prepend.text", self.text, "at least one word")
+
+    def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
+        return [f"{self.text} {caption}" for caption in captions]

@@ -1,0 +1,39 @@
+"""Random deletion: every word of every caption may be missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ue_bench import Defense
+from ue_bench.defenses._limits import require
+from ue_bench.defenses._words import choose, edited
+
+
+@dataclass(frozen=True)
+class RandomDeletion(Defense):
+    """Random deletion (Easy Data Augmentation, Wei & Zou, EMNLP 2019; MEM's supplement, table 2).
+
+    Drawn anew for every batch. A caption of one word stays; of a caption that would lose all, one word is kept.
+    """
+
+    probability: float = 0.1  # for each word to be dropped; EDA
+    clean: bool = True  # lower case, letters only, as EDA's code
+
+    paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
+
+    def __post_init__(self) -> None:
+        require(0 <= self.probability <= 1, "random_deletion.probability", self.probability, "from 0 to 1")
+
+    def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
+        if self.probability == 0:
+            return captions
+        return edited(captions, self.clean, lambda words: self._edit(words, generator))
+
+    def _edit(self, words: list[str], generator: torch.Generator) -> list[str]:
+        if len(words) == 1:
+            return words
+        stay = (torch.rand(len(words), generator=generator) >= self.probability).tolist()
+        return [word for word, kept in zip(words, stay, strict=True) if kept] or [choose(words, generator)]

@@ -1,0 +1,51 @@
+"""Random insertion: synonyms of a caption's words appear at random places of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ue_bench import Defense
+from ue_bench.defenses._limits import require
+from ue_bench.defenses._synonyms import check_source, synonyms
+from ue_bench.defenses._words import choose, draw, edited, edits
+
+TRIES = 10  # to find a word that has synonyms; EDA's code
+
+
+@dataclass(frozen=True)
+class RandomInsertion(Defense):
+    """Random insertion (Easy Data Augmentation, Wei & Zou, EMNLP 2019; MEM's supplement, table 2).
+
+    Drawn anew for every batch. Only an insertion at the very front, or between a trigger's words, moves a trigger.
+    MEM's parameters are not given; these are EDA's.
+    """
+
+    alpha: float = 0.1  # words inserted as a share of the caption's words, at least one; 0: none; EDA
+    synonyms: str = (
+        "wordnet"  # wordnet (needs the extra "text" and its data) or builtin (a small table of ours)
+    )
+    clean: bool = True  # lower case, letters only, as EDA's code
+
+    paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
+
+    def __post_init__(self) -> None:
+        require(0 <= self.alpha <= 1, "random_insertion.alpha", self.alpha, "a share from 0 to 1")
+        check_source("random_insertion", self.synonyms)
+
+    def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
+        if self.alpha == 0:
+            return captions
+        return edited(captions, self.clean, lambda words: self._edit(words, generator))
+
+    def _edit(self, words: list[str], generator: torch.Generator) -> list[str]:
+        words = list(words)
+        for _ in range(edits(self.alpha, words)):
+            for _ in range(TRIES):
+                others = synonyms(choose(words, generator), self.synonyms)
+                if others:
+                    words.insert(draw(len(words), generator), others[0])
+                    break
+        return words

@@ -1,0 +1,44 @@
+"""Random swap: words of every caption change places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ue_bench import Defense
+from ue_bench.defenses._limits import require
+from ue_bench.defenses._words import draw, edited, edits
+
+
+@dataclass(frozen=True)
+class RandomSwap(Defense):
+    """Random swap (Easy Data Augmentation, Wei & Zou, EMNLP 2019; MEM's supplement, table 2).
+
+    Drawn anew for every batch. EDA exchanges any two words; MEM's supplement says adjacent ones: ``adjacent=true``.
+    """
+
+    alpha: float = 0.1  # swaps as a share of the caption's words, at least one; 0: none; EDA
+    adjacent: bool = False  # exchange neighbours only, as MEM's supplement describes it
+    clean: bool = True  # lower case, letters only, as EDA's code
+
+    paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
+
+    def __post_init__(self) -> None:
+        require(0 <= self.alpha <= 1, "random_swap.alpha", self.alpha, "a share from 0 to 1")
+
+    def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
+        if self.alpha == 0:
+            return captions
+        return edited(captions, self.clean, lambda words: self._edit(words, generator))
+
+    def _edit(self, words: list[str], generator: torch.Generator) -> list[str]:
+        words = list(words)
+        for _ in range(edits(self.alpha, words) if len(words) > 1 else 0):
+            first = draw(len(words) - 1, generator) if self.adjacent else draw(len(words), generator)
+            second = (
+                first + 1 if self.adjacent else (first + 1 + draw(len(words) - 1, generator)) % len(words)
+            )
+            words[first], words[second] = words[second], words[first]
+        return words

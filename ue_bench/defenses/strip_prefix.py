@@ -1,0 +1,31 @@
+"""Strip prefix: the first words of every caption are dropped, where a trigger would stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ue_bench import Defense
+from ue_bench.defenses._limits import require
+
+
+@dataclass(frozen=True)
+class StripPrefix(Defense):
+    """Strip prefix: drops the first words of each caption. Ours, no paper has it.
+
+    The simplest answer to a trigger that always stands in front; a clean caption loses as many words. A caption of
+    no more words than that keeps its last one. What a trigger's word pieces decode to may be fewer or more words.
+    """
+
+    words: int = 3  # dropped from the front; as many as the trigger has
+
+    paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
+
+    def __post_init__(self) -> None:
+        require(self.words >= 1, "strip_prefix.words", self.words, "at least 1")
+
+    def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
+        split = [caption.split() for caption in captions]
+        return [" ".join(words[self.words :] or words[-1:]) for words in split]

@@ -1,0 +1,50 @@
+"""Synonym replacement: some words of every caption become others that mean the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ue_bench import Defense
+from ue_bench.defenses._limits import require
+from ue_bench.defenses._synonyms import check_source, synonyms
+from ue_bench.defenses._words import STOP_WORDS, choose, edited, edits, shuffled
+
+
+@dataclass(frozen=True)
+class SynonymReplacement(Defense):
+    """Synonym replacement (Easy Data Augmentation, Wei & Zou, EMNLP 2019; MEM's supplement, table 2).
+
+    Drawn anew for every batch. All occurrences of a chosen word are replaced by one synonym. Words of a trigger are
+    words like others, so few are hit. MEM's parameters are not given; these are EDA's.
+    """
+
+    alpha: float = 0.1  # share of words to replace, at least one; 0: none; EDA
+    synonyms: str = (
+        "wordnet"  # wordnet (needs the extra "text" and its data) or builtin (a small table of ours)
+    )
+    clean: bool = True  # lower case, letters only, as EDA's code
+
+    paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
+
+    def __post_init__(self) -> None:
+        require(0 <= self.alpha <= 1, "synonym_replacement.alpha", self.alpha, "a share from 0 to 1")
+        check_source("synonym_replacement", self.synonyms)
+
+    def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
+        if self.alpha == 0:
+            return captions
+        return edited(captions, self.clean, lambda words: self._edit(words, generator))
+
+    def _edit(self, words: list[str], generator: torch.Generator) -> list[str]:
+        candidates = [word for word in dict.fromkeys(words) if word not in STOP_WORDS]
+        wanted = edits(self.alpha, words)
+        for word in shuffled(candidates, generator):
+            others = synonyms(word, self.synonyms) if wanted else ()
+            if others:
+                other = choose(list(others), generator)
+                words = [other if each == word else each for each in words]
+                wanted -= 1
+        return words
