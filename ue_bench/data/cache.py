@@ -21,9 +21,10 @@ from ue_bench.canonical import digest
 from ue_bench.contracts.dataset import Dataset
 from ue_bench.data.imageset import ImageSet, Split
 from ue_bench.data.locate import cache_root
+from ue_bench.data.room import IN_MEMORY
 from ue_bench.errors import DataError
 
-_FORMAT = 1  # raise it when files of an older layout must not be read any more
+_FORMAT = 2  # raise it when files of an older layout must not be read any more
 _KEPT_BYTES = 4 * 2**30  # of images held by this process for the next who asks; the newest stays in any case
 _PARTS = ("train", "test")
 
@@ -35,7 +36,8 @@ _warned: set[str] = set()
 def load_cached(dataset: Dataset, name: str, image_size: int | None) -> Split:
     """A dataset's decoded images: from this process, from disk, or from its source (then kept in both).
 
-    Whoever asks again gets the same tensors: take a copy before changing anything. The files lie in
+    Whoever asks again gets the same tensors: take a copy before changing anything. What is read from disk is
+    mapped, not loaded, so that datasets larger than the memory work: pages come and go. The files lie in
     ``UE_BENCH_CACHE`` (or ``~/.cache/ue-bench``) under ``decoded``, and may be deleted at any time.
 
     Args:
@@ -60,6 +62,8 @@ def load_cached(dataset: Dataset, name: str, image_size: int | None) -> Split:
             if after is not None and (state is None or after == state):
                 key = _key(dataset, name, image_size, after)
                 _write(_path(name, key), split)
+                if _bytes(split) > IN_MEMORY:  # the file is mapped, not loaded: it needs no memory of its own
+                    split = _read(_path(name, key)) or split
         _keep(key, split)
         return split
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ue_bench.data.room import allocate
 from ue_bench.errors import ConfigError, DataError
 
 Payload = bytes | None | Callable[[], bytes]
@@ -59,13 +60,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def fit_square(image: Image.Image, side: int) -> Image.Image:
     """Resizes the shorter side to ``side`` (antialiased bicubic), then cuts out the central square.
 
-    An image that is ``side`` pixels square already comes back as it is, bit for bit.
+    An image that is ``side`` pixels square already comes back as it is, bit for bit. Roundings are those of
+    torchvision's Resize and CenterCrop, with which CLIP models are trained: the pixels are the same.
     """
     if image.size == (side, side):
         return image
-    scale = side / min(image.size)
-    width, height = (max(side, round(length * scale)) for length in image.size)
-    left, top = (width - side) // 2, (height - side) // 2
+    shorter = min(image.size)
+    width, height = (int(side * length / shorter) for length in image.size)
+    left, top = (round((length - side) / 2) for length in (width, height))
     resized = image.resize((width, height), Image.Resampling.BICUBIC)
     return resized.crop((left, top, left + side, top + side))
 
@@ -102,7 +104,7 @@ def decode_all(
         source: what to call them together in errors.
 
     Returns:
-        uint8 [count, 3, H, W], 0..255.
+        uint8 [count, 3, H, W], 0..255; in a file rather than in memory if it is large (see ``allocate``).
 
     Raises:
         DataError: naming every image that cannot be decoded (the first ten, and how many).
@@ -110,7 +112,7 @@ def decode_all(
     check_image_size(image_size)
     images: Tensor | None = None
     faults: list[str] = []
-    sizes: dict[tuple[int, int], str] = {}
+    sizes: dict[tuple[int, int], str] = {}  # (width, height), and an image that has it
     payloads = iter(payloads)
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, count, _CHUNK):
@@ -121,17 +123,19 @@ def decode_all(
                     faults.append(f"{name} ({pixels})")
                     continue
                 sizes.setdefault((pixels.shape[2], pixels.shape[1]), name)
-                if images is None:
-                    images = torch.empty((count, *pixels.shape), dtype=torch.uint8)
-                    rows = images.numpy()
                 if len(sizes) == 1:
+                    if images is None:
+                        images = allocate(count, *pixels.shape[1:])
+                        rows = images.numpy()
                     rows[index] = pixels
+            if len(sizes) > 1:
+                break
     if faults:
         raise faulty(faults, count, "images", source, "replace or remove these images; none is skipped")
     if len(sizes) > 1:
         some = ", ".join(f"{w}x{h} ({name})" for (w, h), name in itertools.islice(sizes.items(), 4))
         raise DataError(
-            f"the images of {source} have {len(sizes)} sizes, such as {some}; all must have one. "
+            f"the images of {source} have several sizes, such as {some}; all must have one. "
             "Set image_size= to a side in pixels, and every image is resized and cut to that square"
         )
     if images is None:

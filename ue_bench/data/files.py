@@ -98,6 +98,29 @@ def find_files(folder: str, name: str) -> list[File]:
     )
 
 
+def exists(folder: str, name: str) -> bool:
+    """Whether there is a file ``name`` in ``folder``, or one that a pattern such as ``train-*`` fits."""
+    system, path = connect(join(folder, name))
+    try:
+        return bool(system.isfile(path) or (glob.has_magic(path) and system.glob(path)))
+    except Exception as error:
+        raise unreadable(join(folder, name), error) from error
+
+
+def list_folder(address: str) -> dict[str, File]:
+    """What lies directly in a folder, by name; empty where there is no such folder."""
+    system, path = connect(address)
+    try:
+        if isinstance(system, LocalFileSystem):
+            return {name: File(system, f"{path}/{name}") for name in os.listdir(path)}
+        entries = system.ls(path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except Exception as error:
+        raise unreadable(address, error) from error
+    return {e["name"].rsplit("/", 1)[-1]: File(system, e["name"], e) for e in entries if e["type"] == "file"}
+
+
 def list_tree(system: Any, root: str) -> dict[str, File]:
     """Every file below ``root`` by relative path, sorted; links to files and folders are followed."""
     if isinstance(system, LocalFileSystem):
@@ -138,6 +161,35 @@ def find_state(files: Iterable[File]) -> list[list[str]] | None:
             return None
         state.append([file.path, str(info.get("size")), str(stamp)])
     return state
+
+
+def read_text(file: File) -> str:
+    """The content of a UTF-8 file, without a byte order mark.
+
+    Raises:
+        DataError: if it cannot be read, or is no UTF-8: it names the lines.
+    """
+    try:
+        data = file.read()
+    except Exception as error:
+        raise unreadable(file.path, error) from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        lines = [str(number) for number, line in enumerate(data.split(b"\n"), 1) if not _is_utf8(line)]
+        more = f" and {len(lines) - 10} more" if len(lines) > 10 else ""
+        raise DataError(
+            f"'{file.path}' is not UTF-8 in line {', '.join(lines[:10])}{more}: it was saved in another "
+            "encoding. Save it as UTF-8"
+        ) from None
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def unreadable(address: str, error: Exception) -> DataError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +27,7 @@ def read_parquet(
     label_column: str = "label",
     caption_column: str = "",
     class_names: Sequence[str] = (),
+    choose: Callable[[int], list[int]] | None = None,
 ) -> ImageSet:
     """Decodes one split of a dataset.
 
@@ -36,6 +38,7 @@ def read_parquet(
         label_column: integers from 0, or strings that are in ``class_names``; "" for none.
         caption_column: ``list<string>`` or string; "" for none.
         class_names: one name a class; () takes them from the files' ``features`` metadata, if there are any.
+        choose: (number of rows) -> the rows to take, ascending; only their images are decoded. None: all.
 
     Raises:
         DataError: if a file cannot be read or a column is missing; if images, labels or captions cannot be
@@ -67,8 +70,16 @@ def read_parquet(
     if caption_faults:
         advice = "every image needs a text; fill in or remove these rows"
         raise faulty(caption_faults, count, "captions", source, advice)
+    if choose is None:
+        payloads = _payloads(files, image_column)
+    else:
+        rows = choose(count)
+        payloads = _payloads(files, image_column, chosen=rows)
+        labels = [labels[row] for row in rows] if label_column else []
+        captions = [captions[row] for row in rows] if caption_column else []
+        count = len(rows)
     return ImageSet(
-        images=decode_all(_payloads(files, image_column), count, image_size, source),
+        images=decode_all(payloads, count, image_size, source),
         labels=torch.tensor(labels, dtype=torch.int64) if label_column else None,
         captions=tuple(captions) if caption_column else None,
         class_names=names or None,
@@ -173,16 +184,30 @@ def _read_captions(column: pa.ChunkedArray, file: File, faults: list[str]) -> li
 
 
 def _payloads(
-    files: Sequence[File], image_column: str, rows: int = _ROWS
+    files: Sequence[File], image_column: str, rows: int = _ROWS, chosen: Sequence[int] | None = None
 ) -> Iterator[tuple[str, bytes | None]]:
-    """(how to call it, encoded bytes) of every image, a few rows in memory at a time."""
+    """(how to call it, encoded bytes) of the images in the rows chosen, a few rows in memory at a time.
+
+    Row groups without a chosen row are not read.
+    """
+    wanted = None if chosen is None else frozenset(chosen)
+    before = 0  # rows in the files before this one
     for file in files:
         row = 0
         with _opened(file) as table:
-            for batch in table.iter_batches(batch_size=rows, columns=[image_column]):
-                column = batch.column(0)
-                if pa.types.is_struct(column.type):
-                    column = column.flatten()[column.type.get_field_index("bytes")]
-                for value in column:
-                    yield f"row {row} of {file.name}", value.as_py()
-                    row += 1
+            for group in range(table.num_row_groups):
+                end = row + table.metadata.row_group(group).num_rows
+                if chosen is not None and bisect_left(chosen, before + row) == bisect_left(
+                    chosen, before + end
+                ):
+                    row = end
+                    continue
+                for batch in table.iter_batches(batch_size=rows, row_groups=[group], columns=[image_column]):
+                    column = batch.column(0)
+                    if pa.types.is_struct(column.type):
+                        column = column.flatten()[column.type.get_field_index("bytes")]
+                    for value in column:
+                        if wanted is None or before + row in wanted:
+                            yield f"row {row} of {file.name}", value.as_py()
+                        row += 1
+            before += row

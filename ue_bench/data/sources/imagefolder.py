@@ -26,13 +26,22 @@ class ImageFolder(Dataset):
 
     Classes are numbered in the order of their names, images sorted by relative path; folders within a class
     belong to it; hidden files are passed over. With ``image_size`` the shorter side is resized to it
-    (antialiased bicubic) and the central square cut out.
+    (antialiased bicubic) and the central square cut out. ``captions`` makes a sentence of each class's name,
+    with spaces for underscores, so that CLIP models can be trained on faces or other classes, too.
     """
 
     path: str = ""  # folder or fsspec address that holds the two folders below
     train: str = "train"  # folder of training images in path, or a full address
     test: str = "test"  # folder of test images in path, or a full address; val, say, for ImageNet
     ignore: tuple[str, ...] = ()  # patterns of files to leave out, by name or relative path, such as *.txt
+    captions: str = ""  # one caption an image: a sentence with {} for its class, "a photo of {}"; "": none
+
+    def __post_init__(self) -> None:
+        if self.captions and self.captions.count("{}") != 1:
+            raise ConfigError(
+                f"imagefolder.captions is '{self.captions}'; it must hold {{}} once, where the class's name "
+                "goes: 'a photo of {}', say"
+            )
 
     def load(self, image_size: int | None) -> Split:
         train, test = self._classes(self.train), self._classes(self.test)
@@ -56,7 +65,9 @@ class ImageFolder(Dataset):
         found.sort(key=lambda item: item[0])
         payloads = ((path, file.read) for path, file, _ in found)
         images = decode_all(payloads, len(found), image_size, join(self.path, folder))
-        return ImageSet(images, torch.tensor([label for _, _, label in found]), class_names=names)
+        texts = [self.captions.replace("{}", name.replace("_", " ")) for name in names]
+        captions = tuple((texts[label],) for _, _, label in found) if self.captions else None
+        return ImageSet(images, torch.tensor([label for _, _, label in found]), captions, names)
 
     def _classes(self, folder: str) -> _Classes:
         """Every image by class, in the order of the classes' names."""
