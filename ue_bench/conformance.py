@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ue_bench.clock import Clock
 from ue_bench.contracts.context import Context
 from ue_bench.contracts.method import Access, Method
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
+from ue_bench.crafting.paradigms import FOREIGN
 from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import AccessError, UnavailableError, unknown
 from ue_bench.progress import Progress
 from ue_bench.registry import Entry, Registry
+from ue_bench.training.towers import Towers, contrastive_loss
 from ue_bench.trials.environment import Environment
 
 CPU = torch.device("cpu")
@@ -38,11 +41,16 @@ class Result:
 
 @dataclass
 class Subject:
-    """What a check works on: content under a name, and how to build surrogates for it."""
+    """What a check works on: content under a name, and how to build surrogates for it.
+
+    Attributes:
+        asked: the paradigm to check a method in; "": as ``paradigm`` says.
+    """
 
     name: str
     content: Any
     environment: Environment
+    asked: str = ""
 
     def protect(
         self, data: ImageSet, paradigm: str, seed: int = 1, access: Access | None = None
@@ -56,8 +64,14 @@ class Subject:
         return method.protect(ProtectorView(data, seen, paradigm, self.name), context)
 
     def paradigm(self) -> str:
-        """Supervised where the content can, else contrastive."""
+        """The one asked for, else supervised where the content can, else contrastive."""
+        if self.asked:
+            return self.asked
         return "supervised" if "supervised" in self.content.paradigms else "contrastive"
+
+    def data(self) -> ImageSet:
+        """A small training set; smaller where each image counts twice, as pairs do."""
+        return sample(48 if self.paradigm() == "supervised" else 16)
 
 
 def sample(count: int = 48, classes: int = 4, size: int = 32, seed: int = 0) -> ImageSet:
@@ -105,7 +119,7 @@ def parameters_are_stored(subject: Subject) -> None:
 
 def noise_keeps_its_promises(subject: Subject) -> None:
     """noise is whole steps of 1/255 of the images' shape, finite, within budget, not constant, two-sided"""
-    data, paradigm = sample(), subject.paradigm()
+    data, paradigm = subject.data(), subject.paradigm()
     view = ProtectorView(data, subject.content.access, paradigm)
     noise = subject.protect(data, paradigm)
     assert isinstance(noise, Perturbation), f"protect returns {type(noise).__name__}, not a Perturbation"
@@ -115,7 +129,7 @@ def noise_keeps_its_promises(subject: Subject) -> None:
 
 def same_seed_same_noise(subject: Subject) -> None:
     """the same seed gives the same noise, bit for bit"""
-    data, paradigm = sample(), subject.paradigm()
+    data, paradigm = subject.data(), subject.paradigm()
     one, two = subject.protect(data, paradigm, seed=3), subject.protect(data, paradigm, seed=3)
     assert torch.equal(one.noise, two.noise) and torch.equal(one.rows, two.rows), (
         "two runs of one seed differ"
@@ -128,7 +142,7 @@ def noise_follows_the_image(subject: Subject) -> None:
     if subject.content.granularity == "cluster":
         _equal_images_share_a_cluster(subject, paradigm)
         return
-    for data in (sample(), permuted(sample())):
+    for data in (subject.data(), permuted(subject.data())):
         noise = subject.protect(data, paradigm)
         assert data.labels is not None
         whole = ProtectorView(data, Access.LABELS, paradigm)
@@ -158,7 +172,7 @@ def _equal_images_share_a_cluster(subject: Subject, paradigm: str) -> None:
 
 def inputs_stay_untouched(subject: Subject) -> None:
     """the training data is not changed"""
-    data = sample()
+    data = subject.data()
     before = data.hash_content()
     subject.protect(data, subject.paradigm())
     assert data.hash_content() == before, "protect changed images or labels in place: work on a copy"
@@ -166,7 +180,7 @@ def inputs_stay_untouched(subject: Subject) -> None:
 
 def access_is_declared(subject: Subject) -> None:
     """nothing is touched that is not declared, and nothing declared is without use"""
-    data, paradigm = sample(), subject.paradigm()
+    data, paradigm = subject.data(), subject.paradigm()
     try:
         subject.protect(data, paradigm)
     except AccessError as error:
@@ -182,16 +196,26 @@ def access_is_declared(subject: Subject) -> None:
 
 
 def victim_gives_logits(subject: Subject) -> None:
-    """a victim maps [B, 3, H, W] to [B, classes], and every weight can learn"""
+    """a victim maps [B, 3, H, W] to [B, classes], a CLIP images and words to directions; every weight can learn"""
+    if subject.paradigm() == "contrastive":
+        model = subject.environment.build_victim(subject.name, 0, (32, 32), 0)
+        assert isinstance(model, Towers), f"it builds a {type(model).__name__}, not Towers"
+        seen, read = model.encode_image(torch.rand(4, 3, 32, 32)), model.encode_text(model.tokenize("abcd"))
+        assert seen.shape == read.shape, f"features are {list(seen.shape)} and {list(read.shape)}"
+        contrastive_loss(seen, read, model.scale).backward()
+        _nothing_is_idle(model)
+        return
     for classes, size in ((10, 32), (3, 48)):
         model = subject.environment.build_victim(subject.name, classes, (size, size), 0)
         logits = model(torch.rand(4, 3, size, size))
         assert logits.shape == (4, classes), f"logits are {list(logits.shape)}, not [4, {classes}]"
         logits.square().sum().backward()
-        idle = [
-            name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None
-        ]
-        assert not idle, f"weights without a gradient: {', '.join(idle[:3])}"
+        _nothing_is_idle(model)
+
+
+def _nothing_is_idle(model: nn.Module) -> None:
+    idle = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
+    assert not idle, f"weights without a gradient: {', '.join(idle[:3])}"
 
 
 def victim_is_seeded(subject: Subject) -> None:
@@ -249,18 +273,26 @@ CHECKS: dict[str, tuple[Callable[[Subject], None], ...]] = {
 
 
 def subjects(entry: Entry, registry: Registry) -> list[Subject]:
-    """The content with its smallest preset; a method once for each granularity."""
+    """The content with its smallest preset; a method once for each paradigm and granularity."""
     environment = Environment(store="", device="cpu", plugins=registry.plugins)
     content = registry.load(entry.kind, entry.name)
-    preset = getattr(content, "presets", {}).get("smoke", {})
-    one = registry.create(entry.kind, entry.name, preset)
+    presets = getattr(content, "presets", {})
+    if entry.reading is not None and entry.reading.argument and not entry.argument:
+        return []  # what it builds is said in its name
+    one = registry.create(entry.kind, entry.name, presets.get("smoke", {}))
     if not isinstance(one, Method):
         return [Subject(entry.name, one, environment)]
-    ways = [way for way in one.granularities if way != "pair" or one.paradigms == {"contrastive"}]
-    return [
-        Subject(f"{entry.name} ({way})", dataclasses.replace(one, granularity=way), environment)
-        for way in ways
-    ]
+    found = []
+    for paradigm in sorted(one.paradigms, reverse=True):
+        preset = presets.get(f"{paradigm} smoke", presets.get("smoke", {}))
+        both = len(one.paradigms) > 1
+        for way in one.granularities:
+            if both and way in FOREIGN[paradigm]:
+                continue
+            method = registry.create(entry.kind, entry.name, {**preset, "granularity": way})
+            words = f"{way}, contrastive" if both and paradigm == "contrastive" else way
+            found.append(Subject(f"{entry.name} ({words})", method, environment, paradigm))
+    return found
 
 
 def check(entry: Entry, registry: Registry) -> list[Result]:
@@ -290,7 +322,8 @@ def check_target(target: str, plugins: Iterable[str] = ()) -> list[Result]:
         found = [entry for kind in CHECKS for entry in registry.entries(kind) if entry.path == path]
     else:
         registry = Registry(plugins)
-        found = [entry for kind in CHECKS for entry in registry.entries(kind) if entry.name == target]
+        stem = target.partition(":")[0]
+        found = [registry.find(kind, target) for kind in CHECKS if stem in registry.names(kind)]
     if not found:
         for broken in registry.unavailable:
             if broken.name == path.stem:

@@ -19,10 +19,13 @@ def describe(entry: Entry) -> str:
     if reading is None:
         raise UnavailableError(f"'{entry.name}' is unavailable: {entry.problem}")
     lines = [f"{entry.kind[:-1]} {entry.name}", "", reading.docstring.strip(), ""]
+    if reading.argument:
+        stem = entry.name.partition(":")[0]
+        lines.append(f"named: {stem}:{reading.argument.upper()}")
     for name, words in DECLARED.items():
         if name in reading.declarations:
             lines.append(f"{words}: {_readable(reading.declarations[name])}")
-    lines += ["", *_parameters(reading)] if reading.parameters else []
+    lines += ["", *_parameters(reading, entry.argument)] if reading.parameters else []
     return "\n".join([*lines, "", f"source: {entry.path}"])
 
 
@@ -33,9 +36,12 @@ def _readable(source: str) -> str:
     return ", ".join(re.findall(r"""['"](\w+)['"]""", source)) or source.strip("'\"")
 
 
-def _parameters(reading: Reading) -> list[str]:
-    rows = [
-        (f"{item.name} = {item.default}" if item.default else item.name, item) for item in reading.parameters
-    ]
+def _parameters(reading: Reading, argument: str) -> list[str]:
+    """A line for each; the one that stands in the name has the value from there."""
+    named = {reading.argument: repr(argument)} if argument else {}
+    rows = []
+    for item in reading.parameters:
+        value = named.get(item.name, item.default)
+        rows.append((f"{item.name} = {value}" if value else item.name, item))
     width = max(len(text) for text, _ in rows)
     return ["parameters", *(f"  {text:<{width}}  {item.comment}".rstrip() for text, item in rows)]

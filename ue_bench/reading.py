@@ -54,6 +54,11 @@ class Reading:
         """The docstring's first line."""
         return self.docstring.strip().splitlines()[0] if self.docstring.strip() else ""
 
+    @property
+    def argument(self) -> str:
+        """The parameter that ``NAME:ARGUMENT`` sets, as the class variable ``argument`` says; "" for none."""
+        return self.declarations.get("argument", "").strip("'\"")
+
 
 class _Module:
     """A parsed source file: its classes, and where its imported names come from."""

@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from ue_bench import composition
 from ue_bench.errors import ConfigError, UnavailableError, unknown
 from ue_bench.reading import Reading, read_module
 
@@ -27,12 +28,13 @@ class Entry:
 
     Attributes:
         kind: one of KINDS; "" if a broken file hides it.
-        name: the file's stem.
+        name: the file's stem, or ``STEM:ARGUMENT`` if it was asked for so.
         path: the file.
         module: its import name; "" for a lone file and for suites.
         origin: the plug-in that brought it.
         reading: what the source says, or None for suites and broken files.
         problem: why it cannot be used, or "".
+        argument: what stands behind the name's colon, or "".
     """
 
     kind: str
@@ -42,6 +44,7 @@ class Entry:
     origin: str = ""
     reading: Reading | None = None
     problem: str = ""
+    argument: str = ""
 
     @property
     def summary(self) -> str:
@@ -80,16 +83,29 @@ class Registry:
         return [self._entries[kind, name] for name in self.names(kind)]
 
     def find(self, kind: str, name: str) -> Entry:
-        """The entry of that name; ConfigError names the nearest ones, UnavailableError the reason."""
+        """The entry of that name; ConfigError names the nearest ones, UnavailableError the reason.
+
+        ``STEM:ARGUMENT`` sets the parameter, a str, that the content's class variable ``argument`` names.
+        Whether the argument is any good, the content tells when an instance is made.
+        ``one+other`` names defenses that act one after the other.
+        """
         if kind not in KINDS:
             raise unknown("kind", kind, KINDS)
-        entry = self._entries.get((kind, name))
+        if composition.is_composed(kind, name):
+            reading = composition.read(self, name)
+            return Entry(kind, name, composition.PATH, composition.MODULE, reading=reading)
+        stem, colon, argument = name.partition(":")
+        entry = self._entries.get((kind, stem))
         if entry is None:
             for broken in self.unavailable:
-                if broken.name == name and broken.kind in ("", kind):
-                    raise UnavailableError(f"'{name}' ({broken.path}) is unavailable: {broken.problem}")
-            raise unknown(kind[:-1], name, self.names(kind), f"ue-bench list {kind}")
-        return entry
+                if broken.name == stem and broken.kind in ("", kind):
+                    raise UnavailableError(f"'{stem}' ({broken.path}) is unavailable: {broken.problem}")
+            raise unknown(kind[:-1], stem, self.names(kind), f"ue-bench list {kind}")
+        if not colon:
+            return entry
+        if not entry.reading or not entry.reading.argument:
+            raise ConfigError(f"{kind[:-1]} '{stem}' takes no argument: say {stem}, not {name}")
+        return dataclasses.replace(entry, name=name, argument=argument)
 
     def load(self, kind: str, name: str) -> type:
         """Imports the content class of that name."""
@@ -106,10 +122,12 @@ class Registry:
 
     def create(self, kind: str, name: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """An instance with these parameters; a parameter that does not exist names the nearest ones."""
+        if composition.is_composed(kind, name):
+            return composition.create(self, name, parameters or {})
         content = self.load(kind, name)
         fields = {field.name: field for field in dataclasses.fields(content)}
         values = {}
-        for key, value in (parameters or {}).items():
+        for key, value in {**(parameters or {}), **self._named(kind, name, parameters or {})}.items():
             if key not in fields:
                 hint = f"ue-bench show {kind[:-1]} {name}"
                 raise unknown(f"parameter of {kind[:-1]} '{name}'", key, fields, hint)
@@ -118,6 +136,24 @@ class Registry:
             return content(**values)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{kind[:-1]} '{name}' does not accept {values}: {error}") from error
+
+    def _named(self, kind: str, name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+        """The parameter that the name sets; ConfigError if it must and does not, or another value is given."""
+        entry = self.find(kind, name)
+        key = entry.reading.argument if entry.reading else ""
+        if not key:
+            return {}
+        if not entry.argument:
+            stem = name.rstrip(":")
+            raise ConfigError(
+                f"{kind[:-1]} '{stem}' needs its {key} in its name: say {stem}:{key.upper()}. "
+                f"See: ue-bench show {kind[:-1]} {stem}"
+            )
+        if parameters.get(key, entry.argument) != entry.argument:
+            raise ConfigError(
+                f"{name}.{key} is '{entry.argument}', as the name says, and cannot be {parameters[key]!r} too"
+            )
+        return {key: entry.argument}
 
     def _add_package(self, package: str) -> None:
         try:
