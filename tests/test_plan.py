@@ -81,3 +81,11 @@ def test_what_makes_no_sense_is_skipped_with_its_reason():
 def test_mistakes_are_found_before_any_work(words, message):
     with pytest.raises(ConfigError, match=message):
         plan(*words)
+
+
+def test_only_the_command_lines_parameters_must_take_part():
+    """A suite may set parameters for content that this run leaves out; a person's typing error is told."""
+    content = {**read_suite(REGISTRY.find("suites", "toy").path), "parameters": {"cutout": {"side": 8}}}
+    assert make_plan(compose("toy", content, {}, NAMES), REGISTRY, "command").trials
+    with pytest.raises(ConfigError, match="takes no part in this run"):
+        make_plan(compose("toy", content, parse_words(["cutout.side=4"]), NAMES), REGISTRY, "command")

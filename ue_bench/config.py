@@ -19,6 +19,13 @@ LISTS = ("dataset", "method", "victim", "defense", "poison_ratio", "plugins")
 MAPPINGS = ("controls", "parameters", "floors", "table", "published")
 
 
+METRICS = (
+    "accuracy",
+    *(f"{way}_{kind}" for way in ("i2t", "t2i") for kind in ("hit@1", "hit@5", "hit@10", "medr")),
+)
+FLOORS = ("train_accuracy", *(f"clean_{metric}" for metric in METRICS))
+
+
 @dataclass
 class TableConfig:
     """Which dimensions stand in a table's rows and columns, and which metrics in its cells."""
@@ -49,7 +56,7 @@ class SuiteConfig:
     parameters: dict[str, Any] = field(
         default_factory=dict
     )  # {name: {parameter: value}} for whatever is so called
-    floors: dict[str, Any] = field(default_factory=dict)  # clean_accuracy, train_accuracy, in percent
+    floors: dict[str, Any] = field(default_factory=dict)  # train_accuracy, clean_accuracy: see FLOORS
     table: TableConfig = field(default_factory=TableConfig)
     published: dict[str, Any] = field(default_factory=dict)  # which printed numbers to stand beside
     default_profile: str = ""
@@ -69,9 +76,10 @@ class Config(SuiteConfig):
     time_limit: float | None = None  # seconds that one noise or one training may take; null: any
     store: str = "runs"  # a folder, or any fsspec address such as s3://bucket/run
     plugins: list[str] = field(default_factory=list)  # files and folders with more content
+    asked: list[str] = field(default_factory=list)  # no key: names whose parameters the words set
 
 
-KEYS = tuple(f.name for f in fields(Config))
+KEYS = tuple(f.name for f in fields(Config) if f.name != "asked")
 SUITE_KEYS = tuple(f.name for f in fields(SuiteConfig))
 PROFILE_KEYS = tuple(key for key in SUITE_KEYS if key not in ("profiles", "default_profile", "paradigm"))
 
@@ -135,16 +143,17 @@ def compose(
     if profile and profile not in profiles:
         raise unknown(f"profile of suite '{suite}'", profile, profiles)
     base = {key: value for key, value in content.items() if key not in ("profiles", "default_profile")}
-    layers = [
-        base,
-        profiles.get(profile) or {},
-        _nest({key: value for key, value in words.items() if key != "profile"}, set(parameterised)),
-    ]
+    nested = _nest({key: value for key, value in words.items() if key != "profile"}, set(parameterised))
+    layers = [base, profiles.get(profile) or {}, nested]
     config = OmegaConf.structured(Config)
     try:
         for layer in layers:
             config = _merge(config, layer)
-        result: Any = OmegaConf.to_object(OmegaConf.merge(config, {"suite": suite, "profile": profile}))
+        result: Any = OmegaConf.to_object(
+            OmegaConf.merge(
+                config, {"suite": suite, "profile": profile, "asked": sorted(nested.get("parameters", {}))}
+            )
+        )
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "?"
         raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from None
@@ -182,7 +191,7 @@ def _nest(words: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
             if not isinstance(nested[head], dict):
                 nested[head] = {"preset": nested[head]}
             nested[head][tail] = value
-        elif dot and head in names:
+        elif dot and (head in names or head.partition(":")[0] in names):
             nested.setdefault("parameters", {}).setdefault(head, {})[tail] = value
         elif dot:
             raise unknown(
@@ -215,7 +224,7 @@ def _check(config: Config) -> None:
     if config.image_size is not None and config.image_size < 8:
         raise ConfigError(f"image_size must be at least 8 pixels, not {config.image_size}")
     for name, floor in config.floors.items():
-        if name not in ("clean_accuracy", "train_accuracy"):
-            raise unknown("floor", name, ("clean_accuracy", "train_accuracy"))
+        if name not in FLOORS:
+            raise unknown("floor", name, FLOORS)
         if not isinstance(floor, (int, float, dict)):
             raise ConfigError(f"floors.{name} must be a number in percent, not {floor!r}")

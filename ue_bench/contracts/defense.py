@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,14 +16,17 @@ from ue_bench.contracts.content import Content
 class Defense(Content):
     """Changes training data or the training step; never the test data. Override what the defense needs.
 
-    Order in one trial: ``images_once`` on the protected set; then for every batch crop and flip, ``batch``,
-    ``attack``.
+    Order in one supervised trial: ``images_once`` on the protected set; then for every batch crop and flip, ``batch``,
+    ``attack``. In a contrastive one: for every batch ``captions``, ``pairs``, ``attack_pairs``.
 
     Attributes:
         paradigms: where it makes sense.
+        comparable_training: False where accuracy on the batches as trained on says nothing of how well the
+            model fits (mixed labels, attacked images): no floor of training accuracy applies then.
     """
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
+    comparable_training: ClassVar[bool] = True
 
     def images_once(self, images: Tensor) -> Tensor:
         """Squeezes the whole training set before training: uint8 [N, 3, H, W] -> the same."""
@@ -42,5 +46,39 @@ class Defense(Content):
         """The images that this step trains on instead, found with the model (adversarial training).
 
         Arguments and result as in ``batch``; leave the model's parameters, buffers and mode as they were.
+        """
+        return images
+
+    def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
+        """Rewrites a batch's captions.
+
+        Args:
+            captions: B strings as published, a trigger's words in front; the result has as many.
+            generator: on the CPU, seeded.
+        """
+        return captions
+
+    def pairs(
+        self, images: Tensor, captions: list[str], generator: torch.Generator
+    ) -> tuple[Tensor, list[str]]:
+        """Changes a batch of (image, caption) pairs, after ``captions``.
+
+        Args:
+            images: float [B, 3, H, W] in [0, 1], on the training device, noise included; the result has as many.
+            captions: B strings.
+            generator: on the training device, seeded.
+        """
+        return images, captions
+
+    def attack_pairs(
+        self, loss: Callable[[Tensor], Tensor], images: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """The images that this step trains on instead, found with the model (adversarial training).
+
+        Args:
+            loss: images -> the scalar loss with this batch's captions, in evaluation mode; take its gradient by the
+                images only, with ``torch.autograd.grad``.
+            images: float [B, 3, H, W] in [0, 1], on the training device.
+            generator: on the training device, seeded.
         """
         return images

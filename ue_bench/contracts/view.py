@@ -37,6 +37,20 @@ class ProtectorView:
         self.image_size = train.image_size
         self.examples = len(self._pairs)
 
+    @classmethod
+    def of_captions(
+        cls,
+        captions: tuple[tuple[str, ...], ...],
+        image_size: tuple[int, int],
+        access: Access,
+        method: str = "the method",
+    ) -> ProtectorView:
+        """What can be seen where the pictures are not: the captions of each, and the (height, width) of the noise."""
+        absent = torch.zeros(1, dtype=torch.uint8).expand(len(captions), 3, *image_size)  # takes one byte
+        view = cls(ImageSet(absent, captions=captions), access, "contrastive", method)
+        view._images = None
+        return view
+
     def __len__(self) -> int:
         return self.examples
 
@@ -54,6 +68,11 @@ class ProtectorView:
     def captions(self) -> tuple[tuple[str, ...], ...]:
         """For each image its captions."""
         return self._reveal(self._captions, Access.CAPTIONS)
+
+    @property
+    def example_captions(self) -> tuple[str, ...]:
+        """One caption a training example, which in contrastive runs is an (image, caption) pair."""
+        return tuple(text for texts in self.captions for text in texts)
 
     @property
     def class_names(self) -> tuple[str, ...]:

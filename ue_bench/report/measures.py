@@ -14,7 +14,8 @@ class Measure:
     """A metric as tables show it.
 
     Attributes:
-        name: its key in a record's metrics; ``best.NAME`` is the same metric at the best epoch.
+        name: its key in a record's metrics; ``best.NAME`` is the same metric at the best epoch, ``mean5.NAME`` its mean
+            over the last five.
         label: the words of a table's heading, unit included.
         lower_protects: True where a lower value means better protected pictures.
         decimals: how many are printed.
@@ -51,8 +52,9 @@ def measure(name: str) -> Measure:
 
     Example: ``measure("i2t_medr").lower_protects`` is False: a median rank grows as retrieval gets worse.
     """
-    part = name.removeprefix("best.")
-    epoch = "best epoch" if part != name or part.endswith("_best") else "last epoch"
+    part = name.removeprefix("best.").removeprefix("mean5.")
+    epoch = "best epoch" if name.startswith("best.") or part.endswith("_best") else "last epoch"
+    epoch = "mean of the last 5 epochs" if name.startswith("mean5.") else epoch
     match = re.fullmatch(r"(?:(i2t|t2i)_)?(hit@\d+|medr)", part)
     if match:
         direction, kind = match.group(1) or "", match.group(2)
@@ -69,7 +71,7 @@ def measure(name: str) -> Measure:
 def lookup(record: Mapping[str, Any] | None, name: str) -> float | None:
     """A metric of a record as a finite number, or None.
 
-    ``NAME`` may also be kept as ``NAME_last``, and ``best.NAME`` as NAME inside a mapping ``best``.
+    ``NAME`` may also be kept as ``NAME_last``; ``best.NAME`` and ``mean5.NAME`` as NAME inside mappings so called.
     """
     metrics: Any = (record or {}).get("metrics") or {}
     found = metrics.get(name, metrics.get(f"{name}_last"))

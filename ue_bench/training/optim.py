@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ue_bench.training.recipe import Recipe
+from ue_bench.training.recipe import ContrastiveRecipe, Recipe
+
+NO_DECAY = ("bn", "ln", "norm", "bias", "logit_scale")  # parts of parameters' names; CLIP's code, and "norm"
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
@@ -36,3 +38,33 @@ def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
             epoch >= share * recipe.epochs for share in recipe.milestones
         )
     return recipe.learning_rate
+
+
+def make_contrastive_optimizer(model: nn.Module, recipe: ContrastiveRecipe) -> torch.optim.Optimizer:
+    """AdamW whose weight decay passes over parameters by name, as CLIP's code does.
+
+    So the normalisations that a ResNet keeps in its ``downsample`` layers decay all the same, as theirs do.
+    """
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    exempt = [weight for name, weight in named if any(part in name for part in NO_DECAY)]
+    decays = [weight for name, weight in named if not any(part in name for part in NO_DECAY)]
+    return torch.optim.AdamW(
+        [{"params": decays, "weight_decay": recipe.weight_decay}, {"params": exempt, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+        betas=(recipe.beta1, recipe.beta2),
+        eps=recipe.eps,
+        fused=all(weight.device.type in ("cuda", "cpu") for _, weight in named),
+    )
+
+
+def contrastive_learning_rate(recipe: ContrastiveRecipe, epoch: int, step: int, steps: int) -> float:
+    """The learning rate at ``step`` of ``steps`` of ``epoch`` (both from 0): a warm-up, then half a cosine to 0.
+
+    With ``off_by_one`` it is what the authors' code gives: one epoch further on, so that the cosine is past its end
+    in the last epoch and rises again.
+    """
+    done = (epoch + int(recipe.off_by_one)) * steps + step
+    if done < recipe.warmup_steps:
+        return recipe.learning_rate * (done + 1) / recipe.warmup_steps
+    left = max(1, recipe.epochs * steps - recipe.warmup_steps)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - recipe.warmup_steps) / left))

@@ -54,3 +54,45 @@ PRESETS = {
     # sits at fixed pixels through random shifts, with crops every noise looks harmless (results/ has the measurements).
     "tiny": Recipe(epochs=16, batch_size=64, warmup_epochs=1.0, crop_padding=0),
 }
+
+
+@dataclass(frozen=True)
+class ContrastiveRecipe:
+    """How a CLIP victim is trained. Defaults: the recipe of MEM's code (Liu et al. 2024), which T2UE took over.
+
+    AdamW, batches shuffled over all pairs, no augmentation, a linear warm-up, then half a cosine to 0. Every arm of
+    a comparison gets the same one.
+    """
+
+    epochs: int = 32
+    batch_size: int = 128
+    learning_rate: float = 5e-4
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.2  # not on normalisations, biases and the temperature
+    warmup_steps: int = 10_000  # as in the code: small datasets end before it does
+    off_by_one: bool = False  # True: the authors' schedule, one epoch late and past its end
+    max_scale: float = 100.0  # of the inverse temperature, after every step
+    gradient_clip: float = 0.0  # global norm; 0: none
+    bf16: bool = True  # only on accelerators that have it; losses and evaluation stay float32
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 2), ("warmup_steps", 0), ("max_scale", 1)):
+            if not getattr(self, name) >= least:
+                raise ConfigError(f"recipe.{name} must be at least {least}, not {getattr(self, name)}")
+        for name in ("learning_rate", "eps"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"recipe.{name} must be above 0, not {getattr(self, name)}")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"recipe.{name} must be at least 0 and below 1, not {getattr(self, name)}")
+
+
+CONTRASTIVE_PRESETS = {
+    "standard": ContrastiveRecipe(),
+    # Pretrained weights, as in MEM's study of faces.
+    "fine_tune": ContrastiveRecipe(epochs=10, learning_rate=1e-5, warmup_steps=0),
+    # For small victims on a CPU.
+    "tiny": ContrastiveRecipe(epochs=12, batch_size=64, learning_rate=1e-3, warmup_steps=100),
+}

@@ -10,15 +10,13 @@ from ue_bench.clock import Clock
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import StoreError
-from ue_bench.metrics import noise_measures
 from ue_bench.progress import Progress
 from ue_bench.provenance import describe_device
 from ue_bench.seeds import derive
-from ue_bench.training.recipe import Recipe
-from ue_bench.training.supervised import train
 from ue_bench.trials.artefacts import load_perturbation
 from ue_bench.trials.environment import Environment
-from ue_bench.trials.poison import poison_mask, publish
+from ue_bench.trials.paradigms import WAYS
+from ue_bench.trials.poison import poison_mask
 from ue_bench.trials.trial import Trial
 
 
@@ -26,14 +24,16 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
     """What one trial found: the parts of its record that are measured.
 
     Returns:
-        ``metrics curves noise seconds device_seconds peak_bytes device notes warnings``.
+        ``metrics curves noise seconds device_seconds peak_bytes device notes warnings status``; the last is ``invalid``
+        for a result that must not count.
     """
+    way = WAYS[trial.paradigm]
     split, device = environment.load(trial), environment.find_device()
     kept = load_perturbation(environment.open_store(), trial.noise_key)
     if kept is None:
         raise StoreError(f"noise {trial.noise_key} has gone from the store: run the same command again")
     perturbation, made = kept
-    perturbation.check(len(split.train), split.train.image_size)
+    perturbation.check(way.examples(split.train), split.train.image_size)
     warnings = list(made["warnings"])
     published, noise = poisoned(trial, split.train, perturbation)
     chosen = round(len(split.train) * trial.poison_ratio)
@@ -50,10 +50,10 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         dict(trial.victim.parameters),
     )
     defense = environment.registry().create("defenses", trial.defense.name, trial.defense.parameters)
-    curves = train(
+    curves = way.train(
         victim,
         published,
-        Recipe(**trial.recipe),
+        way.recipe(**trial.recipe),
         device=device,
         seed=derive(trial.seed, "train"),
         clock=clock,
@@ -61,6 +61,7 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         defense=defense,
         progress=progress,
     )
+    remarks = way.remarks(curves, split.test)
     return {
         "metrics": curves.metrics(),
         "curves": dataclasses.asdict(curves),
@@ -71,23 +72,26 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         "device_seconds": _with_protection(made["device_seconds"], clock.device_seconds),
         "peak_bytes": max(made["peak_bytes"], clock.peak_bytes),
         "device": describe_device(device),
-        "notes": made["notes"],
-        "warnings": warnings,
+        "notes": {**made["notes"], **remarks.notes},
+        "warnings": [*warnings, *remarks.warnings],
+        "status": remarks.status,
     }
 
 
 def poisoned(
     trial: Trial, clean: ImageSet, perturbation: Perturbation
-) -> tuple[ImageSet, dict[str, float | int] | None]:
-    """(the training set as published at the trial's ratio, measures of its noise or None without noise)."""
+) -> tuple[Any, dict[str, float | int] | None]:
+    """(the training set as published at the trial's ratio, measures of its noise or None without noise).
+
+    The ratio is a share of images in either paradigm; the training set is what the paradigm's trainer takes.
+    """
+    way = WAYS[trial.paradigm]
     if trial.poison_ratio == 0:
-        return clean, None
+        return way.unprotected(clean), None
     mask = poison_mask(clean.labels, len(clean), trial.poison_ratio, derive(trial.seed, "mask"))
     if perturbation.budget.empty:  # nothing is added, so the share that others protect is withheld
-        return clean.take((~mask).nonzero()[:, 0]), None
-    images = publish(clean.images, perturbation, mask)
-    measures = noise_measures(clean.images, images)
-    return dataclasses.replace(clean, images=images, _memo={}), measures
+        return way.unprotected(clean.take((~mask).nonzero()[:, 0])), None
+    return way.publish(clean, perturbation, mask)
 
 
 def _with_protection(protection: Mapping[str, float], training: Mapping[str, float]) -> dict[str, float]:

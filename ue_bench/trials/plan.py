@@ -10,15 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ue_bench.canonical import digest, plain
+from ue_bench.composition import is_composed, merge_parameters, parts_of
 from ue_bench.config import Config
 from ue_bench.contracts.budget import steps
 from ue_bench.contracts.dataset import Dataset
+from ue_bench.contracts.defense import Defense
 from ue_bench.contracts.method import Access, Method
 from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import PARADIGMS, Split
 from ue_bench.errors import ConfigError, unknown
+from ue_bench.floors import check_floors
 from ue_bench.registry import Registry, fit
-from ue_bench.training.recipe import PRESETS, Recipe
+from ue_bench.trials.paradigms import WAYS
 from ue_bench.trials.trial import Choice, Trial
 
 GRANULARITIES = ("class", "cluster", "image", "pair")
@@ -69,11 +72,12 @@ def make_plan(config: Config, registry: Registry, command: str) -> Plan:
     victims = [_create(registry, "victims", word, config, used) for word in config.victim]
     defenses = [_create(registry, "defenses", word, config, used) for word in config.defense]
     arms = _arms(config, registry, used, plan.skipped)
-    for name in sorted(set(config.parameters) - used):
+    for name in sorted(set(config.asked) - used):
         raise ConfigError(
             f"'{name}' has parameters set, but takes no part in this run: add it or leave them out"
         )
-    recipe = make_recipe(config.recipe)
+    check_floors(config.floors, registry)
+    recipe = make_recipe(config.recipe, config.paradigm)
     splits = [load_cached(dataset, name, config.image_size) for name, dataset in datasets]
     seeds = range(config.seed, config.seed + config.seeds)
     entries: dict[str, dict[str, Any]] = {}
@@ -101,12 +105,12 @@ def make_plan(config: Config, registry: Registry, command: str) -> Plan:
             method=_choice(arm.name, arm.method),
             victim=_choice(victim_name, victim),
             defense=_choice(defense_name, defense),
-            recipe=plain(victim.recipe(recipe)),
+            recipe=plain(recipe_for(victim, recipe, config.recipe)),
             poison_ratio=share,
             seed=seed,
         )
         if trial.id not in entries:
-            entries[trial.id] = _entry(trial, arm, dataset)
+            entries[trial.id] = _entry(trial, arm, dataset, defense)
             plan.trials.append(trial)
     plan.skipped = [dict(item) for item in dict.fromkeys(tuple(item.items()) for item in plan.skipped)]
     if not plan.trials:
@@ -132,18 +136,33 @@ def _pointless(arm: Arm, ratio: float) -> dict[str, str]:
     return {"what": "noise at ratio 0%", "reason": "without protected images, all is the clean control"}
 
 
-def make_recipe(word: Any) -> Recipe:
-    """A preset's name, or {preset: NAME, field: value}, as a recipe."""
+def make_recipe(word: Any, paradigm: str = "supervised") -> Any:
+    """A preset's name, or {preset: NAME, field: value}, as the paradigm's recipe."""
+    way = WAYS[paradigm]
     values = {"preset": word} if isinstance(word, str) else dict(word or {})
     preset = values.pop("preset", "standard")
-    if preset not in PRESETS:
-        raise unknown("recipe", str(preset), PRESETS)
-    known = {f.name: f for f in dataclasses.fields(Recipe)}
+    if preset not in way.presets:
+        raise unknown(f"{paradigm} recipe", str(preset), way.presets)
+    known = {f.name: f for f in dataclasses.fields(way.recipe)}
     for key in values:
         if key not in known:
             raise unknown("key of recipe", key, known)
     changes = {key: fit(value, known[key], f"recipe.{key}") for key, value in values.items()}
-    return dataclasses.replace(PRESETS[preset], **changes)
+    return dataclasses.replace(way.presets[preset], **changes)
+
+
+def recipe_for(victim: Any, recipe: Any, word: Any) -> Any:
+    """The recipe as the victim needs it; fields said explicitly have the last word, an optimizer for all of them.
+
+    Args:
+        victim: may adjust what the family cannot learn with.
+        recipe: from ``make_recipe(word)``.
+        word: as configured.
+    """
+    said = set() if isinstance(word, str) else set(word or {}) - {"preset"}
+    if "optimizer" in said:
+        return recipe
+    return dataclasses.replace(victim.recipe(recipe), **{key: getattr(recipe, key) for key in said})
 
 
 def _arms(config: Config, registry: Registry, used: set[str], skipped: list[dict[str, str]]) -> list[Arm]:
@@ -175,6 +194,10 @@ def _create(registry: Registry, kind: str, word: Any, config: Config, used: set[
     if not isinstance(name, str) or not isinstance(given or {}, Mapping):
         raise ConfigError(f"cannot read {word!r}: say NAME, or {{NAME: {{parameter: value}}}}")
     used.add(name)
+    if is_composed(kind, name):
+        used.update(parts_of(name))
+        joint = merge_parameters(registry, name, given or {}, config.parameters, config.profile)
+        return name, registry.create(kind, name, joint)
     preset = getattr(registry.load(kind, name), "presets", {}).get(config.profile, {})
     values = {**preset, **(config.parameters.get(name) or {}), **(given or {})}
     return name, registry.create(kind, name, values)
@@ -210,7 +233,7 @@ def _unfit(
     return ""
 
 
-def _entry(trial: Trial, arm: Arm, dataset: Dataset) -> dict[str, Any]:
+def _entry(trial: Trial, arm: Arm, dataset: Dataset, defense: Defense) -> dict[str, Any]:
     """What reports need to know of a trial before it is done."""
     defaults = {f.name: f.default for f in dataclasses.fields(arm.method)}
     changed = arm.method.changed_parameters()
@@ -228,6 +251,7 @@ def _entry(trial: Trial, arm: Arm, dataset: Dataset) -> dict[str, Any]:
         "budget": str(arm.method.budget),
         "victim": trial.victim.name,
         "defense": trial.defense.name,
+        "comparable_training": defense.comparable_training,
         "poison_ratio": trial.poison_ratio,
         "seed": trial.seed,
         "control": arm.role or None,

@@ -9,13 +9,15 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
+from ue_bench.canonical import plain
 from ue_bench.errors import StoreError, UEBenchError
 from ue_bench.progress import Counted, Lines, Progress
 from ue_bench.provenance import commit, versions
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.evaluate import evaluate
+from ue_bench.trials.evidence import Evidence, Size, gather
 from ue_bench.trials.executors import Outcome, Task, find_executor
-from ue_bench.trials.forecast import duration, forecast
+from ue_bench.trials.forecast import Piece, duration, in_words, predict, recall
 from ue_bench.trials.plan import Plan
 from ue_bench.trials.protect import protect
 from ue_bench.trials.store import Store
@@ -59,8 +61,13 @@ def pending(plan: Plan, store: Store) -> tuple[dict[str, dict[str, Any]], list[T
     return finished, [trial for trial in plan.trials if trial.id not in finished]
 
 
-def run(plan: Plan, environment: Environment, progress: Progress) -> Summary:
+def run(
+    plan: Plan, environment: Environment, progress: Progress, evidence: Evidence | None = None
+) -> Summary:
     """Works through what is missing.
+
+    Args:
+        evidence: to foretell from; None: what the store tells.
 
     Raises:
         StoreError: if results cannot be kept; what was kept before stays.
@@ -69,9 +76,11 @@ def run(plan: Plan, environment: Environment, progress: Progress) -> Summary:
     store = environment.open_store()
     execute = find_executor(plan.config.executor)
     finished, todo = pending(plan, store)
+    pieces = predict(todo, evidence or gather(todo, store, environment))
+    note_forecast(plan, pieces, store, environment)
     store.write_plan(plan.key, plan.header)
     summary = Summary(finished, done_before=len(finished))
-    progress.say(announcement(plan, store, finished, todo))
+    progress.say(announcement(plan, finished, todo, pieces))
     entries = {entry["id"]: entry for entry in plan.header["trials"]}
     started, count = time.monotonic(), 0
     watched = progress if plan.config.time_limit is None else Lines()  # what a worker process can take along
@@ -125,7 +134,7 @@ def make_record(trial: Trial, entry: dict[str, Any], plan: Plan, outcome: Outcom
         "id": trial.id,
         "suite": plan.config.suite,
         "profile": plan.config.profile,
-        "status": "done" if outcome.status == "done" else "failed",
+        "status": (outcome.found or {}).get("status", "done") if outcome.status == "done" else "failed",
         "config": trial.config(),
         "versions": versions(),
         "commit": commit(),
@@ -154,12 +163,25 @@ def _tasks(todo: list[Trial]) -> list[Task]:
     return tasks
 
 
-def announcement(plan: Plan, store: Store, finished: dict[str, Any], todo: list[Trial]) -> str:
+def note_forecast(plan: Plan, pieces: list[Piece], store: Store, environment: Environment) -> None:
+    """Puts into the plan's header how large its data is and what its work will cost.
+
+    A run that goes on where another stopped keeps what the other foretold of the work that it did.
+    """
+    ids = [trial.id for trial in plan.trials]
+    before: dict[str, Any] = {}
+    for kept in store.read_plans(plan.config.suite):
+        if [entry["id"] for entry in kept["trials"]] == ids and kept["table"] == plan.header["table"]:
+            before = kept.get("forecast") or {}
+    plan.header["forecast"] = recall(pieces, before)
+    data = {trial.train_fingerprint: trial for trial in plan.trials}
+    plan.header["data"] = {key: plain(Size.of(environment.load(trial))) for key, trial in data.items()}
+
+
+def announcement(plan: Plan, finished: dict[str, Any], todo: list[Trial], pieces: list[Piece]) -> str:
     """What a run will do, how much of it is done, and how long the rest will take if records tell."""
     noises = len({trial.noise_key for trial in todo})
-    known = store.read_records(store.names("trials", ".json")).values() if todo else []
-    seconds = forecast(todo, known)
-    takes = f", about {duration(seconds)}" if seconds else ""
+    takes = f", {in_words(pieces)}" if pieces else ""
     what = f"{plan.config.suite} ({plan.config.profile})" if plan.config.profile else plan.config.suite
     return f"{what}: {len(plan.trials)} trials, {len(finished)} done, {len(todo)} to do with {noises} noises{takes}"
 
@@ -168,10 +190,26 @@ def _result(record: dict[str, Any]) -> str:
     if record["status"] == "failed":
         return f"FAILED: {record['error']['message']}"
     metrics, seconds = record["metrics"], record["seconds"]
+    found = _accuracy(metrics) if "accuracy_last" in metrics else _retrieval(metrics)
+    invalid = "INVALID: " if record["status"] == "invalid" else ""
+    return f"{invalid}{found}; protect {seconds['protect']:.1f} s, train {seconds['train']:.1f} s"
+
+
+def _accuracy(metrics: dict[str, Any]) -> str:
     return (
         f"{metrics['accuracy_last']:.2f} % (best {metrics['accuracy_best']:.2f} in epoch "
-        f"{metrics['accuracy_best_epoch']}); protect {seconds['protect']:.1f} s, train {seconds['train']:.1f} s"
+        f"{metrics['accuracy_best_epoch']})"
     )
+
+
+def _retrieval(metrics: dict[str, Any]) -> str:
+    """Hit@10 and median rank, image to text and text to image; behind them those of the best epoch."""
+    both = [
+        f"{name} {part[f'{name}_hit@10']:.1f} % MedR {part[f'{name}_medr']:.0f}"
+        for part in (metrics, metrics["best"])
+        for name in ("i2t", "t2i")
+    ]
+    return f"Hit@10 {both[0]}, {both[1]} (best {both[2]}, {both[3]} in epoch {metrics['best']['epoch']})"
 
 
 def _left(seconds: float) -> str:

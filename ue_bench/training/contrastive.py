@@ -1,0 +1,175 @@
+"""The contrastive trainer: one loop for CLIP victims and surrogates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ue_bench.clock import Clock
+from ue_bench.contracts.defense import Defense
+from ue_bench.data.imageset import ImageSet
+from ue_bench.errors import TrainingError
+from ue_bench.progress import Progress
+from ue_bench.retrieval import retrieval
+from ue_bench.training.batches import plain_batches
+from ue_bench.training.optim import contrastive_learning_rate, make_contrastive_optimizer
+from ue_bench.training.pairs import PairBatches, Pairs
+from ue_bench.training.recipe import ContrastiveRecipe
+from ue_bench.training.supervised import autocast
+from ue_bench.training.towers import Towers, contrastive_loss, trim
+
+MEAN_EPOCHS = 5  # single epochs of protected victims differ by half their median rank
+CHUNK = 250  # images or captions encoded at once
+
+
+@dataclass
+class ContrastiveCurves:
+    """What a training run showed.
+
+    Attributes:
+        train_loss: one number an epoch.
+        train_accuracy: percent of a batch's images whose own caption fits best, while the weights still change.
+        retrieval: metric -> values on test data; the first is the untrained victim's, then one an epoch.
+        collapsed: alike: whether features were not finite or all one point.
+    """
+
+    train_loss: list[float] = field(default_factory=list)
+    train_accuracy: list[float] = field(default_factory=list)
+    retrieval: dict[str, list[float]] = field(default_factory=dict)
+    collapsed: list[bool] = field(default_factory=list)
+
+    def add(self, found: dict[str, float | bool]) -> None:
+        """Keeps what ``ue_bench.retrieval.retrieval`` found."""
+        self.collapsed.append(bool(found["collapsed"]))
+        for name, value in found.items():
+            if name != "collapsed":
+                self.retrieval.setdefault(name, []).append(float(value))
+
+    def metrics(self) -> dict[str, Any]:
+        """The last epoch (the headline); ``best``, the epoch of the largest sum of both Hit@10, counted from 1 (a
+        hacker may stop early); ``mean5``, the mean of the last five epochs. The untrained victim's do not count."""
+        trained = {name: values[1:] for name, values in self.retrieval.items()}
+        sums = [i + t for i, t in zip(trained["i2t_hit@10"], trained["t2i_hit@10"], strict=True)]
+        best = sums.index(max(sums))
+        last = {name: values[-MEAN_EPOCHS:] for name, values in trained.items()}
+        return {
+            **{name: values[-1] for name, values in trained.items()},
+            "best": {**{name: values[best] for name, values in trained.items()}, "epoch": best + 1},
+            "mean5": {name: sum(values) / len(values) for name, values in last.items()},
+            "train_accuracy_last": self.train_accuracy[-1],
+        }
+
+
+def train_contrastive(
+    towers: Towers,
+    pairs: Pairs,
+    recipe: ContrastiveRecipe,
+    *,
+    device: torch.device,
+    seed: int,
+    clock: Clock,
+    test: ImageSet | None = None,
+    defense: Defense | None = None,
+    progress: Progress | None = None,
+) -> ContrastiveCurves:
+    """Trains ``towers`` in place on ``pairs`` and measures retrieval on ``test`` before and after every epoch.
+
+    Args:
+        towers: a contrastive victim.
+        pairs: the training set as published: 8-bit, noise and triggers included.
+        test: clean test images with captions; None for surrogates.
+        defense: what the hacker adds, or None.
+        seed: of order and the defense.
+        clock: gets the phases ``warmup``, ``train`` and ``evaluate``.
+
+    Raises:
+        TrainingError: if the loss stops being finite.
+    """
+    progress, curves = progress or Progress(), ContrastiveCurves()
+    with clock.phase("warmup"):
+        towers = towers.to(device).to(memory_format=torch.channels_last)
+        optimizer = make_contrastive_optimizer(towers, recipe)
+    with clock.phase("train"):
+        batches = PairBatches(pairs, towers, recipe.batch_size, device, seed, defense)
+    if test is not None:
+        with clock.phase("evaluate"):
+            gallery = Gallery(test, towers)
+            curves.add(gallery.search(towers, device))
+    for epoch in progress.track(range(recipe.epochs), "epoch"):
+        with clock.phase("train"):
+            loss, accuracy = _epoch(towers, batches, optimizer, recipe, epoch, defense)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the training loss became {loss} in epoch {epoch + 1}: lower recipe.learning_rate "
+                f"(now {recipe.learning_rate:g}) or set recipe.gradient_clip"
+            )
+        curves.train_loss.append(loss)
+        curves.train_accuracy.append(accuracy)
+        if test is not None:
+            with clock.phase("evaluate"):
+                curves.add(gallery.search(towers, device))
+    return curves
+
+
+class Gallery:
+    """Test images and captions, turned into token ids once."""
+
+    def __init__(self, test: ImageSet, towers: Towers):
+        self.pairs = Pairs.of(test)
+        self.tokens = towers.tokenize(self.pairs.captions)
+
+    @torch.no_grad()
+    def search(self, towers: Towers, device: torch.device) -> dict[str, float | bool]:
+        """What ``ue_bench.retrieval.retrieval`` finds, in evaluation mode and float32."""
+        towers.eval()
+        images = [towers.encode_image(batch) for batch in plain_batches(self.pairs.images, CHUNK, device)]
+        texts = [towers.encode_text(trim(tokens).to(device)) for tokens in self.tokens.split(CHUNK)]
+        return retrieval(torch.cat(images), torch.cat(texts), self.pairs.image_of_pair)
+
+
+def _epoch(towers, batches, optimizer, recipe, epoch, defense) -> tuple[float, float]:
+    """One pass over the pairs: (mean loss, percent of images that find their caption in the batch)."""
+    towers.train()
+    device, steps = batches.device, len(batches)
+    total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
+    for step, (images, tokens) in enumerate(batches.epoch()):
+        for group in optimizer.param_groups:
+            group["lr"] = contrastive_learning_rate(recipe, epoch, step, steps)
+        if defense is not None and type(defense).attack_pairs is not Defense.attack_pairs:
+            images = defense.attack_pairs(
+                _loss_of_images(towers, tokens, recipe.bf16), images, batches.generator
+            )
+            towers.train()
+        with autocast(device, recipe.bf16):
+            seen, read = towers.encode_image(images), towers.encode_text(tokens)
+        loss = contrastive_loss(seen, read, towers.scale)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if recipe.gradient_clip:
+            nn.utils.clip_grad_norm_(towers.parameters(), recipe.gradient_clip)
+        optimizer.step()
+        with torch.no_grad():
+            towers.clip.logit_scale.clamp_(0, math.log(recipe.max_scale))
+            own = torch.arange(len(images), device=device)
+            correct += ((seen @ read.T).argmax(1) == own).float().mean()
+        total += loss.detach()
+    return float(total) / steps, 100 * float(correct) / steps
+
+
+def _loss_of_images(towers: Towers, tokens: Tensor, bf16: bool) -> Callable[[Tensor], Tensor]:
+    """images -> this batch's loss, in evaluation mode, so that the attack leaves normalisations as they are."""
+    towers.eval()
+    with torch.no_grad(), autocast(tokens.device, bf16):
+        read = towers.encode_text(tokens)
+        scale = towers.scale
+
+    def loss(images: Tensor) -> Tensor:
+        with autocast(tokens.device, bf16):
+            return contrastive_loss(towers.encode_image(images), read, scale)
+
+    return loss

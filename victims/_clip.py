@@ -1,0 +1,37 @@
+"""What CLIP victims share. The registry skips files that begin with an underscore: this one holds no victim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ue_bench import Victim
+from ue_bench.crafting.clip import Towers, build_clip, check_weights
+
+
+@dataclass(frozen=True)
+class ClipFamily(Victim):
+    """An OpenCLIP model, built for the data's image size if it starts from scratch."""
+
+    pretrained: str = (
+        ""  # OpenCLIP's tag of weights, such as openai; "" from scratch, as MEM's and T2UE's tables
+    )
+    checkpoint: str = ""  # file of weights instead: .safetensors, or a state dict .pt, .pth, .bin
+    quickgelu: bool = (
+        False  # QuickGELU as in MEM's code; from scratch either will do, OpenAI's weights need it
+    )
+
+    paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
+    architecture: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        check_weights(self.pretrained, self.checkpoint, self.quickgelu)
+
+    def build(self, classes: int, image_size: tuple[int, int]) -> Towers:
+        return build_clip(
+            self.architecture,
+            image_size,
+            pretrained=self.pretrained,
+            checkpoint=self.checkpoint,
+            quickgelu=self.quickgelu,
+        )

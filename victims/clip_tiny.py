@@ -1,0 +1,111 @@
+"""A small CLIP for CPUs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ue_bench import Victim
+from ue_bench.crafting.clip import Towers, tokenizer
+from ue_bench.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ClipTiny(Victim):
+    """timm's ResNet class with 24-48-96-192 channels and a two-layer causal text tower: for CPUs.
+
+    Not a victim of any paper: it tells quickly whether noise works at all, in minutes on two CPU cores. Tokens are
+    embedded in few dimensions and widened, because half of a small model's work would go into 49,408 words' weights.
+    """
+
+    channels: int = 24  # of the first stage; each further stage has twice as many
+    width: int = 192  # of the text tower
+    layers: int = 2  # of the text tower
+    heads: int = 4  # of the text tower; must divide width
+    token_width: int = 48  # of the token embedding
+    embed: int = 192  # dimensions that both towers map to
+
+    paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "width", "layers", "heads", "token_width", "embed"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"clip_tiny.{name} must be at least 1, not {getattr(self, name)}")
+        if self.width % self.heads:
+            raise ConfigError(f"clip_tiny.heads must divide width {self.width}, {self.heads} does not")
+        if self.channels % 2:
+            raise ConfigError(f"clip_tiny.channels must be even, not {self.channels}")
+
+    def build(self, classes: int, image_size: tuple[int, int]) -> Towers:
+        return Towers(_Model(self), tokenizer(), image_size)
+
+
+class _Model(nn.Module):
+    """Both towers and the temperature, named as OpenCLIP names them."""
+
+    def __init__(self, sizes: ClipTiny):
+        super().__init__()
+        import timm  # here, because planning and reporting do not need it, and it takes a second
+
+        self.visual = timm.create_model(
+            "resnet10t",
+            num_classes=sizes.embed,
+            channels=tuple(sizes.channels * 2**stage for stage in range(4)),
+            stem_type="deep",
+            stem_width=sizes.channels // 2,
+            avg_down=False,
+        )
+        self.visual.conv1 = nn.Conv2d(3, sizes.channels, 3, stride=2, padding=1, bias=False)
+        nn.init.kaiming_normal_(self.visual.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.visual.maxpool = nn.Identity()
+        self.text = _TextTower(sizes)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """float [B, 3, H, W], normalised -> [B, embed]."""
+        return self.visual(images)
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """int64 [B, L] -> [B, embed]."""
+        return self.text(tokens)
+
+
+class _TextTower(nn.Module):
+    """Each token sees those before it; the answer stands at the largest token id, the end token."""
+
+    def __init__(self, sizes: ClipTiny):
+        super().__init__()
+        words, places = tokenizer().vocab_size, tokenizer().context_length
+        self.token_embedding = nn.Embedding(words, sizes.token_width)
+        self.widen = nn.Linear(sizes.token_width, sizes.width, bias=False)
+        self.positional_embedding = nn.Parameter(torch.empty(places, sizes.width).normal_(std=0.01))
+        layer = nn.TransformerEncoderLayer(
+            sizes.width,
+            sizes.heads,
+            4 * sizes.width,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.transformer = nn.TransformerEncoder(layer, sizes.layers, enable_nested_tensor=False)
+        self.ln_final = nn.LayerNorm(sizes.width)
+        self.text_projection = nn.Linear(sizes.width, sizes.embed, bias=False)
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        for name, weight in self.transformer.named_parameters():  # the encoder's layers are copies of one
+            if weight.ndim == 2:
+                nn.init.normal_(weight, std=weight.shape[1] ** -0.5 / (2 if "in_proj" not in name else 1))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        length = tokens.shape[1]
+        states = self.widen(self.token_embedding(tokens)) + self.positional_embedding[:length]
+        mask = nn.Transformer.generate_square_subsequent_mask(
+            length, device=states.device, dtype=states.dtype
+        )
+        states = self.ln_final(self.transformer(states, mask=mask, is_causal=True))
+        ends = states[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=1)]
+        return self.text_projection(ends)
