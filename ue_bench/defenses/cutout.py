@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ue_bench import Defense
+from ue_bench.defenses._limits import require
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,9 @@ class Cutout(Defense):
     """
 
     side: int = 16  # pixels, for images of 32; of which 8 to 16 remain visible at the border
+
+    def __post_init__(self) -> None:
+        require(self.side >= 1, "cutout.side", self.side, "at least 1 pixel")
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         count, _, height, width = images.shape

@@ -29,8 +29,8 @@ def verdicts(outcomes: Sequence[Outcome], floors: Mapping[str, Any]) -> dict[Key
     stated = {name: floor for name, floor in floors.items() if name.startswith("clean_")}
     for key in dict.fromkeys(place(outcome.trial) for outcome in outcomes):
         here = [outcome for outcome in outcomes if place(outcome.trial) == key]
-        for name, floors_by_dataset in stated.items():
-            floor = floor_of(floors_by_dataset, here[0].trial)
+        for name, floor_for in stated.items():
+            floor = floor_of(floor_for, here[0].trial)
             verdict = _verdict(here, name.removeprefix("clean_"), floor) if floor is not None else None
             if verdict and found.get(key, ("",))[0] != INVALID:
                 found[key] = verdict

@@ -1,0 +1,108 @@
+"""Names such as ``jpeg+grayscale``: several defenses as one, each with parameters of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ue_bench.errors import ConfigError, unknown
+from ue_bench.reading import Parameter, Reading
+
+if TYPE_CHECKING:
+    from ue_bench.registry import Registry
+
+KIND, JOINT = "defenses", "+"
+MODULE, PATH = "ue_bench.contracts.composed", Path(__file__).parent / "contracts" / "composed.py"
+
+
+def is_composed(kind: str, name: str) -> bool:
+    """True for the name of several defenses."""
+    return kind == KIND and JOINT in name
+
+
+def parts_of(name: str) -> list[str]:
+    """The parts' names in order; ConfigError for an empty or repeated one."""
+    parts = name.split(JOINT)
+    if not all(parts):
+        raise ConfigError(f"defense '{name}' has an empty part: join names, such as a{JOINT}b")
+    for part in parts:
+        if parts.count(part) > 1:
+            raise ConfigError(f"defense '{name}' names '{part}' twice: each part acts once")
+    return parts
+
+
+def create(registry: Registry, name: str, parameters: Mapping[str, Any]) -> Any:
+    """A ``Composed`` of configured parts.
+
+    Args:
+        registry: where the parts are found.
+        name: the parts' names, joined by +; they act in this order.
+        parameters: {part: {parameter: value}}.
+
+    Raises:
+        ConfigError: for a part or parameter that does not exist, and for parts that cannot act in this order.
+    """
+    from ue_bench.contracts.composed import Composed
+
+    _check_parts(name, parameters)
+    return Composed(
+        tuple((part, registry.create(KIND, part, parameters.get(part))) for part in parts_of(name))
+    )
+
+
+def read(registry: Registry, name: str) -> Reading:
+    """What the parts' sources say, as of one piece of content."""
+    readings = [(part, reading) for part in parts_of(name) if (reading := registry.find(KIND, part).reading)]
+    docstring = "\n\n".join(
+        [
+            f"Several defenses, in this order: {', then '.join(part for part, _ in readings)}.",
+            *(f"{part}: {reading.docstring.strip()}" for part, reading in readings),
+        ]
+    )
+    parameters = tuple(
+        Parameter(f"{part}.{item.name}", item.type, item.default, item.comment)
+        for part, reading in readings
+        for item in reading.parameters
+    )
+    requires = tuple(dict.fromkeys(package for _, reading in readings for package in reading.requires))
+    return Reading(KIND, "Composed", docstring, parameters, {}, requires)
+
+
+def merge_parameters(
+    registry: Registry,
+    name: str,
+    given: Mapping[str, Any],
+    everywhere: Mapping[str, Mapping[str, Any]],
+    profile: str,
+) -> dict[str, Any]:
+    """{part: {parameter: value}} from all the places where a run may set them, the last one winning.
+
+    Args:
+        registry: where the parts are found.
+        name: of the composed defense.
+        given: beside the name: ``{part: {parameter: value}}``.
+        everywhere: {name: {parameter: value}} for whatever is so called: parts, or the composed name.
+        profile: whose presets apply.
+    """
+    layers: Sequence[Mapping[str, Any]] = (everywhere.get(name) or {}, given)
+    for layer in layers:
+        _check_parts(name, layer)
+    return {
+        part: {
+            **getattr(registry.load(KIND, part), "presets", {}).get(profile, {}),
+            **(everywhere.get(part) or {}),
+            **{key: value for layer in layers for key, value in (layer.get(part) or {}).items()},
+        }
+        for part in parts_of(name)
+    }
+
+
+def _check_parts(name: str, parameters: Mapping[str, Any]) -> None:
+    """ConfigError unless each key is a part and each value its parameters."""
+    names = parts_of(name)
+    for key, values in parameters.items():
+        if key not in names:
+            raise unknown(f"part of defense '{name}'", str(key), names)
+        if values is not None and not isinstance(values, Mapping):
+            raise ConfigError(f"{name}.{key} must hold the parameters of '{key}', not {values!r}")

@@ -1,0 +1,138 @@
+"""Several defenses as one: what each does, in the order of their names."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ue_bench.contracts.defense import Defense
+from ue_bench.errors import ConfigError
+
+STAGES = (  # the hooks of the contract as one trial calls them, supervised and contrastive
+    ("images_once", "batch", "attack"),
+    ("captions", "pairs", "attack_pairs"),
+)
+
+
+@dataclass(frozen=True)
+class Composed(Defense):
+    """Defenses that act one after the other: each sees what the one before it made of images and targets.
+
+    In every stage of a trial (such as ``images_once``, ``batch``, ``attack``) the order is that of the parts, and names
+    in an order that the stages contradict are refused. Parts that mix labels compose: each mixes the targets that
+    it is given, which stay shares that sum to 1.
+
+    Attributes:
+        parts: (name, defense) of each, in order; at least two, no name twice.
+        version: rises with any part's.
+        paradigms: where all parts make sense.
+        comparable_training: True if it is for all parts.
+    """
+
+    parts: tuple[tuple[str, Defense], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple((name, part) for name, part in self.parts))
+        whole, names = self.name, [name for name, _ in self.parts]
+        if len(names) < 2:
+            raise ConfigError(f"a composed defense has at least two parts, not {len(names)}")
+        for name, part in self.parts:
+            if names.count(name) > 1:
+                raise ConfigError(f"defense '{whole}' names '{name}' twice: each part acts once")
+            if not acting(part):
+                raise ConfigError(f"'{name}' does nothing in defense '{whole}': leave it out")
+        for (name, part), (later, after) in itertools.combinations(self.parts, 2):
+            contradiction = _too_late(part, after)
+            if contradiction:
+                raise ConfigError(
+                    f"defense '{whole}': {later} acts before {name} wherever it stands "
+                    f"({contradiction}), so name '{later}' first"
+                )
+        if not self.paradigms:
+            each = "; ".join(f"{name}: {' and '.join(sorted(part.paradigms))}" for name, part in self.parts)
+            raise ConfigError(f"the parts of defense '{whole}' share no paradigm: {each}")
+
+    @property
+    def name(self) -> str:
+        """The parts' names, joined by +."""
+        return "+".join(name for name, _ in self.parts)
+
+    @property
+    def version(self) -> int:  # type: ignore[override]
+        """The sum of the parts' versions less one each: versions only rise, so no change is lost."""
+        return 1 + sum(part.version - 1 for _, part in self.parts)
+
+    @property
+    def paradigms(self) -> frozenset[str]:  # type: ignore[override]
+        """Those of every part."""
+        return frozenset.intersection(*(part.paradigms for _, part in self.parts))
+
+    @property
+    def comparable_training(self) -> bool:  # type: ignore[override]
+        """Whether every part leaves training accuracy comparable."""
+        return all(part.comparable_training for _, part in self.parts)
+
+    def parameters(self) -> dict[str, Any]:
+        """Each part's parameters under its name."""
+        return {name: part.parameters() for name, part in self.parts}
+
+    def changed_parameters(self) -> dict[str, Any]:
+        """Each part's changed parameters under its name; parts without any are left out."""
+        return {name: changed for name, part in self.parts if (changed := part.changed_parameters())}
+
+    def images_once(self, images: Tensor) -> Tensor:
+        for _, part in self.parts:
+            images = part.images_once(images)
+        return images
+
+    def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        for _, part in self.parts:
+            images, targets = part.batch(images, targets, generator)
+        return images, targets
+
+    def attack(self, model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+        for _, part in self.parts:
+            images = part.attack(model, images, targets, generator)
+        return images
+
+    def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
+        for _, part in self.parts:
+            captions = part.captions(captions, generator)
+        return captions
+
+    def pairs(
+        self, images: Tensor, captions: list[str], generator: torch.Generator
+    ) -> tuple[Tensor, list[str]]:
+        for _, part in self.parts:
+            images, captions = part.pairs(images, captions, generator)
+        return images, captions
+
+    def attack_pairs(
+        self, loss: Callable[[Tensor], Tensor], images: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        for _, part in self.parts:
+            images = part.attack_pairs(loss, images, generator)
+        return images
+
+
+def acting(defense: Defense) -> list[str]:
+    """The hooks of the contract that a defense overrides."""
+    return [
+        name
+        for name in itertools.chain(*STAGES)
+        if getattr(type(defense), name) is not getattr(Defense, name)
+    ]
+
+
+def _too_late(first: Defense, second: Defense) -> str:
+    """Why ``second`` acts wholly before ``first``, or ""."""
+    for stages in STAGES:
+        one, two = ([hook for hook in stages if hook in acting(defense)] for defense in (first, second))
+        if one and two and stages.index(two[-1]) < stages.index(one[0]):
+            return f"{two[-1]} comes before {one[0]}"
+    return ""

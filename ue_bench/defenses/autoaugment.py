@@ -1,0 +1,59 @@
+"""AutoAugment: two operations an image, from a policy that was learned."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ue_bench import Defense
+from ue_bench.defenses._operations import Move, apply_moves
+from ue_bench.defenses._policies import POLICIES
+from ue_bench.errors import unknown
+
+
+@dataclass(frozen=True)
+class AutoAugment(Defense):
+    """AutoAugment (Cubuk et al., CVPR 2019): each image draws one of the policy's 25 pairs of operations.
+
+    After crop and flip as in the paper, without its Cutout (add it: autoaugment+cutout). What moves in from
+    outside is black; operations and ranges are torchvision's.
+    """
+
+    policy: str = "cifar10"  # or imagenet; the paper uses cifar10 for CIFAR-100 too
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise unknown("autoaugment.policy", self.policy, POLICIES)
+
+    def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        count, device = len(images), generator.device
+        pair = torch.randint(len(POLICIES[self.policy]), (count,), generator=generator, device=device)
+        chance, sign = torch.rand((2, 2, count), generator=generator, device=device)
+        return self.augment(images, pair, chance, sign), targets
+
+    def augment(self, images: Tensor, pair: Tensor, chance: Tensor, sign: Tensor) -> Tensor:
+        """The images as these draws want them.
+
+        Args:
+            images: float [B, 3, H, W] in [0, 1].
+            pair: int64 [B], which of the policy's pairs.
+            chance: float [2, B] in [0, 1); a step is taken where it is at most the step's probability.
+            sign: float [2, B] in [0, 1); a strength is negative where it is at most 0.5.
+        """
+        moves, number, probability = _table(self.policy)
+        place = torch.stack([2 * pair, 2 * pair + 1])
+        taken = chance <= probability.to(pair.device)[place]
+        return apply_moves(images, moves, number.to(pair.device)[place] * taken, sign <= 0.5)
+
+
+@functools.cache
+def _table(policy: str) -> tuple[tuple[Move, ...], Tensor, Tensor]:
+    """(different moves, the first of them none; for each step of the policy its move; its probability)."""
+    steps = [step for pair in POLICIES[policy] for step in pair]
+    wanted = [Move(step.operation, step.magnitude, 9) for step in steps]
+    moves = (Move("Identity"), *dict.fromkeys(wanted))
+    number = torch.tensor([moves.index(move) for move in wanted])
+    return moves, number, torch.tensor([step.probability for step in steps])

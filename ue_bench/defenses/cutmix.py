@@ -1,0 +1,49 @@
+"""CutMix: a box of every image replaced by that of another, the label by the box's share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ue_bench import Defense
+from ue_bench.defenses._limits import positive, share
+from ue_bench.defenses._mixing import draw_beta, draw_partners
+
+
+@dataclass(frozen=True)
+class CutMix(Defense):
+    """CutMix (Yun et al., ICCV 2019): one box for the whole batch, its centre uniform, cut at the border.
+
+    The labels' share is that of the box as it was cut, not the one that was drawn. A batch that is left alone by
+    ``probability`` gets a box without pixels.
+    """
+
+    comparable_training: ClassVar[bool] = False
+
+    alpha: float = 1.0  # of Beta(alpha, alpha), from which the kept share of the area is drawn (paper: 1)
+    probability: float = 0.5  # that a batch is mixed (the authors' CIFAR setting; EM's code: 0.5 an image)
+
+    def __post_init__(self) -> None:
+        positive("cutmix.alpha", self.alpha)
+        share("cutmix.probability", self.probability)
+
+    def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        device = generator.device
+        drawn = (1 - draw_beta(self.alpha, generator)).sqrt()
+        drawn = drawn * (torch.rand((), generator=generator, device=device) < self.probability)
+        rows, columns = (_inside(drawn, length, generator) for length in images.shape[2:])
+        box = rows[:, None] & columns
+        cut = rows.float().mean() * columns.float().mean()
+        partners = draw_partners(len(images), generator)
+        return torch.where(box, images[partners], images), targets.lerp(targets[partners], cut)
+
+
+def _inside(share: Tensor, length: int, generator: torch.Generator) -> Tensor:
+    """bool [length]: True within a box along one axis, ``share`` of it wide before the border cuts it."""
+    half = (share * length).long() // 2
+    centre = torch.randint(length, (), generator=generator, device=share.device)
+    position = torch.arange(length, device=share.device)
+    return (position >= centre - half) & (position < centre + half)

@@ -1,0 +1,39 @@
+"""Gaussian noise: fresh noise on every training image in every epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ue_bench import Defense
+from ue_bench.defenses._limits import positive
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Defense):
+    """Gaussian noise, drawn anew for every batch and clipped to valid pixels.
+
+    EM's code adds uniform noise once, to protected images only; this is the usual augmentation instead.
+    """
+
+    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
+
+    sigma: float = 8.0  # steps of 1/255, standard deviation; ours: as large as the field's noises
+
+    def __post_init__(self) -> None:
+        positive("gaussian_noise.sigma", self.sigma)
+
+    def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return self._noisy(images, generator), targets
+
+    def pairs(
+        self, images: Tensor, captions: list[str], generator: torch.Generator
+    ) -> tuple[Tensor, list[str]]:
+        return self._noisy(images, generator), captions
+
+    def _noisy(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.empty_like(images).normal_(0, self.sigma / 255, generator=generator)
+        return noise.add_(images).clamp_(0, 1)

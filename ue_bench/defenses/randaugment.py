@@ -1,0 +1,49 @@
+"""RandAugment: a few operations an image, any of fourteen, at one strength."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ue_bench import Defense
+from ue_bench.defenses._limits import require
+from ue_bench.defenses._operations import OPERATIONS, Move, apply_moves
+
+NAMES = tuple(name for name in OPERATIONS if name != "Invert")  # the paper's fourteen
+STRONGEST = 30
+
+
+@dataclass(frozen=True)
+class RandAugment(Defense):
+    """RandAugment (Cubuk et al., NeurIPS 2020): every image draws its own operations, with replacement.
+
+    After crop and flip. Operations and ranges are torchvision's; OPS's code draws from 15, Invert and Cutout among
+    them, and applies each with probability 0.5.
+    """
+
+    operations: int = 2  # an image, one after the other (torchvision: 2)
+    magnitude: int = 9  # 0 to 30, of each operation's range (torchvision: 9)
+
+    def __post_init__(self) -> None:
+        require(self.operations >= 1, "randaugment.operations", self.operations, "at least 1")
+        within = 0 <= self.magnitude <= STRONGEST
+        require(within, "randaugment.magnitude", self.magnitude, f"a whole number from 0 to {STRONGEST}")
+
+    def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        size, device = (self.operations, len(images)), generator.device
+        chosen = torch.randint(len(NAMES), size, generator=generator, device=device)
+        sign = torch.rand(size, generator=generator, device=device)
+        return self.augment(images, chosen, sign), targets
+
+    def augment(self, images: Tensor, chosen: Tensor, sign: Tensor) -> Tensor:
+        """The images as these draws want them.
+
+        Args:
+            images: float [B, 3, H, W] in [0, 1].
+            chosen: int64 [operations, B], indices of NAMES.
+            sign: float [operations, B] in [0, 1); a strength is negative where it is at most 0.5.
+        """
+        moves = [Move(name, self.magnitude, STRONGEST) for name in NAMES]
+        return apply_moves(images, moves, chosen, sign <= 0.5)

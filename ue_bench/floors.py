@@ -1,0 +1,38 @@
+"""What a suite may state as floors, checked before any work: a misspelt name would leave its floor unused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ue_bench.composition import KIND, is_composed
+from ue_bench.errors import ConfigError, unknown
+from ue_bench.registry import Registry
+
+DEFAULT = "default"
+
+
+def check_floors(floors: Mapping[str, Any], registry: Registry) -> None:
+    """ConfigError for a floor that is no number, or stands under a name that is neither a dataset nor a defense.
+
+    Args:
+        floors: {metric: floor}; a floor is a number, or {NAME: floor} with names of datasets, defenses or
+            ``default``.
+        registry: what there is.
+    """
+    names = {*registry.names("datasets"), *registry.names(KIND), DEFAULT}
+    for metric, stated in floors.items():
+        _check(f"floors.{metric}", stated, names, registry)
+
+
+def _check(where: str, stated: Any, names: set[str], registry: Registry) -> None:
+    if isinstance(stated, Mapping):
+        for name, inner in stated.items():
+            name = str(name)
+            if is_composed(KIND, name):
+                registry.find(KIND, name)
+            elif name.partition(":")[0] not in names:
+                raise unknown(f"dataset or defense in {where}", name, names)
+            _check(f"{where}.{name}", inner, names, registry)
+    elif isinstance(stated, bool) or not isinstance(stated, (int, float)):
+        raise ConfigError(f"{where} must be a number, or numbers by dataset or defense, not {stated!r}")
