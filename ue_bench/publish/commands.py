@@ -1,0 +1,192 @@
+"""The commands ``noise`` and ``apply``: key=value words in, files and an exit status out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ue_bench.config import number
+from ue_bench.errors import ConfigError, StoreError, unknown
+from ue_bench.progress import fitting
+from ue_bench.publish.account import WHAT_IT_IS, build_table, summarise, write_report
+from ue_bench.publish.apply import Outcome, Settings, apply_noise
+from ue_bench.publish.captions import MATCHES, read_captions
+from ue_bench.publish.noise import Request, choose_method, describe, make_noise, read_noise, write_noise
+from ue_bench.publish.pictures import EXIF, OUTPUTS
+from ue_bench.trials.environment import Environment
+
+NOISE = {
+    "method": "",
+    "captions": "",
+    "size": "",
+    "out": "",
+    "seed": "0",
+    "epsilon": "",
+    "profile": "",
+    "device": "auto",
+    "store": "runs",
+    "plugins": "",
+    "overwrite": "false",
+}
+APPLY = {
+    "noise": "",
+    "images": "",
+    "out": "",
+    "exif": "strip",
+    "format": "png",
+    "match": "name",
+    "resize": "nearest",
+    "overwrite": "false",
+    "inside": "false",
+    "max_pixels": str(Settings.max_pixels),
+}
+SIDES = (8, 4096)  # of noise, in pixels
+
+
+def noise_command(words: Sequence[str]) -> int:
+    """Makes noise for pictures that are elsewhere, from their captions.
+
+    ``method=NAME captions=captions.csv size=224 out=noise.safetensors``, and if need be ``seed= epsilon= profile=
+    device= store= plugins= overwrite=`` and the method's parameters as ``NAME.parameter=``.
+
+    Returns:
+        0. A mistake raises UEBenchError.
+    """
+    given = _read(words, NOISE, ("method", "captions", "size", "out"), "noise", dotted=True)
+    name, out = given["method"], Path(given["out"]).expanduser()
+    if out.suffix != ".safetensors" or out.is_dir():
+        raise ConfigError(f"out={given['out']}: noise is kept in a file such as out=noise.safetensors")
+    parameters = {}
+    for key in given.keys() - NOISE.keys():
+        head, _, parameter = key.partition(".")
+        if head != name:
+            raise unknown("name", head, [name], f"{key}= sets a parameter of the method, {name}.{parameter}=")
+        parameters[parameter] = number(given[key])
+    plugins = number(given["plugins"]) or []
+    environment = Environment(
+        given["store"], given["device"], tuple(map(str, plugins if isinstance(plugins, list) else [plugins]))
+    )
+    environment.find_device()
+    overwrite, size, seed = _flag(given, "overwrite"), _size(given["size"]), int(_number(given, "seed", int))
+    epsilon = _number(given, "epsilon", float) if given["epsilon"] else None
+    method = choose_method(environment.registry(), name, parameters, epsilon, given["profile"])
+    request = Request(name, method, read_captions(given["captions"]), size, seed)
+    if out.exists() and not overwrite:
+        there = read_noise(out)
+        if there.facts["request"] != request.key:
+            raise ConfigError(
+                f"out={out} is there already, and holds other noise: name another file, or say overwrite=true. "
+                f"It holds {describe(there)}"
+            )
+        print(f"{out} is there already and intact: {describe(there)}")
+        return 0
+    noise = make_noise(request, environment, fitting())
+    write_noise(out, noise)
+    print(f"wrote {out}: {describe(noise)}")
+    print("It holds the pictures' names, not their captions. Take it to where the pictures are, then:")
+    print(f"  ue-bench apply noise={out} images=FOLDER out=FOLDER")
+    return 0
+
+
+def apply_command(words: Sequence[str]) -> int:
+    """Adds noise to a folder of pictures, and writes them without loss to another.
+
+    ``noise=noise.safetensors images=FOLDER out=FOLDER``, and if need be ``exif=strip|keep format=png|webp
+    match=name|stem resize=nearest|none overwrite= inside= max_pixels=``.
+
+    Returns:
+        0: every picture is protected; 1: some are not, each is named; 130: stopped. A mistake raises UEBenchError.
+    """
+    given = _read(words, APPLY, ("noise", "images", "out"), "apply")
+    settings = Settings(
+        exif=_one_of(given, "exif", EXIF),
+        format=_one_of(given, "format", OUTPUTS),
+        match=_one_of(given, "match", MATCHES),
+        resize=_one_of(given, "resize", ("nearest", "none")),
+        overwrite=_flag(given, "overwrite"),
+        inside=_flag(given, "inside"),
+        max_pixels=int(_number(given, "max_pixels", int)),
+    )
+    images, out = (Path(given[key]).expanduser() for key in ("images", "out"))
+    noise = read_noise(Path(given["noise"]).expanduser())
+    outcomes: list[Outcome] = []
+    stopped = False
+    work = apply_noise(noise, images, out, settings, fitting())
+    try:
+        for outcome in work:
+            outcomes.append(outcome)
+    except KeyboardInterrupt:
+        stopped = True
+    failed = any(each.status == "failed" or each.open for each in outcomes)
+    try:
+        where = f"every file is in {write_report(out, outcomes)}"
+    except StoreError as error:
+        failed, where = True, str(error)
+    print(f"{describe(noise)}\n{build_table(outcomes)}\n{summarise(outcomes)}; {where}")
+    if stopped:
+        print("stopped: what is written is whole and kept; the same command goes on")
+        return 130
+    print(f"\n{WHAT_IT_IS}")
+    return 1 if failed else 0
+
+
+def _read(
+    words: Sequence[str],
+    defaults: Mapping[str, str],
+    needed: Sequence[str],
+    command: str,
+    dotted: bool = False,
+) -> dict[str, str]:
+    """The words by key, as they were typed: a folder called 007 or no stays one."""
+    given: dict[str, str] = {}
+    usage = f"ue-bench {command} " + " ".join(f"{key}=..." for key in needed)
+    for word in words:
+        key, equals, text = word.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise ConfigError(f"cannot read '{word}': settings read key=value. Usage: {usage}")
+        if key not in defaults and not (dotted and "." in key):
+            raise unknown("key", key, defaults, usage)
+        if key in given:
+            raise ConfigError(f"{key}= is given twice: {given[key]} and {text}")
+        given[key] = text.strip()
+    missing = [key for key in needed if not given.get(key)]
+    if missing:
+        raise ConfigError(f"{' and '.join(f'{key}=' for key in missing)} is missing. Usage: {usage}")
+    return {**defaults, **given}
+
+
+def _one_of(given: Mapping[str, str], key: str, allowed: Sequence[str]) -> str:
+    if given[key] not in allowed:
+        raise unknown(key, given[key], allowed)
+    return given[key]
+
+
+def _flag(given: Mapping[str, str], key: str) -> bool:
+    if given[key].lower() not in ("true", "false"):
+        raise ConfigError(f"{key}= is true or false, not '{given[key]}'")
+    return given[key].lower() == "true"
+
+
+def _number(given: Mapping[str, str], key: str, kind: type) -> float:
+    value: Any = number(given[key])
+    allowed = (int,) if kind is int else (int, float)
+    if isinstance(value, bool) or not isinstance(value, allowed) or value < 0:
+        raise ConfigError(
+            f"{key}= is a {'whole ' if kind is int else ''}number of at least 0, not '{given[key]}'"
+        )
+    return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    """``224`` or ``HxW``, such as ``224x160``."""
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip())
+    sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not all(SIDES[0] <= side <= SIDES[1] for side in sides):
+        raise ConfigError(
+            f"size={text}: the noise's sides are {SIDES[0]} to {SIDES[1]} pixels, such as size=224, or HEIGHTxWIDTH "
+            "such as size=224x160. Pictures of any size can be protected with it"
+        )
+    return sides

@@ -1,0 +1,308 @@
+"""Noise for pictures that are elsewhere: made from captions, kept in one file, read back with every check."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from torch import Tensor
+
+from ue_bench.canonical import digest, plain
+from ue_bench.clock import Clock
+from ue_bench.contracts.budget import Budget, steps
+from ue_bench.contracts.method import Access, Method
+from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.contracts.view import ProtectorView
+from ue_bench.errors import ConfigError, DataError, PerturbationError, StoreError, UEBenchError, unknown
+from ue_bench.progress import Progress
+from ue_bench.provenance import commit, describe_device, versions
+from ue_bench.registry import Registry
+from ue_bench.trials.artefacts import _checksum, save_tensors
+from ue_bench.trials.environment import Environment
+from ue_bench.trials.protect import StoreShelf, _context, _prepare, _seed_everything
+from ue_bench.trials.store import Store
+from ue_bench.trials.trial import Choice, Trial
+
+KIND = "ue-bench noise"
+SCHEMA = 1
+PER_PICTURE = ("image", "pair")  # granularities that give every picture a noise of its own
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseFile:
+    """Noise for named pictures, and how it was made.
+
+    Attributes:
+        noise: int8 (int16 where needed) [N, 3, H, W], steps of 1/255; read from the file as it is needed.
+        names: of the N pictures, as the captions call them.
+        budget: what every noise keeps.
+        facts: method, seed, size, versions, the captions' hash and the rest of the file's header.
+    """
+
+    noise: Tensor
+    names: tuple[str, ...]
+    budget: Budget
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that can change the noise.
+
+    Attributes:
+        name: of the method.
+        method: configured, one noise a picture.
+        captions: of each picture, by name.
+        image_size: (height, width) of the noise in pixels.
+        seed: from which the method's seeds derive.
+    """
+
+    name: str
+    method: Method
+    captions: Mapping[str, tuple[str, ...]]
+    image_size: tuple[int, int]
+    seed: int
+
+    @property
+    def captions_hash(self) -> str:
+        """Changes with any name, caption or their order; the captions themselves are not in the noise file."""
+        return digest(list(self.captions.items()))
+
+    @property
+    def choice(self) -> Choice:
+        """The method with every parameter."""
+        return Choice(self.name, plain(self.method.parameters()), self.method.version)
+
+    @property
+    def key(self) -> str:
+        """The same for requests that give the same noise."""
+        return digest([self.choice, self.captions_hash, self.image_size, self.seed])
+
+
+def choose_method(
+    registry: Registry,
+    name: str,
+    parameters: Mapping[str, Any],
+    epsilon: float | None = None,
+    profile: str = "",
+) -> Method:
+    """The method, set to one noise a picture unless ``parameters`` say another granularity.
+
+    Args:
+        registry: where it is found.
+        name: its name.
+        parameters: of the method.
+        epsilon: linf radius, 8 or 8/255, or None for the method's own.
+        profile: one of the method's presets, as suites use them; "" for the paper's settings.
+
+    Raises:
+        ConfigError: if it needs more than captions: it says what, and which methods do not.
+    """
+    kind: type[Method] = registry.load("methods", name)
+    reason = _unfit(kind)
+    if reason:
+        others = _fitting(registry)
+        raise ConfigError(
+            f"{name} {reason}; methods that make noise from captions alone: {', '.join(others)}"
+        )
+    made = [word for word in PER_PICTURE if word in kind.granularities]
+    if profile not in ("", "paper", *kind.presets):
+        raise unknown(f"profile of method '{name}'", profile, ("paper", *kind.presets))
+    preset = kind.presets.get(profile, {})
+    method: Method = registry.create("methods", name, {**preset, "granularity": made[0], **parameters})
+    if method.granularity not in PER_PICTURE:
+        raise ConfigError(
+            f"{name}.granularity={method.granularity} gives several pictures one noise, which needs to know "
+            f"which belong together; here every picture gets its own: {name}.granularity={made[0]}"
+        )
+    method = method if epsilon is None else method.with_epsilon(steps(epsilon))
+    if method.budget.empty:
+        raise ConfigError(
+            f"{name} with the budget '{method.budget}' makes no noise: nothing would be protected"
+        )
+    return method
+
+
+def _unfit(kind: type[Method]) -> str:
+    """Why a method cannot work where the pictures are not, or ""."""
+    budget = next((field.default for field in dataclasses.fields(kind) if field.name == "budget"), None)
+    if Access.IMAGES in kind.access:
+        return "must see the pictures"
+    if kind.withholds or (isinstance(budget, Budget) and budget.empty):
+        return "makes no noise"
+    if not set(PER_PICTURE) & set(kind.granularities):
+        return f"makes one noise a {' or '.join(kind.granularities)}, not one a picture"
+    needs = kind.access & (Access.LABELS | Access.CLASS_NAMES)
+    if (
+        needs and "contrastive" not in kind.paradigms
+    ):  # those that learn from captions read labels class-wise only
+        return f"needs {' and '.join(needs.words())}, which captions do not give"
+    return ""
+
+
+def _fitting(registry: Registry) -> list[str]:
+    """Names of all methods that need captions at most."""
+    found = []
+    for name in registry.names("methods"):
+        try:
+            if not _unfit(registry.load("methods", name)):
+                found.append(name)
+        except UEBenchError:
+            continue  # a broken plug-in is not offered; asking for it by name tells why
+    return found
+
+
+def make_noise(request: Request, environment: Environment, progress: Progress) -> NoiseFile:
+    """Runs the method on the captions alone.
+
+    Raises:
+        PerturbationError: if the noise breaks a promise.
+        ConfigError: if the method changes captions too.
+    """
+    method, name = request.method, request.name
+    texts = tuple(request.captions.values())
+    if method.granularity == "pair":
+        texts = tuple(each[:1] for each in texts)  # a picture has one noise: the one of its first caption
+    trial = _as_trial(request)
+    clock = Clock(environment.find_device())
+    if type(method).prepare is not Method.prepare:
+        progress.say(
+            f"{name}: what it prepares once comes from the store {environment.store}, or is made now"
+        )
+    prepared, preparation = _prepare(trial, method, environment, progress)
+    context = _context(trial, environment, clock, progress, "protect")
+    context.prepared = prepared
+    context.shelf = StoreShelf(environment.open_store(), progress)
+    context.data_key = request.captions_hash
+    view = ProtectorView.of_captions(texts, request.image_size, method.access, name)
+    _seed_everything(context.seed)
+    with clock.phase("protect"):
+        perturbation = method.protect(view, context)
+    if not isinstance(perturbation, Perturbation):
+        raise PerturbationError(f"protect must return a Perturbation, not {type(perturbation).__name__}")
+    perturbation.check(len(view), view.image_size)
+    if perturbation.triggers is not None:
+        raise ConfigError(f"{name} also puts words before captions, which noise for pictures cannot carry")
+    facts = {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "request": request.key,
+        "names": list(request.captions),
+        "captions_hash": request.captions_hash,
+        "method": request.choice,
+        "changed": {
+            k: v for k, v in method.changed_parameters().items() if k not in ("budget", "granularity")
+        },
+        "summary": environment.registry().find("methods", name).summary,
+        "budget": perturbation.budget,
+        "seed": request.seed,
+        "image_size": list(request.image_size),
+        "seconds": clock.seconds,
+        "notes": {**preparation.get("notes", {}), **context.notes},
+        "public_data": [*preparation.get("public_data", []), *(about for about, _ in context.public)],
+        "warnings": [*preparation.get("warnings", []), *context.warnings],
+        "device": describe_device(clock.device),
+        "versions": versions(),
+        "commit": commit(),
+    }
+    return NoiseFile(
+        _one_each(perturbation, view), tuple(request.captions), perturbation.budget, plain(facts)
+    )
+
+
+def _as_trial(request: Request) -> Trial:
+    """The request in the words of the benchmark, so that prepared work is shared with its runs."""
+    nothing = Choice("", {})
+    return Trial(
+        paradigm="contrastive",
+        dataset=nothing,
+        image_size=request.image_size[0],
+        train_fingerprint=request.captions_hash,
+        test_fingerprint="",
+        method=request.choice,
+        victim=nothing,
+        defense=nothing,
+        recipe={},
+        poison_ratio=1.0,
+        seed=request.seed,
+    )
+
+
+def _one_each(perturbation: Perturbation, view: ProtectorView) -> Tensor:
+    """[N, 3, H, W]: for every picture the noise of its first example."""
+    pictures = view.image_of_example
+    first = torch.searchsorted(pictures, torch.arange(int(pictures[-1]) + 1))
+    rows = perturbation.rows[first]
+    whole = torch.equal(rows, torch.arange(len(perturbation.noise)))
+    return perturbation.noise if whole else perturbation.noise[rows]
+
+
+def write_noise(path: Path, noise: NoiseFile) -> None:
+    """Writes the file whole or not at all.
+
+    Raises:
+        StoreError: if it cannot be written.
+    """
+    facts = {**noise.facts, "seal": digest(noise.facts)}
+    target = path.absolute()
+    try:
+        store = Store(target.parent.parent)
+        save_tensors(store, target.parent.name, target.stem, {"noise": noise.noise}, facts)
+    except StoreError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error
+        raise StoreError(
+            f"cannot write {path}: {reason}. Free the disk, or name another file: out=FILE"
+        ) from error
+
+
+def read_noise(path: Path) -> NoiseFile:
+    """Reads a noise file, mapped into memory, and checks it whole.
+
+    Raises:
+        DataError: if there is none, it is something else, or it is damaged.
+        PerturbationError: if its noise breaks a promise.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"no noise file '{path}'. Make one: ue-bench noise method=NAME captions=FILE out={path}"
+        )
+    try:
+        with safetensors.safe_open(os.fspath(path), framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except Exception as error:  # whatever damage makes the reader stumble over
+        raise DataError(f"'{path}' is damaged, or no noise file: {type(error).__name__}: {error}") from error
+    if facts.get("kind") != KIND or "noise" not in tensors:
+        raise DataError(f"'{path}' is no noise file of ue-bench noise, but something else in the same format")
+    if int(facts["schema"]) > SCHEMA:
+        raise DataError(
+            f"'{path}' was written by a newer ue-bench (schema {facts['schema']}): update ue-bench"
+        )
+    checksum, seal = facts.pop("checksum", None), facts.pop("seal", None)
+    if seal != digest(facts) or checksum != _checksum(tensors):
+        raise DataError(f"'{path}' is damaged: its checksum does not fit its content. Copy or make it again")
+    budget = Budget(**{**facts["budget"], "radius": float(facts["budget"]["radius"])})
+    noise, names = tensors["noise"], tuple(facts["names"])
+    height, width = facts["image_size"]
+    Perturbation(noise, torch.arange(len(names)), budget).check(len(names), (height, width))
+    return NoiseFile(noise, names, budget, facts)
+
+
+def describe(noise: NoiseFile) -> str:
+    """What is in the file, by which method, and what the method warned of."""
+    facts = noise.facts
+    height, width = facts["image_size"]
+    changed = ", ".join(f"{name}={value}" for name, value in facts["changed"].items())
+    lines = [
+        f"noise for {len(noise.names)} pictures, {height}x{width} pixels, {noise.budget}, seed {facts['seed']}",
+        f"by {facts['method']['name']}{f' ({changed})' if changed else ''}: {facts['summary']}",
+        *facts["warnings"],
+    ]
+    return "\n  ".join(lines)
