@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ue_bench.errors import ConfigError, UEBenchError, unknown
+from ue_bench.errors import ConfigError, DataError, UEBenchError, unknown
 
 app = typer.Typer(
     name="ue-bench",
@@ -29,7 +29,11 @@ FORMATS = ("markdown", "csv", "json", "latex")
 def run(
     words: Words = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+        bool, typer.Option("--dry-run", help="Say what would be done and what it takes, and do nothing.")
+    ] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Measure on a slice of the data what no record tells the cost of."),
     ] = False,
     format: Annotated[
         str, typer.Option(help="Of the closing table: markdown, csv, json or latex.")
@@ -44,6 +48,7 @@ def run(
     from ue_bench.progress import fitting
     from ue_bench.report import build_report, render
     from ue_bench.trials.environment import Environment
+    from ue_bench.trials.forecast import in_words, predict
     from ue_bench.trials.plan import make_plan
     from ue_bench.trials.run import pending
     from ue_bench.trials.run import run as run_plan
@@ -53,11 +58,13 @@ def run(
     environment = Environment(config.store, config.device, tuple(config.plugins))
     environment.find_device()
     plan = make_plan(config, registry, command)
+    todo = pending(plan, Store(config.store))[1]
+    evidence = _evidence(todo, environment, calibrate)
     if dry_run:
-        _print_plan(plan, pending(plan, Store(config.store))[1])
+        _print_plan(plan, todo, in_words(predict(todo, evidence)))
         return
     try:
-        summary = run_plan(plan, environment, fitting())
+        summary = run_plan(plan, environment, fitting(), evidence)
     except KeyboardInterrupt:
         finished, todo = pending(plan, Store(config.store))
         typer.echo(
@@ -74,6 +81,40 @@ def run(
 
 
 @app.command()
+def cost(
+    words: Words = None,
+    format: Annotated[str, typer.Option(help="markdown, csv or json.")] = "markdown",
+    calibrate: Annotated[
+        bool, typer.Option(help="Measure on a slice of the data what no record tells the cost of.")
+    ] = True,
+) -> None:
+    """Say what a suite has cost and what the rest will: ue-bench cost suite=NAME [the words of a run].
+
+    By phase, method and cell, in wall-clock time and in core-hours (CPU) or GPU-hours (accelerators).
+    """
+    from ue_bench.report.bill import FORMATS, make_bill, render_bill
+
+    _one_of("format", format, tuple(FORMATS))
+    config, registry = _configure(words or [])
+    from ue_bench.canonical import plain
+    from ue_bench.provenance import describe_device
+    from ue_bench.trials.environment import Environment
+    from ue_bench.trials.forecast import predict
+    from ue_bench.trials.plan import make_plan
+    from ue_bench.trials.run import note_forecast, pending
+
+    environment = Environment(config.store, config.device, tuple(config.plugins))
+    device = describe_device(environment.find_device())
+    _download_nothing(config, registry)
+    plan = make_plan(config, registry, shlex.join(["ue-bench", "cost", *(words or [])]))
+    store = environment.open_store()
+    records, todo = pending(plan, store)
+    pieces = predict(todo, _evidence(todo, environment, calibrate))
+    note_forecast(plan, [], store, environment)
+    typer.echo(render_bill(make_bill(plan.header, records, plain(pieces), device), format), nl=False)
+
+
+@app.command()
 def report(
     words: Words = None,
     format: Annotated[str, typer.Option(help="markdown, csv, json or latex.")] = "markdown",
@@ -81,15 +122,22 @@ def report(
     every: Annotated[
         bool, typer.Option("--all", help="Every plan in the store, not only the newest.")
     ] = False,
+    figures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Draw curves, ratios and a gallery of noise into this folder."),
+    ] = None,
 ) -> None:
-    """Print the tables of what a store holds: ue-bench report [suite=NAME] [profile=NAME] [store=DIR]."""
+    """Print the tables of what a store holds: ue-bench report [suite=NAME] [profile=NAME] [store=DIR].
+
+    plugins=[FILE] names where else a gallery may find its dataset.
+    """
     from ue_bench.config import parse_words
     from ue_bench.report import build_report, render
 
     _one_of("format", format, FORMATS)
     given = parse_words(words or [])
     for key in given:
-        _one_of("key", key, ("suite", "profile", "store"))
+        _one_of("key", key, ("suite", "profile", "store", "plugins"))
     from ue_bench.trials.store import Store
 
     store = Store(given.get("store", "runs"))
@@ -103,9 +151,13 @@ def report(
     if not every:
         plans = list({(plan["suite"], plan["profile"]): plan for plan in plans}.values())
     tables = []
-    for plan in plans:
+    for number, plan in enumerate(plans, 1):
         records = store.read_records(trial["id"] for trial in plan["trials"])
-        tables.append(render(build_report(plan, records, published=published), format))
+        made = build_report(plan, records, published=published)
+        tables.append(render(made, format))
+        if figures:
+            names = [str(part) for part in (plan["suite"], plan["profile"], number) if part]
+            _draw(made, store.address, given, figures / "_".join(names) if len(plans) > 1 else figures)
     if format == "json":
         typer.echo(tables[0] if len(tables) == 1 else "[" + ",\n".join(tables) + "]")
     else:
@@ -211,10 +263,51 @@ def _configure(words: list[str]) -> tuple[Any, Any]:
     return compose(entry.name, read_suite(entry.path), given, names), registry
 
 
-def _print_plan(plan: Any, todo: list[Any]) -> None:
+def _download_nothing(config: Any, registry: Any) -> None:
+    """Raises DataError for a published dataset that a run would have to download: asking for a price fetches none."""
+    from ue_bench.data.published import Published
+
+    for word in config.dataset:
+        dataset = registry.create("datasets", word if isinstance(word, str) else next(iter(word)))
+        if isinstance(dataset, Published) and dataset.source_state() is None:
+            raise DataError(
+                f"{dataset.title} is not on this machine, and asking for a price downloads nothing: set UE_BENCH_DATA "
+                f"to a folder that holds {dataset.folder}/, or let ue-bench run fetch it first"
+            )
+
+
+def _evidence(todo: list[Any], environment: Any, measure: bool) -> Any:
+    """What predictions rest on: records, and measurements if they are asked for."""
+    from ue_bench.trials.evidence import gather
+
+    evidence = gather(todo, environment.open_store(), environment)
+    if not measure:
+        return evidence
+    from ue_bench.progress import fitting
+    from ue_bench.trials.calibrate import calibrate
+
+    return calibrate(todo, evidence, environment, fitting())
+
+
+def _draw(report: Any, store: str, words: dict[str, Any], folder: Path) -> None:
+    """Every figure of a report that can be made, each named on standard error, and why others cannot."""
+    from ue_bench.gallery import draw_gallery
+    from ue_bench.report.figures import draw_curves, draw_ratios
+    from ue_bench.trials.environment import Environment
+
+    plugins = words.get("plugins") or []
+    environment = Environment(store, "cpu", tuple(plugins if isinstance(plugins, list) else [plugins]))
+    records = {record["id"]: record for record in report.records}
+    gallery = draw_gallery(report.plan, records, environment, folder)
+    for drawn in (draw_curves(report, folder), draw_ratios(report, folder), *gallery):
+        typer.echo(str(drawn), err=True)
+
+
+def _print_plan(plan: Any, todo: list[Any], takes: str) -> None:
     waiting = {trial.id for trial in todo}
     typer.echo(
-        f"{plan.config.suite}: {len(plan.trials)} trials, {len(todo)} to do; nothing is done in a dry run"
+        f"{plan.config.suite}: {len(plan.trials)} trials, {len(todo)} to do"
+        + f"{', ' + takes if takes else ''}; nothing is done in a dry run"
     )
     for entry in plan.header["trials"]:
         state = "to do" if entry["id"] in waiting else "done "

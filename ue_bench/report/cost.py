@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ue_bench.report.measures import number
@@ -10,7 +11,11 @@ from ue_bench.report.statistics import summarise
 
 Record = Mapping[str, Any]
 PHASES = ("prepare", "protect", "train", "evaluate")
-SHARED = ("prepare", "protect")
+OF_TRIAL = (
+    "warmup",
+    "train",
+    "evaluate",
+)  # all other phases belong to the noise, and to all trials that use it
 
 
 def distinct(records: Iterable[Record], phase: str) -> list[Record]:
@@ -20,7 +25,7 @@ def distinct(records: Iterable[Record], phase: str) -> list[Record]:
     by its method and its exact seconds: the trials that share work carry the same measurement.
     """
     have = [record for record in records if seconds(record, phase) is not None]
-    if phase not in SHARED:
+    if phase in OF_TRIAL:
         return have
     keyed: dict[Any, Record] = {}
     for record in have:
@@ -41,10 +46,38 @@ def seconds(record: Record, phase: str, clock: str = "seconds") -> float | None:
     return number((record.get(clock) or {}).get(phase))
 
 
+def work_seconds(record: Record, phase: str, clock: str = "seconds") -> float:
+    """What a record says a phase took, or 0; ``protect`` holds the phases that a method adds of its own."""
+    own = [name for name in record.get("seconds") or {} if name not in ("prepare", *OF_TRIAL)]
+    return sum(seconds(record, name, clock) or 0.0 for name in (own if phase == "protect" else [phase]))
+
+
 def mean_seconds(records: Sequence[Record], phase: str) -> float | None:
     """Mean wall-clock seconds of a phase over distinct pieces of work, or None."""
     summary = summarise([_spent(record, phase) for record in distinct(records, phase)])
     return summary.mean if summary else None
+
+
+def spent_pieces(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """What was spent, one line for each piece of work: ``phase id method seconds device_seconds unit``.
+
+    Shared work stands with one of the trials that share it. Device seconds are ``core_seconds`` on a CPU; on
+    anything else ``accelerator_seconds``, for which the accelerator was held.
+    """
+    records = list(records)
+    names = dict.fromkeys(PHASES) | dict.fromkeys(name for r in records for name in r.get("seconds") or {})
+    return [
+        {
+            "phase": phase,
+            "id": record.get("id"),
+            "method": str(record.get("method", "")),
+            "seconds": _spent(record, phase),
+            "device_seconds": seconds(record, phase, "device_seconds") or 0.0,
+            "unit": unit(record.get("device")),
+        }
+        for phase in names
+        for record in distinct(records, phase)
+    ]
 
 
 def totals(records: Iterable[Record]) -> dict[str, Any]:
@@ -55,16 +88,13 @@ def totals(records: Iterable[Record]) -> dict[str, Any]:
         ``wall_seconds``, ``core_seconds``, ``gpu_hours``: the sums. Device seconds are core-seconds on a CPU,
         and on anything else the seconds for which the accelerator was held.
     """
-    records = list(records)
     phases: dict[str, dict[str, float]] = {}
     methods: dict[str, dict[str, dict[str, float]]] = {}
-    names = dict.fromkeys(PHASES) | dict.fromkeys(name for r in records for name in r.get("seconds") or {})
-    for phase in names:
-        for record in distinct(records, phase):
-            method = methods.setdefault(str(record.get("method", "")), {})
-            for sums in (phases.setdefault(phase, _zero()), method.setdefault(phase, _zero())):
-                sums["wall_seconds"] += _spent(record, phase)
-                sums[_unit(record)] += seconds(record, phase, "device_seconds") or 0.0
+    for piece in spent_pieces(records):
+        phase, method = piece["phase"], methods.setdefault(piece["method"], {})
+        for sums in (phases.setdefault(phase, _zero()), method.setdefault(phase, _zero())):
+            sums["wall_seconds"] += piece["seconds"]
+            sums[piece["unit"]] += piece["device_seconds"]
     return {
         "phases": phases,
         "methods": methods,
@@ -72,6 +102,64 @@ def totals(records: Iterable[Record]) -> dict[str, Any]:
         "core_seconds": sum(sums["core_seconds"] for sums in phases.values()),
         "gpu_hours": sum(sums["accelerator_seconds"] for sums in phases.values()) / 3600,
     }
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was foretold of work that is done by now, and what it took.
+
+    Attributes:
+        predicted: (wall-clock seconds, device seconds).
+        took: alike.
+        units: what the device seconds are: ``core_seconds``, ``accelerator_seconds``, or both where runs differ.
+        trials: how many trainings that is.
+        noises: how many noises that is.
+        sources: how their costs were foretold.
+    """
+
+    predicted: tuple[float, float]
+    took: tuple[float, float]
+    units: tuple[str, ...]
+    trials: int
+    noises: int
+    sources: tuple[str, ...]
+
+    @property
+    def off_percent(self) -> float:
+        """By how much the truth lies above the prediction, of the prediction; in wall-clock time."""
+        return 100 * (self.took[0] / self.predicted[0] - 1) if self.predicted[0] else 0.0
+
+
+def check_forecast(plan: Mapping[str, Any], records: Iterable[Record]) -> Check | None:
+    """Predictions beside the truth, phase by phase of the work that was foretold and is done; None without any."""
+    done = [record for record in records if record.get("status") == "done"]
+    forecast = plan.get("forecast") or {}
+    trained = [(r, told) for r in done if (told := (forecast.get("trials") or {}).get(r.get("id")))]
+    of_key = {key: record for record in done if (key := _key(record, "protect")) is not None}
+    noises = [(of_key[k], told) for k, told in (forecast.get("noises") or {}).items() if k in of_key]
+    prepared: set[Any] = set()
+    lines: list[tuple[list[float], str]] = []  # predicted and taken on both clocks, source
+    for record, told in (*noises, *trained):
+        for phase, (wall, device, source) in told.items():
+            took = work_seconds(record, phase), work_seconds(record, phase, "device_seconds")
+            preparation = _key(record, "prepare") if phase == "prepare" else None
+            if preparation is not None and preparation in prepared:
+                took = 0.0, 0.0
+            prepared.add(preparation)
+            lines.append(([wall, device, *took], source))
+    if not lines:
+        return None
+    wall, device, wall_took, device_took = map(sum, zip(*(line[0] for line in lines), strict=True))
+    units = dict.fromkeys(unit(record.get("device")) for record, _ in (*noises, *trained))
+    sources = dict.fromkeys(line[1] for line in lines)
+    return Check(
+        (wall, device), (wall_took, device_took), tuple(units), len(trained), len(noises), tuple(sources)
+    )
+
+
+def unit(device: Mapping[str, Any] | None) -> str:
+    """``core_seconds`` or ``accelerator_seconds``: what device seconds are on that device."""
+    return "core_seconds" if (device or {}).get("type", "cpu") == "cpu" else "accelerator_seconds"
 
 
 def duration(value: float) -> str:
@@ -85,17 +173,12 @@ def _spent(record: Record, phase: str) -> float:
     return seconds(record, phase) or 0.0
 
 
-def _unit(record: Record) -> str:
-    kind = (record.get("device") or {}).get("type", "cpu")
-    return "core_seconds" if kind == "cpu" else "accelerator_seconds"
-
-
 def _zero() -> dict[str, float]:
     return {"wall_seconds": 0.0, "core_seconds": 0.0, "accelerator_seconds": 0.0}
 
 
 def _key(record: Record, phase: str) -> Any:
-    return (record.get("noise") or {}).get("key" if phase == "protect" else "prepare_key")
+    return (record.get("noise") or {}).get("prepare_key" if phase == "prepare" else "key")
 
 
 def _timing(record: Record, phase: str) -> tuple[Any, Any]:

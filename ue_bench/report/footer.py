@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ue_bench.report.cost import duration
+from ue_bench.report.bill import told
+from ue_bench.report.cost import check_forecast, duration
 from ue_bench.report.tables import Report
 
 Line = tuple[str, str]
@@ -32,6 +33,7 @@ def footer(report: Report) -> list[Line]:
         ("measured", _dates(records)),
         ("cost", wall_cost(report.totals)),
         ("device cost", device_cost(report.totals)),
+        ("forecast", _forecast(report)),
     ]
     lines += [("warning", text) for text in _counted(w for r in records for w in r.get("warnings") or [])]
     lines += [("skipped", f"{item.get('what')}: {item.get('reason')}") for item in plan.get("skipped") or []]
@@ -58,6 +60,11 @@ def device_cost(totals: Mapping[str, Any]) -> str:
         parts = [f"{phase} {hours:.4g}" for phase, hours in held.items() if hours]
         texts.append(f"{totals['gpu_hours']:.4g} GPU-hours ({', '.join(parts)})")
     return "; ".join(texts)
+
+
+def _forecast(report: Report) -> str:
+    check = check_forecast(report.plan, report.records)
+    return told(check) if check else ""
 
 
 def _suite(plan: Mapping[str, Any]) -> str:

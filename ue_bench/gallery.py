@@ -1,0 +1,179 @@
+"""What noise looks like: for each method a few images clean, as published, and their noise, amplified.
+
+Lies outside ``report``, which knows neither torch nor content: a gallery needs the images and the store's noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ue_bench.contracts.method import Access
+from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.contracts.view import ProtectorView
+from ue_bench.errors import StoreError, UEBenchError
+from ue_bench.report.figures.style import SETTINGS, Drawn, save
+from ue_bench.report.layout import make_layout
+from ue_bench.report.measures import number
+from ue_bench.trials.artefacts import load_perturbation
+from ue_bench.trials.environment import Environment
+from ue_bench.trials.poison import publish
+from ue_bench.trials.trial import Choice, Trial
+
+PICTURES = 3  # of a method
+GREY = 127.5  # where noise is zero
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One method's line in the gallery.
+
+    Attributes:
+        label: method, granularity, budget and PSNR in words.
+        clean: uint8 [n, 3, H, W].
+        published: alike.
+        noise: alike: grey where there is none, full contrast at ``full`` steps of 1/255.
+        full: the budget's radius, where it bounds every pixel; else the largest change shown.
+    """
+
+    label: str
+    clean: Tensor
+    published: Tensor
+    noise: Tensor
+    full: float
+
+
+def draw_gallery(
+    plan: Mapping[str, Any],
+    records: Mapping[str, Mapping[str, Any]],
+    environment: Environment,
+    folder: Path,
+) -> list[Drawn]:
+    """Writes ``gallery.png`` with one line for each noise of the plan whose file is in the store.
+
+    Returns:
+        What was drawn, then each method that could not be, with the reason.
+    """
+    exhibits, lost = collect(plan, records, environment)
+    reasons: dict[str, list[str]] = {}
+    for name, why in lost:
+        reasons.setdefault(why, []).append(name)
+    problems = [Drawn(f"gallery of {', '.join(names)}", problem=why) for why, names in reasons.items()]
+    if not exhibits:
+        return problems or [Drawn("gallery", problem="no finished trial has noise")]
+    return [Drawn("gallery", save(_figure(plan, exhibits), folder, "gallery", ("png",))), *problems]
+
+
+def collect(
+    plan: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]], environment: Environment
+) -> tuple[list[Exhibit], list[tuple[str, str]]]:
+    """(what can be shown, (name, reason) of what cannot): one noise for each method, budget and dataset."""
+    layout, store = make_layout(plan), environment.open_store()
+    exhibits: dict[Any, Exhibit] = {}
+    lost: dict[Any, tuple[str, str]] = {}
+    several = len({entry.get("dataset") for entry in plan["trials"]}) > 1
+    for entry in sorted(plan["trials"], key=lambda entry: -float(entry.get("poison_ratio") or 0)):
+        record = records.get(entry["id"]) or {}
+        noise, parts = record.get("noise"), ("dataset", "method", "granularity", "budget", "variant")
+        key = tuple(layout.value(entry, part) for part in parts)
+        if key in exhibits or not noise or record.get("status") != "done":
+            continue
+        name = _name(entry, key[-1], several)
+        try:
+            kept = load_perturbation(store, noise["key"])
+            if kept is None:
+                raise StoreError(f"the noise is not in {store.address}")
+            exhibits[key] = _exhibit(name, entry, record, kept[0], environment)
+            lost.pop(key, None)
+        except UEBenchError as error:
+            lost.setdefault(key, (name, str(error)))
+    return list(exhibits.values()), list(lost.values())
+
+
+def amplify(noise: Tensor, full: float) -> Tensor:
+    """Noise int [n, 3, H, W] as uint8 pictures: zero is grey, ``full`` steps of 1/255 are black or white."""
+    return (GREY + noise.to(torch.float32) * GREY / full).round().clamp(0, 255).to(torch.uint8)
+
+
+def _exhibit(
+    name: str,
+    entry: Mapping[str, Any],
+    record: Mapping[str, Any],
+    perturbation: Perturbation,
+    environment: Environment,
+) -> Exhibit:
+    trial = _trial(record["config"])
+    train = environment.load(trial).train
+    perturbation.check(len(ProtectorView(train, Access.NOTHING, trial.paradigm)), train.image_size)
+    images = _pictures(train.labels, len(train))
+    owners = ProtectorView(train, Access.NOTHING, trial.paradigm).image_of_example
+    examples = torch.stack([(owners == image).nonzero()[0, 0] for image in images])
+    few = Perturbation(perturbation.noise, perturbation.rows[examples], perturbation.budget)
+    clean = train.images[images]
+    noise, budget = perturbation.noise[few.rows], perturbation.budget
+    full = budget.radius if budget.norm == "linf" else float(noise.abs().max())
+    psnr = number((record.get("noise") or {}).get("psnr_db"))
+    label = f"{name}\n{entry.get('budget')}" + (f"\nPSNR {psnr:.1f} dB" if psnr is not None else "")
+    published = publish(clean, few, torch.ones(len(clean), dtype=torch.bool))
+    return Exhibit(label, clean, published, amplify(noise, full), full)
+
+
+def _pictures(labels: Tensor | None, count: int) -> Tensor:
+    """int64 [n]: the first image of each of the first classes, or the first images."""
+    if labels is None:
+        return torch.arange(min(PICTURES, count))
+    firsts = [(labels == label).nonzero()[0, 0] for label in labels.unique()[:PICTURES]]
+    return torch.stack(firsts)
+
+
+def _trial(config: Mapping[str, Any]) -> Trial:
+    """A record's trial."""
+    choices = {name: Choice(**config[name]) for name in ("dataset", "method", "victim", "defense")}
+    return Trial(**{**config, **choices})
+
+
+def _name(entry: Mapping[str, Any], variant: str, several: bool) -> str:
+    words = [str(entry[key]) for key in ("granularity",) if entry.get(key)]
+    words += [str(entry["dataset"])] if several else []
+    words += [variant] if variant else []
+    return f"{entry['method']} ({', '.join(words)})" if words else str(entry["method"])
+
+
+def _figure(plan: Mapping[str, Any], exhibits: Sequence[Exhibit]) -> Any:
+    """A line of (clean, published, noise) triples for each exhibit, every pixel drawn as a square."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    inch, gap, left, top = 0.85, 0.12, 1.9, 1.0  # inches: a picture's side, between triples, labels, headings
+    most = max(len(exhibit.clean) for exhibit in exhibits)
+    width = left + most * (3 * inch + gap) + 0.1
+    height = top + len(exhibits) * (inch + gap) + 0.35
+    with matplotlib.rc_context({**SETTINGS, "axes.grid": False}):
+        figure = Figure(figsize=(width, height))
+
+        def at(x: float, y: float, text: str, **style: Any) -> None:
+            figure.text(x / width, 1 - y / height, text, **style)
+
+        title = str(plan.get("title") or plan.get("suite") or "")
+        at(0.1, 0.28, title, fontsize=11, va="center")
+        for number, exhibit in enumerate(exhibits):
+            y = top + number * (inch + gap)
+            at(left - 0.12, y + inch / 2, exhibit.label, ha="right", va="center", fontsize=8)
+            for picture in range(len(exhibit.clean)):
+                for part, images in enumerate((exhibit.clean, exhibit.published, exhibit.noise)):
+                    x = left + picture * (3 * inch + gap) + part * inch
+                    box = (x / width, 1 - (y + inch) / height, 0.97 * inch / width, 0.97 * inch / height)
+                    axis = figure.add_axes(box)
+                    axis.imshow(images[picture].permute(1, 2, 0).numpy(), interpolation="nearest")
+                    axis.set_axis_off()
+                    if number == 0:
+                        heading = ("clean", "published", "noise")[part]
+                        at(x + inch / 2, top - 0.12, heading, ha="center", va="center", fontsize=8)
+        foot = "noise: grey is none; black and white are the budget's radius (L2: the largest change shown)"
+        at(0.1, height - 0.15, foot, fontsize=8, va="center", color="#555555")
+    return figure

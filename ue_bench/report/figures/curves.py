@@ -1,0 +1,125 @@
+"""How accuracy went over the epochs: one line an arm, a band of one standard deviation over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ue_bench.report.cells import Cell
+from ue_bench.report.figures.style import (
+    SETTINGS,
+    Drawn,
+    Look,
+    arm_name,
+    arm_of,
+    by_place,
+    heading,
+    looks,
+    save,
+)
+from ue_bench.report.layout import Key
+from ue_bench.report.statistics import summarise
+from ue_bench.report.tables import Report
+
+Curve = list[tuple[int, float, float]]  # epoch, mean, standard deviation (0 for one seed)
+
+
+def draw_curves(report: Report, folder: Path) -> Drawn:
+    """Writes ``curves.png`` and ``curves.svg``: on the left clean test images, on the right the training images."""
+    lines = {place: curves_of(report, cells) for place, cells in by_place(report).items()}
+    lines = {place: found for place, found in lines.items() if any(found.values())}
+    if not lines:
+        return Drawn("curves", problem="no finished trial has curves")
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(11, 0.9 + 3.6 * len(lines)), layout="constrained")
+        axes = figure.subplots(len(lines), 2, squeeze=False)
+        drawn: dict[Key, Any] = {}
+        for row, (place, found) in zip(axes, lines.items(), strict=True):
+            for axis, part in zip(row, ("test", "train"), strict=True):
+                drawn |= _panel(axis, found[part], looks(report))
+                axis.set_title(f"{_PARTS[part]}\n{place}")
+                axis.set_xlabel("epoch")
+                axis.set_ylabel(_label(report, part, found))
+        names = [arm_name(report, arm) for arm in drawn]
+        figure.legend(list(drawn.values()), names, loc="outside right upper", frameon=False, handlelength=3.2)
+        figure.suptitle(_title(report))
+        return Drawn("curves", save(figure, folder, "curves", ("png", "svg")))
+
+
+_PARTS = {"test": "clean test images", "train": "training images as published"}
+
+
+def curves_of(report: Report, cells: Sequence[Cell]) -> dict[str, dict[Key, Curve]]:
+    """``test`` and ``train`` -> arm -> mean and spread at each epoch that all of the arm's finished runs reached.
+
+    Where an arm has several poison ratios, the largest counts.
+    """
+    chosen: dict[Key, Cell] = {}
+    for cell in cells:
+        arm = arm_of(report, cell)
+        if cell.records and (arm not in chosen or _ratio(cell) > _ratio(chosen[arm])):
+            chosen[arm] = cell
+    found: dict[str, dict[Key, Curve]] = {"test": {}, "train": {}}
+    for part, lines in found.items():
+        for arm, cell in chosen.items():
+            runs = [run for record in cell.records if (run := _run(record, part, report.measure.name))]
+            common = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
+            sums = [(epoch, summarise([run[epoch] for run in runs])) for epoch in common]
+            if sums:
+                lines[arm] = [(epoch, s.mean, s.std or 0.0) for epoch, s in sums if s]
+    return found
+
+
+def _run(record: Mapping[str, Any], part: str, metric: str) -> dict[int, float]:
+    """Epoch -> value. Retrieval is also measured before the first epoch."""
+    curves = record.get("curves") or {}
+    retrieval = (curves.get("retrieval") or {}).get(metric)
+    if part == "test" and retrieval:
+        return dict(enumerate(retrieval))
+    return dict(enumerate(curves.get(f"{part}_accuracy") or [], 1))
+
+
+def _panel(axis: Any, lines: Mapping[Key, Curve], look: Mapping[Key, Look]) -> dict[Key, Any]:
+    drawn = {}
+    for arm, curve in lines.items():
+        x, mean, spread = zip(*curve, strict=True)
+        its = look[arm]
+        marker = its.marker if len(x) == 1 else None
+        drawn[arm] = axis.plot(
+            x,
+            mean,
+            color=its.colour,
+            linestyle=its.dash,
+            linewidth=its.width,
+            marker=marker,
+            zorder=its.order + 2,
+        )[0]
+        if any(spread):
+            low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
+            axis.fill_between(x, low, high, color=its.colour, alpha=0.15, linewidth=0, zorder=its.order)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set_ylim(bottom=0)
+    return drawn
+
+
+def _label(report: Report, part: str, found: Mapping[str, Mapping[Key, Curve]]) -> str:
+    retrieval = any(curve[0][0] == 0 for curve in found["test"].values())
+    if part == "test" and retrieval:
+        return report.measure.label.replace(", last epoch", "")
+    return "accuracy (%)"
+
+
+def _ratio(cell: Cell) -> float:
+    return float(cell.trial.get("poison_ratio") or 0.0)
+
+
+def _title(report: Report) -> str:
+    seeds = len({outcome.trial.get("seed") for outcome in report.outcomes})
+    ratios = {outcome.trial.get("poison_ratio") for outcome in report.outcomes} - {0.0}
+    notes = [f"mean of {seeds} seeds, band: ± one standard deviation"] * (seeds > 1)
+    notes += ["each arm at its largest protected share"] * (len(ratios) > 1)
+    return "\n".join([heading(report), *(["; ".join(notes)] if notes else [])])

@@ -1,0 +1,155 @@
+"""What figures share: which arm gets which line, how places are named, how files are written."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ue_bench.report.cells import Cell
+from ue_bench.report.layout import OF_METHOD, Key
+from ue_bench.report.tables import Report
+from ue_bench.report.validity import place, place_name
+
+# Nine colours that people who confuse red and green can tell apart (Paul Tol's "muted" scheme).
+COLOURS = (
+    *("#332288", "#CC6677", "#117733", "#88CCEE", "#882255", "#DDCC77", "#44AA99", "#AA4499", "#999933"),
+)
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
+USUAL = ("image", "class", "cluster", "pair")  # the granularity that each of them stands for
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+BLACK, GREY = "#000000", "#7A7A7A"
+SETTINGS: Any = {
+    "svg.hashsalt": "ue-bench",  # ids in an SVG are drawn from it; without it, from the clock
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "figure.titlesize": 12.0,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "savefig.dpi": 130,
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure's files, or why there are none."""
+
+    name: str
+    paths: tuple[Path, ...] = ()
+    problem: str = ""
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"no {self.name}: {self.problem}"
+        return f"wrote {' and '.join(str(path) for path in self.paths)}"
+
+
+@dataclass(frozen=True)
+class Look:
+    """An arm's line: colours tell methods, dashes granularities; clean data is black, random noise grey."""
+
+    colour: str
+    dash: Any
+    marker: str
+    width: float
+    order: int
+
+
+def arm_of(report: Report, cell: Cell) -> Key:
+    """Equal for cells of one arm: method, granularity, budget, variant."""
+    value = report.layout.value
+    if cell.control == "clean":
+        return (value(cell.trial, "method"),)
+    return tuple(value(cell.trial, dimension) for dimension in ("method", *OF_METHOD))
+
+
+def arm_name(report: Report, arm: Key) -> str:
+    """An arm in words: a budget or variant only where it tells two arms apart."""
+    if len(arm) == 1:
+        return str(arm[0])
+    method, granularity, budget, variant = arm
+    others = {a for a in arms(report) if a[:2] == arm[:2]}
+    words = [str(granularity)] if granularity else []
+    words += [str(budget)] if len({a[2] for a in others}) > 1 else []
+    words += [str(variant)] if variant and len({a[3] for a in others}) > 1 else []
+    return f"{method} ({', '.join(words)})" if words else str(method)
+
+
+def arms(report: Report) -> dict[Key, Cell]:
+    """Every arm with one of its cells, in the plan's order."""
+    found: dict[Key, Cell] = {}
+    for cell in cells(report):
+        found.setdefault(arm_of(report, cell), cell)
+    return found
+
+
+def cells(report: Report) -> Iterator[Cell]:
+    """Every cell, row by row."""
+    for row in report.rows:
+        yield from row.cells.values()
+
+
+def looks(report: Report) -> dict[Key, Look]:
+    """Each arm's line."""
+    controls = {arm[0]: cell.control for arm, cell in arms(report).items() if cell.control}
+    methods: dict[str, int] = {}
+    taken: dict[str, list[int]] = {}
+    found: dict[Key, Look] = {}
+    for arm in arms(report):
+        method, granularity = arm[0], str(arm[1]) if len(arm) > 1 else ""
+        turn = USUAL.index(granularity) if granularity in USUAL else 0
+        while turn in taken.setdefault(method, []):
+            turn += 1
+        taken[method].append(turn)
+        if method in controls:
+            colour = GREY if controls[method] == "random" else BLACK
+            dash = DASHES[1] if controls[method] == "share" else DASHES[turn % len(DASHES)]
+            found[arm] = Look(colour, dash, ".", 1.8, 1)
+            continue
+        number = methods.setdefault(method, len(methods))
+        dash = DASHES[(turn + 2 * (number // len(COLOURS))) % len(DASHES)]
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        found[arm] = Look(colour, dash, marker, 1.5, 2)
+    return found
+
+
+def heading(report: Report) -> str:
+    """The plan's title in lines that fit."""
+    return "\n".join(textwrap.wrap(str(report.plan.get("title") or report.plan.get("suite") or ""), 80))
+
+
+def by_place(report: Report) -> dict[str, list[Cell]]:
+    """The cells of each dataset, victim and defense, by its name."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells(report):
+        found.setdefault(place_name(place(cell.trial)), []).append(cell)
+    return found
+
+
+def save(figure: Any, folder: Path, name: str, kinds: Iterable[str]) -> tuple[Path, ...]:
+    """Writes a figure as NAME.png and so on, without dates, each file whole or not at all."""
+    import matplotlib
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for kind in kinds:
+        path = folder / f"{name}.{kind}"
+        unfinished = folder / f".{name}-{uuid.uuid4().hex[:8]}.{kind}"
+        try:
+            with matplotlib.rc_context(SETTINGS):
+                nameless = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+                figure.savefig(unfinished, format=kind, metadata=nameless)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        paths.append(path)
+    return tuple(paths)

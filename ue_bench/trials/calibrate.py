@@ -1,0 +1,203 @@
+"""Measures what no record tells: methods and trainings for real, on slices of the data, in a scratch store.
+
+Everything runs in a worker process that is ended when one measurement takes too long, so that asking for a price
+does not cost it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ue_bench.contracts.budget import Budget
+from ue_bench.contracts.method import Access
+from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.contracts.view import ProtectorView
+from ue_bench.data.imageset import ImageSet, Split
+from ue_bench.progress import Progress
+from ue_bench.provenance import describe_device
+from ue_bench.trials.artefacts import save_perturbation
+from ue_bench.trials.environment import Environment
+from ue_bench.trials.evaluate import evaluate
+from ue_bench.trials.evidence import Evidence, Size, noise_of, training_of
+from ue_bench.trials.executors import Outcome, Task
+from ue_bench.trials.executors.local import Worker
+from ue_bench.trials.forecast import predict
+from ue_bench.trials.poison import poison_mask
+from ue_bench.trials.protect import make_noise
+from ue_bench.trials.trial import Trial
+
+CAP_SECONDS = 30.0  # that one measurement may take
+GROW_SECONDS = 2.0  # a slice that took less is followed by one four times as large
+FIRST_IMAGES = 256
+WARMUP_IMAGES = 64  # what a process pays once, such as imports, is not the method's
+TRAINING_BATCHES = 8
+TRAINING_SECONDS = 3.0  # for which a training is measured
+
+
+@dataclass(frozen=True)
+class SlicedEnvironment(Environment):
+    """An environment whose training and test sets are cut to so many images, every class in its share."""
+
+    images: int = FIRST_IMAGES
+
+    @classmethod
+    def of(cls, environment: Environment, store: str, images: int) -> SlicedEnvironment:
+        """The same environment, cut, with another store."""
+        return cls(store, environment.device, environment.plugins, images)
+
+    def load(self, trial: Trial) -> Split:
+        """The trial's dataset, cut."""
+        return _cut(super().load(trial), self.images)
+
+
+@dataclass(frozen=True)
+class Measurement(Task):
+    """A task to be done on so many images."""
+
+    images: int = FIRST_IMAGES
+
+
+@functools.lru_cache(maxsize=2)
+def _cut(split: Split, images: int) -> Split:
+    return Split(_slice(split.train, images), _slice(split.test, images))
+
+
+def _slice(data: ImageSet, images: int) -> ImageSet:
+    if images >= len(data):
+        return data
+    return data.take(poison_mask(data.labels, len(data), images / len(data), seed=0).nonzero()[:, 0])
+
+
+def calibrate(
+    todo: Sequence[Trial],
+    evidence: Evidence,
+    environment: Environment,
+    progress: Progress,
+    cap: float = CAP_SECONDS,
+) -> Evidence:
+    """The evidence with measurements of whatever it does not tell about these trials.
+
+    Args:
+        todo: trials to come.
+        environment: of the run; its store is not touched.
+        cap: seconds that one measurement may take; what takes longer stays unknown.
+    """
+    records, failures, sizes = list(evidence.calibrated), dict(evidence.failures), dict(evidence.sizes)
+    worker = Worker(functools.partial(measure, environment=environment), cap)
+    try:
+        for job, of in _jobs(todo, evidence):
+            trial = job.trial
+            what = (
+                trial.method.name if job.kind == "protect" else f"{trial.victim.name}, {trial.defense.name}"
+            )
+            progress.say(f"measuring {what} on a slice of {trial.dataset.name}, at most {cap:g} s a try")
+            outcomes = list(_tries(job, sizes[trial.train_fingerprint].train, worker))
+            found = [outcome.found for outcome in outcomes if outcome.found]
+            for measured in found:
+                records.append(measured["record"])
+                sizes[measured["record"]["config"]["train_fingerprint"]] = measured["size"]
+            if not found:
+                failures[of] = _reason(job, outcomes[-1], sizes[trial.train_fingerprint].train, cap)
+    finally:
+        worker.end()
+    return dataclasses.replace(evidence, calibrated=records, failures=failures, sizes=sizes)
+
+
+def _jobs(todo: Sequence[Trial], evidence: Evidence) -> Iterator[tuple[Measurement, str]]:
+    """(what to measure, what it stands for): one for all trials that cost the same an image."""
+    trials = {trial.id: trial for trial in todo}
+    seen: set[Any] = set()
+    for piece in predict(todo, evidence):
+        if piece.seconds is None:
+            trial = trials[piece.id]
+            full, config = evidence.sizes[trial.train_fingerprint], trial.config()
+            of = noise_of(config) if piece.noise else training_of(config)
+            images = FIRST_IMAGES if piece.noise else TRAINING_BATCHES * int(trial.recipe["batch_size"])
+            if (of, full.pixels) not in seen:
+                seen.add((of, full.pixels))
+                yield Measurement("protect" if piece.noise else "evaluate", trial, "", images), of
+
+
+def _tries(job: Measurement, most: int, worker: Worker) -> Iterator[Outcome]:
+    """One measurement of a training; of a noise one on each slice, larger and larger while that is quick."""
+    job = dataclasses.replace(job, images=min(job.images, most))
+    if job.kind == "evaluate":
+        yield worker.perform(job)
+        return
+    warmup = worker.perform(dataclasses.replace(job, images=min(WARMUP_IMAGES, most)))
+    if (warmup.error or {}).get("kind") == "TimeoutError":
+        yield warmup
+        return
+    while True:
+        outcome = worker.perform(job)
+        yield outcome
+        spent = sum(outcome.found["record"]["seconds"].values()) if outcome.found else GROW_SECONDS
+        if spent >= GROW_SECONDS or job.images == most:
+            return
+        job = dataclasses.replace(job, images=min(4 * job.images, most))
+
+
+def _reason(job: Measurement, outcome: Outcome, most: int, cap: float) -> str:
+    error = outcome.error or {}
+    images = min(job.images, most)
+    if error.get("kind") == "TimeoutError":
+        return f"{images} of {most} images take longer than {cap:g} s"
+    return f"on a slice of {images} images: {error.get('message')}"
+
+
+def measure(job: Measurement, environment: Environment) -> Outcome:
+    """Does one task on a slice: what it cost in a record's form, and the slice's size; or why it failed."""
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            sliced = SlicedEnvironment.of(environment, scratch, job.images)
+            split = sliced.load(job.trial)
+            trial = dataclasses.replace(job.trial, train_fingerprint=split.train.fingerprint)
+            record = _noise(trial, sliced) if job.kind == "protect" else _training(trial, sliced, split)
+    except Exception as error:
+        message = str(error) or type(error).__name__
+        return Outcome("failed", error={"kind": type(error).__name__, "message": message})
+    return Outcome("done", found={"record": record, "size": Size.of(split)})
+
+
+def _noise(trial: Trial, environment: Environment) -> dict[str, Any]:
+    _, facts = make_noise(trial, environment, Progress())
+    return {
+        "config": trial.config(),
+        "noise": {"key": trial.noise_key, "prepare_key": facts["prepare_key"]},
+        "seconds": facts["seconds"],
+        "device_seconds": facts["device_seconds"],
+        "device": facts["device"],
+    }
+
+
+def _training(trial: Trial, environment: Environment, split: Split) -> dict[str, Any]:
+    """A victim trained on clean images, after one epoch to warm up, for as many epochs as take a few seconds."""
+    examples = len(ProtectorView(split.train, Access.NOTHING, trial.paradigm))
+    nothing = torch.zeros(1, 3, *split.train.image_size, dtype=torch.int8)
+    noise = Perturbation(nothing, torch.zeros(examples, dtype=torch.int64), Budget("linf", 0))
+    facts = {
+        **{"seconds": {}, "device_seconds": {}, "peak_bytes": 0},
+        **{"notes": {}, "warnings": [], "prepare_key": None},
+    }
+    found, wanted = {}, 1
+    for _ in range(2):
+        recipe = {**trial.recipe, "epochs": wanted}
+        trial = dataclasses.replace(trial, poison_ratio=0.0, recipe=recipe)
+        save_perturbation(environment.open_store(), trial.noise_key, noise, facts)
+        found = evaluate(trial, environment, Progress())
+        epoch = found["seconds"]["train"] / wanted
+        wanted = max(1, min(100, round(TRAINING_SECONDS / max(epoch, 1e-3))))
+    return {
+        "config": trial.config(),
+        "noise": None,
+        "seconds": {phase: found["seconds"][phase] for phase in ("train", "evaluate")},
+        "device_seconds": {phase: found["device_seconds"][phase] for phase in ("train", "evaluate")},
+        "device": describe_device(environment.find_device()),
+    }

@@ -1,0 +1,204 @@
+"""What is known of costs: records of a machine like this one, how large their data was, what the store holds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ue_bench.canonical import dumps
+from ue_bench.data.imageset import Split
+from ue_bench.provenance import describe_device
+from ue_bench.report.cost import work_seconds
+from ue_bench.trials.environment import Environment
+from ue_bench.trials.store import Store
+from ue_bench.trials.trial import Trial
+
+Record = Mapping[str, Any]
+Config = Mapping[str, Any]
+Pair = tuple[float, float]  # seconds, device seconds
+
+TRAINING = ("train", "evaluate")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a dataset is: training and test images, and (height, width) in pixels."""
+
+    train: int
+    test: int
+    pixels: tuple[int, int]
+
+    @classmethod
+    def of(cls, split: Split) -> Size:
+        """A loaded dataset's."""
+        return cls(len(split.train), len(split.test), split.train.image_size)
+
+    def images(self, phase: str) -> int:
+        """Those that a phase goes through."""
+        return self.test if phase == "evaluate" else self.train
+
+
+@dataclass
+class Evidence:
+    """What predictions rest on.
+
+    Attributes:
+        records: finished trials of a machine like this one.
+        calibrated: measurements on slices, in a record's form.
+        sizes: training fingerprint -> size, for the data of both and of the trials to come.
+        made: keys of noise that is in the store already.
+        prepared: keys of what is in the store already for methods to share.
+        failures: what could not be measured (``noise_of`` or ``training_of`` a trial) -> why.
+    """
+
+    records: Sequence[Record] = ()
+    calibrated: Sequence[Record] = ()
+    sizes: dict[str, Size] = field(default_factory=dict)
+    made: Container[str] = ()
+    prepared: Container[str] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+
+def gather(todo: Sequence[Trial], store: Store, environment: Environment) -> Evidence:
+    """All that a store tells of the costs of these trials on this machine."""
+    if not todo:
+        return Evidence()
+    records = store.read_records(store.names("trials", ".json")).values()
+    usable = usable_here(records, describe_device(environment.find_device()))
+    sizes = sizes_of(store.read_plans(), usable)
+    for trial in {trial.train_fingerprint: trial for trial in todo}.values():
+        sizes[trial.train_fingerprint] = Size.of(environment.load(trial))
+    made, prepared = (set(store.names(folder, ".safetensors")) for folder in ("noise", "prepared"))
+    return Evidence(usable, (), sizes, made, prepared)
+
+
+def usable_here(records: Iterable[Record], device: Mapping[str, Any]) -> list[Record]:
+    """Those of finished trials of a device like this one: its kind and name, and the threads of a CPU."""
+    names = ("type", "name", "threads") if device["type"] == "cpu" else ("type", "name")
+    wanted = [device[name] for name in names]
+    done = (record for record in records if record.get("status") == "done")
+    return [r for r in done if [(r.get("device") or {}).get(name) for name in names] == wanted]
+
+
+def sizes_of(plans: Iterable[Mapping[str, Any]], records: Iterable[Record]) -> dict[str, Size]:
+    """The sizes that a store keeps, by training fingerprint.
+
+    Plans hold them; of older plans' data, the records of noise tell at least how many images it marks.
+    """
+    found = {}
+    for record in records:
+        config, noise = record["config"], record.get("noise") or {}
+        side, images = config.get("image_size"), noise.get("examples")
+        if side and images:
+            found[config["train_fingerprint"]] = Size(images, 0, (side, side))
+    for plan in plans:
+        for fingerprint, size in (plan.get("data") or {}).items():
+            found[fingerprint] = Size(size["train"], size["test"], tuple(size["pixels"]))
+    return found
+
+
+def training_of(config: Config) -> str:
+    """Equal for trainings that cost the same an image and epoch."""
+    recipe, names = config["recipe"], ("paradigm", "victim", "defense")
+    return dumps([*(config[name] for name in names), recipe.get("batch_size"), recipe.get("bf16")])
+
+
+def noise_of(config: Config) -> str:
+    """Equal for noises that differ by data and seed only."""
+    return dumps([config["paradigm"], config["method"]])
+
+
+def empty(config: Config) -> bool:
+    """True if the budget allows no noise: then there is none to make."""
+    return ((config["method"]["parameters"] or {}).get("budget") or {}).get("radius") == 0
+
+
+def passes(config: Config, phase: str) -> float:
+    """What a phase is repeated for: 1 for noise; for a training its epochs, less where images are withheld."""
+    if phase not in TRAINING:
+        return 1.0
+    withheld = config["poison_ratio"] if phase == "train" and empty(config) else 0.0
+    return float(config["recipe"]["epochs"] * (1 - withheld))
+
+
+def costs(records: Iterable[Record], phase: str) -> list[Pair]:
+    """(seconds, device seconds) of a phase: of each noise once, or of one pass of each training."""
+    found: dict[Any, Pair] = {}
+    for number, record in enumerate(records):
+        config = record["config"]
+        if record["seconds"].get(phase) is not None:
+            alone = phase in TRAINING
+            key = number if alone else (config["train_fingerprint"], config["seed"], noise_of(config))
+            wall, device = (work_seconds(record, phase, clock) for clock in ("seconds", "device_seconds"))
+            found[key] = wall / passes(config, phase), device / passes(config, phase)
+    return list(found.values())
+
+
+def points(records: Iterable[Record], phase: str, size: Size, sizes: Mapping[str, Size]) -> dict[int, Pair]:
+    """Number of images -> mean costs, of records whose images are as large as these."""
+    groups: dict[int, list[Record]] = {}
+    for record in records:
+        other = sizes.get(record["config"]["train_fingerprint"])
+        if other and other.pixels == size.pixels and other.images(phase):
+            groups.setdefault(other.images(phase), []).append(record)
+    return {count: mean(pairs) for count, group in groups.items() if (pairs := costs(group, phase))}
+
+
+def mean(pairs: Sequence[Pair]) -> Pair:
+    """Of both clocks."""
+    return statistics.fmean(pair[0] for pair in pairs), statistics.fmean(pair[1] for pair in pairs)
+
+
+def extrapolate(known: Mapping[int, float], images: int) -> float:
+    """What this many images cost, from what other numbers of images did.
+
+    The straight line through the two nearest; it never falls. One alone counts by the image.
+
+    Example: ``extrapolate({100: 3.0, 200: 5.0}, 400)`` is 9: 1 at the start and 2 for each hundred.
+    ``extrapolate({100: 3.0}, 400)`` is 12.
+    """
+    if images in known:
+        return known[images]
+    if len(known) == 1:
+        ((count, cost),) = known.items()
+        return cost * images / count
+    low, high = sorted(sorted(known, key=lambda count: abs(count - images))[:2])
+    slope = max(0.0, (known[high] - known[low]) / (high - low))
+    return max(0.0, known[high] + slope * (images - high))
+
+
+class Sharing:
+    """Which methods prepare something together, learnt from records that carry the same ``prepare_key``."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.keys: dict[tuple[str, str, int], str] = {}  # (method, data, seed) -> key
+        users: dict[str, set[tuple[str, str]]] = {}
+        for record in records:
+            key, config = (record.get("noise") or {}).get("prepare_key"), record["config"]
+            if key:
+                method, data = noise_of(config), config["train_fingerprint"]
+                self.keys[method, data, config["seed"]] = key
+                users.setdefault(key, set()).add((method, data))
+        self.together: dict[str, set[str]] = {}
+        self.any_data: set[str] = set()
+        for pairs in users.values():
+            methods = {method for method, _ in pairs}
+            methods = methods.union(*(self.together.get(method, set()) for method in methods))
+            self.together |= dict.fromkeys(methods, methods)
+            if len({data for _, data in pairs}) > 1:
+                self.any_data |= methods
+
+    def work(self, config: Config) -> tuple[str, str, int]:
+        """Equal for trials that share what is prepared."""
+        method = noise_of(config)
+        data = "" if method in self.any_data else config["train_fingerprint"]
+        return min(self.together.get(method, {method})), data, config["seed"]
+
+    def kept(self, work: tuple[str, str, int], prepared: Container[str]) -> bool:
+        """True if the store holds it."""
+        method, data, seed = work
+        methods = self.together.get(method, {method})
+        keys = [k for (m, d, s), k in self.keys.items() if m in methods and s == seed and data in ("", d)]
+        return any(all(part in prepared for part in key.split("+")) for key in keys)
