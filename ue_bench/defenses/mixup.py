@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ue_bench import Defense
-from ue_bench.defenses._limits import positive
+from ue_bench.defenses._limits import positive, require
 from ue_bench.defenses._mixing import draw_beta, draw_partners
 
 
@@ -18,17 +18,34 @@ class Mixup(Defense):
     """Mixup (Zhang et al., ICLR 2018): a batch blended with itself in another order, labels likewise.
 
     One share for the whole batch, as in the paper's algorithm. EM's and ISS's code mix single samples, twice, each
-    time with probability 0.5.
+    time with probability 0.5. Pairs are blended half and half, and the second caption follows the first (MixGen, Hao
+    et al., WACV 2023): what MEM's supplement describes without a formula.
     """
 
-    comparable_training: ClassVar[bool] = False
+    alpha: float = (
+        1.0  # supervised: of Beta(alpha, alpha), which the share is drawn from; the field uses 1: uniform
+    )
+    pair_share: float = 0.5  # pairs: of the second image in each blend; MixGen
 
-    alpha: float = 1.0  # of Beta(alpha, alpha), from which the share is drawn; the field uses 1: uniform
+    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
+    comparable_training: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         positive("mixup.alpha", self.alpha)
+        require(0 <= self.pair_share <= 1, "mixup.pair_share", self.pair_share, "a share from 0 to 1")
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         share = draw_beta(self.alpha, generator)
         partners = draw_partners(len(images), generator)
         return images.lerp(images[partners], share), targets.lerp(targets[partners], share)
+
+    def pairs(
+        self, images: Tensor, captions: list[str], generator: torch.Generator
+    ) -> tuple[Tensor, list[str]]:
+        if self.pair_share == 0:
+            return images, captions
+        partners = draw_partners(len(images), generator)
+        joined = [
+            f"{first} {captions[second]}" for first, second in zip(captions, partners.tolist(), strict=True)
+        ]
+        return images.lerp(images[partners], self.pair_share), joined
