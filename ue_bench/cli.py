@@ -214,6 +214,22 @@ def show(
 
 
 @app.command()
+def noise(words: Words = None) -> None:
+    """Make noise from captions: ue-bench noise method=NAME captions=captions.csv size=224 out=noise.safetensors."""
+    from ue_bench.publish.commands import noise_command
+
+    raise typer.Exit(noise_command(words or []))
+
+
+@app.command("apply")
+def apply_noise(words: Words = None) -> None:
+    """Add noise to a folder of pictures: ue-bench apply noise=noise.safetensors images=FOLDER out=FOLDER."""
+    from ue_bench.publish.commands import apply_command
+
+    raise typer.Exit(apply_command(words or []))
+
+
+@app.command()
 def new(
     kind: Annotated[str, typer.Argument(help="method")],
     name: str,

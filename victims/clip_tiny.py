@@ -16,15 +16,15 @@ from ue_bench.errors import ConfigError
 
 @dataclass(frozen=True)
 class ClipTiny(Victim):
-    """timm's ResNet class with 24-48-96-192 channels and a two-layer causal text tower: for CPUs.
+    """timm's ResNet class with 16-32-64-128 channels and a one-layer causal text tower: for CPUs.
 
     Not a victim of any paper: it tells quickly whether noise works at all, in minutes on two CPU cores. Tokens are
     embedded in few dimensions and widened, because half of a small model's work would go into 49,408 words' weights.
     """
 
-    channels: int = 24  # of the first stage; each further stage has twice as many
-    width: int = 192  # of the text tower
-    layers: int = 2  # of the text tower
+    channels: int = 16  # of the first stage; each further stage has twice as many
+    width: int = 128  # of the text tower
+    layers: int = 1  # of the text tower
     heads: int = 4  # of the text tower; must divide width
     token_width: int = 48  # of the token embedding
     embed: int = 192  # dimensions that both towers map to

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from ue_bench.report.efficiency import break_even
 from ue_bench.report.layout import Trial
 from ue_bench.report.outcomes import Outcome, name_of
 from ue_bench.report.tables import Report
@@ -19,6 +20,8 @@ def footnotes(report: Report) -> list[str]:
     notes += _per_seed(report.outcomes)
     notes += _repeated_seeds(report)
     notes += _reduced(report.outcomes)
+    if any(view.measure.cost for view in report.measured):
+        notes += break_even(report.outcomes)
     if report.published:
         notes += _published(report)
     floors = report.plan.get("floors") or {}

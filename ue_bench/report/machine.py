@@ -30,7 +30,7 @@ _IDENTITY = (
 
 def as_json(report: Report) -> str:
     """Rows with raw values, means, marks and paired differences; the plan's header; what all cost."""
-    plan = {key: value for key, value in report.plan.items() if key != "trials"}
+    plan = {key: value for key, value in report.plan.items() if key not in ("trials", "forecast", "data")}
     return dumps(
         {
             "schema": 1,

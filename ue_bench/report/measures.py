@@ -22,6 +22,7 @@ class Measure:
         best: the key of the same metric at its best epoch, or "".
         best_epoch: the key of that epoch, or "".
         published: (metric, direction) as the file of published numbers spells them.
+        cost: True for what noise costs, which is no protection.
     """
 
     name: str
@@ -31,20 +32,31 @@ class Measure:
     best: str = ""
     best_epoch: str = ""
     published: tuple[str, str] = ("", "")
+    cost: bool = False
 
     @property
     def direction(self) -> str:
-        """``lower protects`` or ``higher protects``."""
+        """``lower protects``, ``higher protects`` or, of a cost, ``lower is cheaper``."""
+        if self.cost:
+            return "lower is cheaper"
         return "lower protects" if self.lower_protects else "higher protects"
 
     @property
     def short(self) -> str:
         """The label without its epoch and unit, for tables with several metrics: ``i2t Hit@10``."""
-        return self.label.partition(",")[0]
+        return self.label.partition(",")[0]  # a cost has no epoch and keeps its unit
 
     def text(self, value: float) -> str:
         """The value as it is printed: two values are tied where their texts are equal."""
         return f"{value:.{self.decimals}f}"
+
+
+# What noise costs: name -> (label, phase, seconds in a unit, per noise, as the file of published numbers spells it).
+_COSTS = {
+    "prepare_hours": ("prepare (hours)", "prepare", 3600.0, False, ""),
+    "protect_hours": ("protect (hours)", "protect", 3600.0, False, "generation_hours_a100"),
+    "protect_ms": ("protect (ms a noise)", "protect", 0.001, True, ""),
+}
 
 
 def measure(name: str) -> Measure:
@@ -52,6 +64,11 @@ def measure(name: str) -> Measure:
 
     Example: ``measure("i2t_medr").lower_protects`` is False: a median rank grows as retrieval gets worse.
     """
+    if name in _COSTS:
+        label, _, _, _, printed = _COSTS[name]
+        return Measure(
+            name, label, decimals=1 if name.endswith("_ms") else 4, published=(printed, ""), cost=True
+        )
     part = name.removeprefix("best.").removeprefix("mean5.")
     epoch = "best epoch" if name.startswith("best.") or part.endswith("_best") else "last epoch"
     epoch = "mean of the last 5 epochs" if name.startswith("mean5.") else epoch
@@ -73,6 +90,8 @@ def lookup(record: Mapping[str, Any] | None, name: str) -> float | None:
 
     ``NAME`` may also be kept as ``NAME_last``; ``best.NAME`` and ``mean5.NAME`` as NAME inside mappings so called.
     """
+    if name in _COSTS:
+        return _cost(record or {}, name)
     metrics: Any = (record or {}).get("metrics") or {}
     found = metrics.get(name, metrics.get(f"{name}_last"))
     if found is None and "." in name:
@@ -80,6 +99,16 @@ def lookup(record: Mapping[str, Any] | None, name: str) -> float | None:
         nested = metrics.get(outer)
         found = nested.get(inner) if isinstance(nested, Mapping) else None
     return number(found)
+
+
+def _cost(record: Mapping[str, Any], name: str) -> float | None:
+    """Of a record with noise: what the noise took, by this machine's clock."""
+    _, phase, unit, each, _ = _COSTS[name]
+    noise, spent = record.get("noise"), number((record.get("seconds") or {}).get(phase))
+    if not noise or spent is None:
+        return None
+    count = number(noise.get("examples", noise.get("changed_images"))) if each else 1.0
+    return spent / unit / count if count else None
 
 
 def number(value: Any) -> float | None:

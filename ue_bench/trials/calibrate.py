@@ -33,10 +33,12 @@ from ue_bench.trials.poison import poison_mask
 from ue_bench.trials.protect import make_noise
 from ue_bench.trials.trial import Trial
 
-CAP_SECONDS = 30.0  # that one measurement may take
-GROW_SECONDS = 2.0  # a slice that took less is followed by one four times as large
+CAP_SECONDS = 60.0  # that one measurement may take
+GROW_SECONDS = 2.0  # a slice that took less is followed by a larger one
+REPEAT_SECONDS = (
+    5.0  # a first slice that took less is done again: imports and the like are no part of a price
+)
 FIRST_IMAGES = 256
-WARMUP_IMAGES = 64  # what a process pays once, such as imports, is not the method's
 TRAINING_BATCHES = 8
 TRAINING_SECONDS = 3.0  # for which a training is measured
 
@@ -98,7 +100,7 @@ def calibrate(
                 trial.method.name if job.kind == "protect" else f"{trial.victim.name}, {trial.defense.name}"
             )
             progress.say(f"measuring {what} on a slice of {trial.dataset.name}, at most {cap:g} s a try")
-            outcomes = list(_tries(job, sizes[trial.train_fingerprint].train, worker))
+            outcomes = list(_tries(job, sizes[trial.train_fingerprint].train, worker, cap))
             found = [outcome.found for outcome in outcomes if outcome.found]
             for measured in found:
                 records.append(measured["record"])
@@ -125,23 +127,28 @@ def _jobs(todo: Sequence[Trial], evidence: Evidence) -> Iterator[tuple[Measureme
                 yield Measurement("protect" if piece.noise else "evaluate", trial, "", images), of
 
 
-def _tries(job: Measurement, most: int, worker: Worker) -> Iterator[Outcome]:
-    """One measurement of a training; of a noise one on each slice, larger and larger while that is quick."""
+def _tries(job: Measurement, most: int, worker: Worker, cap: float) -> Iterator[Outcome]:
+    """One measurement of a training; of a noise one on a slice, one on another, then larger ones while that is quick.
+
+    Two sizes tell what a method does once from what it does for each image. A failed one ends them.
+    """
     job = dataclasses.replace(job, images=min(job.images, most))
-    if job.kind == "evaluate":
-        yield worker.perform(job)
-        return
-    warmup = worker.perform(dataclasses.replace(job, images=min(WARMUP_IMAGES, most)))
-    if (warmup.error or {}).get("kind") == "TimeoutError":
-        yield warmup
-        return
-    while True:
+    outcome = worker.perform(job)
+    if job.kind == "protect" and outcome.found and _seconds(outcome) < REPEAT_SECONDS:
         outcome = worker.perform(job)
+    while outcome.found:
         yield outcome
-        spent = sum(outcome.found["record"]["seconds"].values()) if outcome.found else GROW_SECONDS
-        if spent >= GROW_SECONDS or job.images == most:
+        spent, images = _seconds(outcome), job.images
+        if job.kind == "evaluate" or images == most or (images != FIRST_IMAGES and spent >= GROW_SECONDS):
             return
-        job = dataclasses.replace(job, images=min(4 * job.images, most))
+        factor = next((factor for factor in (4, 2) if factor * spent < cap / 2), 0.5)
+        job = dataclasses.replace(job, images=min(round(factor * images), most))
+        outcome = worker.perform(job)
+    yield outcome
+
+
+def _seconds(outcome: Outcome) -> float:
+    return sum((outcome.found or {})["record"]["seconds"].values())
 
 
 def _reason(job: Measurement, outcome: Outcome, most: int, cap: float) -> str:

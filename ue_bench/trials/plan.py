@@ -256,6 +256,7 @@ def _entry(trial: Trial, arm: Arm, dataset: Dataset, defense: Defense) -> dict[s
         "seed": trial.seed,
         "control": arm.role or None,
         "published_names": list(arm.method.published_names),
+        "prepares_once": type(arm.method).prepare is not Method.prepare,
         "reduced": reduced,
     }
 

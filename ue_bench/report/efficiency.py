@@ -1,0 +1,51 @@
+"""After how many datasets work that is done once for all of them has paid for itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ue_bench.report.measures import lookup
+from ue_bench.report.outcomes import Outcome, name_of
+from ue_bench.report.statistics import summarise
+
+
+def break_even(outcomes: Sequence[Outcome]) -> list[str]:
+    """One sentence for each method that prepares once for any number of datasets, against each costlier one.
+
+    What a method that prepares for each dataset anew (a surrogate trained on that data) spends on it counts
+    with its noise. Example: 10 hours once and 1 hour a dataset against 3 hours a dataset are even after 5 datasets.
+    """
+    arms: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.record and outcome.record.get("noise") and not outcome.trial.get("control"):
+            arms.setdefault(name_of(_method(outcome.trial), seed=False), []).append(outcome)
+    costs = {name: _costs(found) for name, found in arms.items()}
+    once = {name for name, found in arms.items() if found[0].trial.get("prepares_once")}
+    notes = []
+    for name in sorted(once):
+        before, each = costs[name]
+        for other, (prepare, protect) in costs.items():
+            rival = protect + (0.0 if other in once else prepare)
+            if other != name and rival > each and before > 0:
+                count = math.ceil(before / (rival - each))
+                notes.append(
+                    f"{name} has paid for its preparation ({before:.3g} h once, {each:.3g} h a dataset) "
+                    f"against {other} ({rival:.3g} h a dataset) after {count} dataset{'s' * (count > 1)} of this size"
+                )
+    return notes
+
+
+def _costs(outcomes: Sequence[Outcome]) -> tuple[float, float]:
+    """(hours of preparation, hours of protecting), means over trials."""
+    means = []
+    for name in ("prepare_hours", "protect_hours"):
+        values = [value for o in outcomes if (value := lookup(o.record, name)) is not None]
+        summary = summarise(values)
+        means.append(summary.mean if summary else 0.0)
+    return means[0], means[1]
+
+
+def _method(trial: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: trial.get(key) for key in ("method", "granularity", "dataset")}
