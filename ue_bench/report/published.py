@@ -127,8 +127,9 @@ def same_name(name: str) -> str:
 
 
 def _fits(figure: Figure, plan: Mapping[str, Any], place: Mapping[str, str], wanted: Measure) -> bool:
+    named = plan.get("published") or {}  # a study of its own may have a paradigm of its own there
     return (
-        figure.paradigm == plan.get("paradigm", figure.paradigm)
+        figure.paradigm == named.get("paradigm", plan.get("paradigm", figure.paradigm))
         and (figure.metric, figure.direction) == wanted.published
         and same_name(figure.dataset) == same_name(place["dataset"])
         and same_name(figure.victim) == same_name(place["victim"])

@@ -1,0 +1,160 @@
+"""A captioned dataset whose training captions are replaced by others of the same pictures."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ue_bench import Dataset, ImageSet, Split
+from ue_bench.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Rewritten(Dataset):
+    """Another dataset with new training captions, as in T2UE's study of varied descriptions (2025, table 7).
+
+    Its authors had Microsoft's GIT write captions of cropped, mirrored and rotated copies of each image. That needs a
+    GIT model in a local folder (``model=``, and ``pip install 'ue-bench[text]'``). Without one, captions come from a
+    file (``captions=``), or from the dataset itself: ``keep=others`` leaves the first caption of each image out,
+    ``keep=first`` leaves it alone. Test captions stay as they are.
+    """
+
+    of: str = "flickr8k"  # the dataset whose images these are
+    words: tuple[str, ...] = ()  # parameters of that dataset, such as [train_images=2000]
+    keep: str = ""  # others: all captions but the first; first: only that one
+    captions: str = (
+        ""  # CSV file image,caption; image counts the training images from 0; several rows an image
+    )
+    model: str = ""  # folder of a GIT model for transformers, such as git-base-coco
+    per_image: int = 5  # model only: captions written for each image, each of another altered copy
+    seed: int = 0  # model only: of crops, mirrors and rotations
+
+    def __post_init__(self) -> None:
+        ways = [name for name in ("keep", "captions", "model") if getattr(self, name)]
+        if len(ways) != 1:
+            raise ConfigError(
+                "rewritten needs one of keep=others, captions=FILE.csv and model=FOLDER, "
+                f"not {' and '.join(ways) or 'none'}"
+            )
+        if self.keep not in ("", "others", "first"):
+            raise ConfigError(f"rewritten.keep is others or first, not '{self.keep}'")
+        if self.of == "rewritten" or self.per_image < 1:
+            raise ConfigError("rewritten.of names another dataset, and per_image is at least 1")
+
+    def load(self, image_size: int | None) -> Split:
+        split = self._source().load(image_size)
+        train = split.train
+        if train.captions is None:
+            raise DataError(f"{self.of} has no captions to rewrite")
+        if self.keep:
+            captions = _kept(train.captions, self.keep)
+        elif self.captions:
+            captions = _read(Path(self.captions), len(train))
+        else:
+            captions = tuple(_written(train, self.model, self.per_image, self.seed))
+        return Split(dataclasses.replace(train, captions=captions, _memo={}), split.test)
+
+    def label(self) -> str:
+        how = {"others": "all captions but the first", "first": "the first caption only"}.get(self.keep)
+        how = how or (
+            f"captions from {Path(self.captions).name}" if self.captions else f"by {Path(self.model).name}"
+        )
+        return f"{self._source().label()}, {how}"
+
+    def source_state(self) -> object:
+        state = self._source().source_state()
+        if state is None or self.keep:
+            return state
+        path = Path(self.captions or self.model)
+        if not path.exists():
+            raise DataError(f"rewritten: there is no {path}")
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        return [state, [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]]
+
+    def _source(self) -> Dataset:
+        from ue_bench.config import parse_words
+        from ue_bench.registry import Registry
+
+        source: Dataset = Registry().create("datasets", self.of, parse_words(self.words))
+        return source
+
+
+def _kept(captions: tuple[tuple[str, ...], ...], keep: str) -> tuple[tuple[str, ...], ...]:
+    if keep == "first":
+        return tuple(texts[:1] for texts in captions)
+    lone = sum(len(texts) < 2 for texts in captions)
+    if lone:
+        raise DataError(
+            f"keep=others needs two captions an image; {lone} of {len(captions)} images have one only"
+        )
+    return tuple(texts[1:] for texts in captions)
+
+
+def _read(path: Path, count: int) -> tuple[tuple[str, ...], ...]:
+    """Captions by the number of their image."""
+    found: list[list[str]] = [[] for _ in range(count)]
+    problems = []
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            rows = csv.DictReader(handle)
+            if not {"image", "caption"} <= set(rows.fieldnames or ()):
+                raise DataError(
+                    f"{path} needs the columns image and caption, it has {', '.join(rows.fieldnames or ())}"
+                )
+            for line, row in enumerate(rows, 2):
+                number, text = str(row["image"]).strip(), str(row["caption"] or "").strip()
+                if not number.isdigit() or int(number) >= count or not text:
+                    problems.append(f"line {line}")
+                else:
+                    found[int(number)].append(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    problems += [f"image {number} has no caption" for number, texts in enumerate(found) if not texts]
+    if problems:
+        more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise DataError(
+            f"{path}: image must count the training images from 0 to {count - 1}, each with a caption: "
+            f"{'; '.join(problems[:10])}{more}"
+        )
+    return tuple(tuple(texts) for texts in found)
+
+
+def _written(train: ImageSet, folder: str, per_image: int, seed: int) -> Iterator[tuple[str, ...]]:
+    """Captions by a GIT model, each of a freshly cropped, mirrored and rotated copy."""
+    try:
+        from transformers import AutoModelForCausalLM, AutoProcessor
+    except ImportError:
+        raise ConfigError("rewritten.model needs transformers: pip install 'ue-bench[text]'") from None
+    if not Path(folder).is_dir():
+        raise DataError(f"rewritten.model: there is no folder {folder} with a GIT model")
+    try:
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
+    except (OSError, ValueError) as error:
+        raise DataError(f"rewritten.model: {folder} holds no captioning model: {error}") from None
+    from torchvision.transforms import v2
+
+    height, width = train.image_size
+    alter = v2.Compose(
+        [
+            v2.RandomResizedCrop((height, width), scale=(0.7, 1.0)),
+            v2.RandomHorizontalFlip(),
+            v2.RandomRotation(10),
+        ]
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from global state
+        torch.manual_seed(seed)
+        for image in train.images:
+            copies = [alter(image) for _ in range(per_image)]
+            pixels = processor(images=copies, return_tensors="pt").pixel_values.to(device)
+            with torch.inference_mode():
+                tokens = model.generate(pixel_values=pixels, max_new_tokens=40)
+            texts = [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]
+            yield tuple(text or "a picture" for text in texts)
