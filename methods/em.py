@@ -1,4 +1,4 @@
-"""Error-minimizing noise, image-wise and class-wise."""
+"""Error-minimizing noise, image-wise, class-wise and pair-wise."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from typing import Any, ClassVar
 from torch import nn
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
-from ue_bench.crafting.noise import ClassNoise, ImageNoise, Noise
-from ue_bench.crafting.objectives import Classification
+from ue_bench.crafting.noise import Noise, noise_for_labels
+from ue_bench.crafting.pairs import (
+    Captions,
+    PairNoise,
+    alternate,
+    search_notes,
+    warn_without_effect,
+    whole_walk,
+)
+from ue_bench.crafting.paradigms import misfit, settled
 from ue_bench.crafting.pgd import Walk, frozen
-from ue_bench.crafting.resident import ResidentImages
-from ue_bench.crafting.surrogates import sgd, training_step
+from ue_bench.crafting.surrogates import clip_surrogate, sgd, training_step
 from ue_bench.errors import ConfigError, TrainingError
 
 
@@ -28,31 +35,41 @@ class EM(Method):
     The authors' code drops all negative noise when it saves (they call it a bug) and truncates instead of
     rounding: ``official_one_sided`` and ``official_floor`` bring that back. It also trains the surrogate on
     images that noise has pushed out of [0, 1], which are clipped here, and knows no cap on rounds.
+
+    In contrastive runs it is EM as MEM's paper extends it (Liu et al., ACM MM 2024): CLIP's loss, one noise a
+    pair, a fixed number of rounds, everything in whole steps of 1/255. MEM's code leaves up to a batch of pairs
+    without noise in each pass and lets victims see images outside [0, 1]; neither happens here.
     """
 
     budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
-    granularity: str = "image"  # image (the paper's "sample-wise") or class
-    surrogate: str = "resnet18"  # a victim's name, trained from scratch; paper
-    model_steps: int = 10  # training steps a round; paper. CIFAR-100 image-wise: 20
-    noise_steps: int | None = None  # sign steps a batch and round; None: 20 image-wise, 1 class-wise (paper)
-    step_size: float = 0.8  # steps of 1/255; paper: a tenth of 8. Does not follow the budget
-    batch_size: int = 512  # images, for training and for noise; authors' code
-    learning_rate: float = 0.1  # SGD, constant; paper
-    momentum: float = 0.9  # SGD; authors' code
-    weight_decay: float = 5e-4  # SGD; authors' code. CIFAR-100: 5e-5
-    gradient_clip: float = 5.0  # largest global norm of the surrogate's gradient, 0: none; authors' code
-    stop_error: float = 0.01  # share of protected images that the surrogate may get wrong; paper
-    max_rounds: int = 50  # our cap, the paper has none (it needs about 10); reaching it is reported
+    granularity: str = (
+        "image"  # supervised: image (the paper's "sample-wise") or class; contrastive: pair, image
+    )
+    surrogate: str | None = None  # a victim, from scratch. None: resnet18, contrastive clip_rn50 (papers)
+    model_steps: int | None = None  # training steps a round. None: 10, contrastive 50 (papers). CIFAR-100: 20
+    noise_steps: int | None = (
+        None  # sign steps a batch and round. None: 20 image-wise, 1 class-wise, contrastive 8 (papers)
+    )
+    step_size: float | None = None  # steps of 1/255. None: 0.8, contrastive 1 (papers); not with the budget
+    batch_size: int | None = None  # for training and noise. None: 512 images, contrastive 128 pairs (codes)
+    learning_rate: float | None = None  # constant. None: 0.1 with SGD, contrastive 1e-4 with AdamW (codes)
+    momentum: float = 0.9  # SGD, supervised only; authors' code
+    weight_decay: float | None = None  # None: 5e-4, contrastive 0.2 (codes). CIFAR-100: 5e-5
+    gradient_clip: float = 5.0  # supervised only: largest global norm of the gradient, 0: none; authors' code
+    stop_error: float = 0.01  # supervised only: share of images that the surrogate may get wrong; paper
+    max_rounds: int | None = None  # None: 50, our cap (it needs about 10); contrastive exactly 5 (MEM's code)
     subset_share: float = 0.2  # class-wise only: share of each class to make noise on; authors' code
-    official_one_sided: bool = False  # drop negative noise, as the authors' code does
-    official_floor: bool = False  # truncate to whole steps (0.8 to 0, -0.8 to -1), as the authors' code does
+    official_one_sided: bool = False  # supervised only: drop negative noise, as the authors' code does
+    official_floor: bool = (
+        False  # supervised only: truncate to whole steps (0.8 to 0, -0.8 to -1), as the code
+    )
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
 
-    access: ClassVar[Access] = Access.IMAGES | Access.LABELS
-    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
-    granularities: ClassVar[tuple[str, ...]] = ("image", "class")
+    access: ClassVar[Access] = Access.IMAGES | Access.LABELS | Access.CAPTIONS
+    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
+    granularities: ClassVar[tuple[str, ...]] = ("image", "class", "pair")
     cost: ClassVar[str] = (
-        "200 forward and backward passes an image in 10 rounds (image-wise), 0.3 a round (class-wise)"
+        "200 forward and backward passes an image in 10 rounds (image-wise), 0.3 a round (class-wise); 40 a pair"
     )
     published_names: ClassVar[tuple[str, ...]] = ("EM",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -61,6 +78,39 @@ class EM(Method):
             "surrogate": "resnet_tiny",
             "batch_size": 128,
         },  # few images: 512 makes two updates a round
+        "contrastive smoke": {
+            "surrogate": "clip_tiny",
+            "batch_size": 32,
+            "model_steps": 2,
+            "max_rounds": 2,
+            "noise_steps": 2,
+            "step_size": 4.0,
+        },
+        "contrastive laptop": {
+            "surrogate": "clip_tiny",
+            "learning_rate": 1e-3,
+        },  # ours; 1e-4 was not tried
+    }
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "supervised": {
+            "surrogate": "resnet18",
+            "model_steps": 10,
+            "step_size": 0.8,
+            "batch_size": 512,
+            "learning_rate": 0.1,
+            "weight_decay": 5e-4,
+            "max_rounds": 50,
+        },
+        "contrastive": {
+            "surrogate": "clip_rn50",
+            "model_steps": 50,
+            "noise_steps": 8,
+            "step_size": 1.0,
+            "batch_size": 128,
+            "learning_rate": 1e-4,
+            "weight_decay": 0.2,
+            "max_rounds": 5,
+        },
     }
 
     def __post_init__(self) -> None:
@@ -75,12 +125,49 @@ class EM(Method):
             if value is not None and value < 1:
                 raise ConfigError(f"em's {name} must be at least 1, not {value}")
         for name in ("step_size", "learning_rate", "subset_share"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"em's {name} must be above 0, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"em's {name} must be above 0, not {value}")
         if self.subset_share > 1:
             raise ConfigError(f"em's subset_share is a share, at most 1, not {self.subset_share}")
 
+    def unfit(self, paradigm: str) -> str:
+        """Why these settings make no sense in the paradigm, or ""."""
+        return misfit(self, paradigm)
+
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
+        method = settled(self, view.paradigm)
+        return (
+            method._pairs(view, context) if view.paradigm == "contrastive" else method._images(view, context)
+        )
+
+    def _pairs(self, view: ProtectorView, context: Context) -> Perturbation:
+        """Contrastive runs."""
+        if self.official_one_sided or self.official_floor:
+            raise ConfigError(
+                "em's official_one_sided and official_floor are for supervised runs: leave them out"
+            )
+        model = clip_surrogate(view, context, self.surrogate)
+        captions = Captions(model.tokenize(view.example_captions), context.device, self.bf16)
+        rows = view.rows(self.granularity)
+        walk = whole_walk("em", self.budget, self.step_size, self.noise_steps)
+        noise = PairNoise(view, context, captions, walk, rows=rows, batch_size=self.batch_size)
+        history = alternate(
+            model,
+            noise,
+            context,
+            rounds=self.max_rounds,
+            model_steps=self.model_steps,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+        )
+        clean, protected = (noise.judge(model, captions, shown)[0] for shown in (False, True))
+        context.notes |= search_notes(history, clean, protected)
+        warn_without_effect(context, "em", clean, protected)
+        return Perturbation(noise.noise.steps.cpu(), rows, self.budget)
+
+    def _images(self, view: ProtectorView, context: Context) -> Perturbation:
+        """Supervised runs."""
         model = context.surrogate(self.surrogate, view.classes, view.image_size)
         noise = self._start(view, context)
         self._search(model, noise, context)
@@ -93,19 +180,14 @@ class EM(Method):
         classwise = self.granularity == "class"
         steps = self.noise_steps or (1 if classwise else 20)
         walk = Walk(radius=self.budget.radius / 255, step_size=self.step_size / 255, steps=steps)
-        images, labels = ResidentImages(view.images, context.device), view.labels.to(context.device)
-        objective = Classification(labels, self.bf16)
-        if not classwise:
-            return ImageNoise(images, objective, walk, self.batch_size)
-        return ClassNoise(
-            images,
-            objective,
+        return noise_for_labels(
+            view,
+            context,
             walk,
-            self.batch_size,
-            labels=labels,
-            classes=view.classes,
+            granularity=self.granularity,
+            batch_size=self.batch_size,
             share=self.subset_share,
-            generator=context.generator,
+            bf16=self.bf16,
         )
 
     def _search(self, model: nn.Module, noise: Noise, context: Context) -> None:

@@ -9,10 +9,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView, Recipe
-from ue_bench.crafting.noise import ClassNoise, ImageNoise, Noise
-from ue_bench.crafting.objectives import Classification
+from ue_bench.crafting.noise import ClassNoise, Noise, noise_for_labels
 from ue_bench.crafting.pgd import Walk, frozen
-from ue_bench.crafting.resident import ResidentImages
 from ue_bench.crafting.surrogates import trained_on_clean
 from ue_bench.errors import ConfigError
 
@@ -137,19 +135,14 @@ class Emax(Method):
             steps=self.noise_steps or (1 if classwise else 20),
             maximise=True,
         )
-        images, labels = ResidentImages(view.images, context.device), view.labels.to(context.device)
-        objective = Classification(labels, self.bf16)
-        if not classwise:
-            return ImageNoise(images, objective, walk, self.batch_size)
-        return ClassNoise(
-            images,
-            objective,
+        return noise_for_labels(
+            view,
+            context,
             walk,
-            self.batch_size,
-            labels=labels,
-            classes=view.classes,
+            granularity=self.granularity,
+            batch_size=self.batch_size,
             share=self.subset_share,
-            generator=context.generator,
+            bf16=self.bf16,
         )
 
     def _search(self, model: nn.Module, noise: Noise, context: Context) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from ue_bench import Budget, Context, ImageSet, Perturbation, ProtectorView
 from ue_bench.clock import Clock
 from ue_bench.crafting.objectives import Classification
+from ue_bench.crafting.paradigms import settled
 from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.progress import Progress
 from ue_bench_methods.em import EM
@@ -218,8 +219,9 @@ class TestSearch:
 
 class TestParameters:
     def test_defaults_are_the_papers(self):
-        method = EM()
+        method = settled(EM(), "supervised")
         assert method.budget == Budget("linf", 8) and method.step_size == 0.8 and method.noise_steps is None
+        assert method.max_rounds == 50
         assert (method.surrogate, method.model_steps, method.batch_size) == ("resnet18", 10, 512)
         assert (method.learning_rate, method.momentum, method.weight_decay) == (0.1, 0.9, 5e-4)
         assert (method.gradient_clip, method.stop_error, method.subset_share) == (5.0, 0.01, 0.2)
@@ -227,7 +229,7 @@ class TestParameters:
 
     @pytest.mark.parametrize(("granularity", "steps"), [("image", 20), ("class", 1)])
     def test_noise_steps_follow_the_granularity(self, make_images, make_context, granularity, steps):
-        method = EM(granularity=granularity)
+        method = settled(EM(granularity=granularity), "supervised")
         data = make_images(count=8)
         view = ProtectorView(data, method.access, "supervised", "em")
         walk = method._start(view, make_context()).walk
@@ -240,7 +242,7 @@ class TestParameters:
             ({"budget": Budget("l2", 1.0)}, "linf"),
             ({"budget": Budget("linf", 8, "positive")}, "official_one_sided"),
             ({"budget": Budget("linf", 0)}, "linf"),
-            ({"granularity": "pair"}, "pair"),
+            ({"granularity": "cluster"}, "cluster"),
             ({"noise_steps": 0}, "noise_steps"),
             ({"max_rounds": 0}, "max_rounds"),
             ({"step_size": 0.0}, "step_size"),

@@ -12,7 +12,12 @@ from ue_bench.conformance import sample, subjects
 from ue_bench.registry import Registry
 
 REGISTRY = Registry()
-SUBJECTS = [subject for entry in REGISTRY.entries("methods") for subject in subjects(entry, REGISTRY)]
+SUBJECTS = [
+    subject
+    for entry in REGISTRY.entries("methods")
+    for subject in subjects(entry, REGISTRY)
+    if subject.paradigm() == "supervised"
+]
 
 
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)

@@ -14,6 +14,7 @@ from torch.nn import functional
 from ue_bench import Budget, Context, ProtectorView
 from ue_bench.crafting import surrogates
 from ue_bench.crafting.adversarial import AdversarialNoise
+from ue_bench.crafting.paradigms import settled
 from ue_bench.crafting.transforms import ShiftFlip, mean_colour, moved
 from ue_bench.errors import ConfigError
 from ue_bench.training.optim import learning_rate
@@ -215,7 +216,7 @@ class TestParameters:
             "ue_bench.crafting.adversarial.project",
             lambda images, delta, loss, walk, transform: walks.append(walk) or delta,
         )
-        method = kind()
+        method = settled(kind(), "supervised")
         assert (method.surrogate, method.batch_size, method.shift, method.flip) == ("resnet18", 512, 4.0, 0.5)
         noise_of(method)
         assert len(walks) == 8 and walks[0].steps == 250 and walks[0].maximise == (kind is UAP)
@@ -234,7 +235,7 @@ class TestParameters:
         ("epochs", "falls"), [(40, [14, 24, 35]), (80, [29, 49, 70]), (3, [1, 1, 2]), (1, [])]
     )
     def test_the_learning_rate_falls_exactly_there(self, epochs, falls):
-        recipe = TAP(surrogate_epochs=epochs)._recipe()
+        recipe = settled(TAP(surrogate_epochs=epochs), "supervised")._recipe()
         for epoch in range(epochs):
             wanted = 0.1 * 0.1 ** sum(epoch >= fall for fall in falls)
             assert learning_rate(recipe, epoch, 0, 10) == pytest.approx(wanted)

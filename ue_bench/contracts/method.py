@@ -51,7 +51,9 @@ class Method(Content):
         withholds: True for the control whose protected images are not published at all.
         cost: in words, at the paper's settings.
         presets: for a profile (smoke, laptop) the parameters that shrink the work but keep the method's
-            structure; tables mark such rows as reduced. The profile ``paper`` always means the defaults.
+            structure; tables mark such rows as reduced. The profile ``paper`` always means the defaults. The preset
+            ``contrastive laptop`` comes before ``laptop`` in contrastive runs.
+        defaults: by paradigm, the paper's values of fields that are None.
     """
 
     budget: Budget = Budget("linf", 8)  # norm and radius; linf in steps of 1/255
@@ -64,6 +66,7 @@ class Method(Content):
     withholds: ClassVar[bool] = False
     cost: ClassVar[str] = ""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __post_init__(self) -> None:
         if self.granularity not in self.granularities:
@@ -77,6 +80,10 @@ class Method(Content):
         if self.budget.norm != "linf" or self.budget.empty:
             return self
         return replace(self, budget=replace(self.budget, radius=steps))
+
+    def unfit(self, paradigm: str) -> str:
+        """Why these settings make no sense in the paradigm, or ""."""
+        return ""
 
     def prepare(self, context: Context) -> Mapping[str, Tensor]:
         """Work done once for any number of datasets; stored, and given back as ``context.prepared``.

@@ -61,8 +61,9 @@ class Perturbation:
                 raise PerturbationError("the budget allows no noise, but some of it is not zero")
             return
         positive = negative = False
-        for start in range(0, len(noise), CHUNK):
-            chunk = noise[start : start + CHUNK]
+        at_once = _at_once(noise)
+        for start in range(0, len(noise), at_once):
+            chunk = noise[start : start + at_once]
             worst, row = sizes(chunk, self.budget.norm).max(dim=0)
             if float(worst) > self.budget.radius * (1 + 1e-6):
                 raise PerturbationError(
@@ -112,9 +113,15 @@ def quantise(delta: Tensor, budget: Budget, floor: bool = False) -> Tensor:
     """
     if len(delta) == 0:
         return torch.zeros(delta.shape, dtype=torch.int8)
-    parts = [_quantise(delta[start : start + CHUNK], budget, floor) for start in range(0, len(delta), CHUNK)]
+    at_once = _at_once(delta)
+    parts = [_quantise(delta[at : at + at_once], budget, floor) for at in range(0, len(delta), at_once)]
     whole = torch.cat(parts)
     return whole.to(torch.int8) if int(whole.abs().max()) <= 127 else whole
+
+
+def _at_once(noise: Tensor) -> int:
+    """Rows to look at together: 64-bit copies of them stay near 256 MB."""
+    return max(1, min(CHUNK, 2**25 // max(1, noise[0].numel())))
 
 
 def _quantise(delta: Tensor, budget: Budget, floor: bool) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +17,15 @@ from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.crafting.objectives import Classification
 from ue_bench.crafting.orders import in_order
+from ue_bench.crafting.pairs import Captions, PairNoise, warn_without_effect
+from ue_bench.crafting.paradigms import misfit, settled
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import ResidentImages, zero_noise
-from ue_bench.crafting.surrogates import trained_on_clean
+from ue_bench.crafting.surrogates import trained_on_clean, trained_on_clean_pairs
 from ue_bench.crafting.transforms import ShiftFlip, mean_colour
 from ue_bench.errors import ConfigError
 from ue_bench.seeds import derive
-from ue_bench.training.recipe import Recipe
+from ue_bench.training.recipe import ContrastiveRecipe, Recipe
 
 DECAYS = (2.667, 1.6, 1.142)  # epochs // each: where the learning rate falls; 14, 24 and 35 of 40
 
@@ -31,43 +34,65 @@ DECAYS = (2.667, 1.6, 1.142)  # epochs // each: where the learning rate falls; 1
 class AdversarialNoise(Method):
     """Noise that takes each image, however shifted and mirrored, to where the surrogate errs as wanted.
 
+    Where ``self`` is Any, its fields are ``settled``: none is None, except ``step_size`` in supervised runs.
+
     The authors sweep the data once an iteration; here a batch takes all its iterations in a row, which comes
     to the same, because the surrogate is frozen and no image depends on another. They work on images
     normalised by mean and deviation; here the mean colour is only what comes in at the border.
 
-    A subclass says which surrogate, and what is wanted: ``aim`` and ``away``.
+    A subclass says which surrogates (in ``defaults``), and what is wanted: ``aim``, ``aim_of_pairs`` and ``away``.
 
     Attributes:
         away: climb away from the aim instead of towards it.
     """
 
     budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
-    granularity: str = "image"  # one noise an image
-    surrogate: str = ""  # a victim's name, trained on clean images
-    surrogate_epochs: int = 40  # learning rate x0.1 after 14, 24 and 35, in proportion; authors' code
-    surrogate_batch_size: int = 128  # images; authors' code
-    learning_rate: float = 0.1  # SGD with Nesterov's momentum; authors' code
-    momentum: float = 0.9  # authors' code
-    weight_decay: float = 5e-4  # SGD; authors' code
-    warmup_epochs: float = 0.0  # linear; authors' code has none, short trainings gain by one
+    granularity: str = "image"  # one noise an image; contrastive runs also pair (MEM's paper)
+    surrogate: str | None = (
+        None  # a victim, trained on clean data. None: resnet18, contrastive clip_rn50 (papers)
+    )
+    surrogate_epochs: int | None = (
+        None  # None: 40, learning rate x0.1 after 14, 24 and 35, in proportion; contrastive 32, cosine (codes)
+    )
+    surrogate_batch_size: int = 128  # images or pairs; authors' codes
+    learning_rate: float | None = None  # None: 0.1 with SGD, contrastive 5e-4 with AdamW (codes)
+    momentum: float = 0.9  # supervised only: SGD with Nesterov's momentum; authors' code
+    weight_decay: float | None = None  # None: 5e-4, contrastive 0.2 (codes)
+    warmup_epochs: float = 0.0  # supervised only: linear; authors' code has none, short trainings gain by one
+    warmup_steps: int = 10_000  # contrastive only: linear; MEM's code
     shift: float = (
-        4.0  # pixels, farthest random shift for surrogate and noise; authors' code (its "8" spans both ways)
+        4.0  # supervised only: pixels, farthest random shift; authors' code (its "8" spans both ways)
     )
-    flip: float = 0.5  # share of images mirrored, for surrogate and noise; authors' code
-    iterations: int = 250  # sign steps an image and restart, each on a new shift and flip; paper
+    flip: float = 0.5  # supervised only: share of images mirrored, for surrogate and noise; authors' code
+    iterations: int | None = None  # sign steps, each on a new shift and flip. None: 250 (paper)
     step_size: float | None = (
-        None  # steps of 1/255; None: a twentieth of the budget, 0.4 of 8 (authors' code)
+        None  # steps of 1/255; None: a twentieth of the budget, 0.4 of 8, contrastive 1 (codes)
     )
-    batch_size: int = 512  # images, for noise; authors' code
-    restarts: int = (
-        8  # from new random noise; the one of lowest mean loss is kept; paper. 1 is slightly weaker
-    )
+    batch_size: int | None = None  # for noise. None: 512 images, contrastive 128 pairs (codes)
+    restarts: int = 8  # supervised only: from new random noise, the one of lowest mean loss is kept; paper
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
 
-    access: ClassVar[Access] = Access.IMAGES | Access.LABELS
-    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
-    granularities: ClassVar[tuple[str, ...]] = ("image",)
+    access: ClassVar[Access] = Access.IMAGES | Access.LABELS | Access.CAPTIONS
+    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
+    granularities: ClassVar[tuple[str, ...]] = ("image", "pair")
     away: ClassVar[bool] = False
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "supervised": {
+            "surrogate_epochs": 40,
+            "learning_rate": 0.1,
+            "weight_decay": 5e-4,
+            "iterations": 250,
+            "batch_size": 512,
+        },
+        "contrastive": {
+            "surrogate_epochs": 32,
+            "learning_rate": 5e-4,
+            "weight_decay": 0.2,
+            "iterations": 250,
+            "step_size": 1.0,
+            "batch_size": 128,
+        },
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,8 +100,9 @@ class AdversarialNoise(Method):
         if self.budget.norm != "linf" or self.budget.empty or self.budget.signs != "both":
             raise ConfigError(f"{name} needs an linf budget such as linf:8, not {self.budget}")
         for field in ("surrogate_epochs", "surrogate_batch_size", "iterations", "batch_size", "restarts"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{name}'s {field} must be at least 1, not {getattr(self, field)}")
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name}'s {field} must be at least 1, not {value}")
         for field in ("step_size", "learning_rate"):
             value = getattr(self, field)
             if value is not None and not value > 0:
@@ -85,12 +111,66 @@ class AdversarialNoise(Method):
             raise ConfigError(
                 f"{name}'s shift is 0 pixels or more, its flip a share, not {self.shift} and {self.flip}"
             )
+        if self.warmup_steps < 0:
+            raise ConfigError(f"{name}'s warmup_steps must be at least 0, not {self.warmup_steps}")
 
     @abstractmethod
     def aim(self, labels: Tensor, classes: int) -> Tensor:
         """int64 [N]: for each label the one that the surrogate should see, or with ``away`` should not."""
 
+    def aim_of_pairs(self, image_of: Tensor) -> Tensor:
+        """int64 [pairs]: for each pair the one whose caption its image is led to, or with ``away`` away from.
+
+        Args:
+            image_of: int64 [pairs], ascending: the image of each pair.
+        """
+        return torch.arange(len(image_of))
+
+    def unfit(self, paradigm: str) -> str:
+        """Why these settings make no sense in the paradigm, or ""."""
+        return misfit(self, paradigm)
+
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
+        method = settled(self, view.paradigm)
+        return (
+            method._pairs(view, context) if view.paradigm == "contrastive" else method._images(view, context)
+        )
+
+    def _pairs(self: Any, view: ProtectorView, context: Context) -> Perturbation:
+        """Contrastive runs: one pass from zero, nothing moved, no restarts."""
+        name = type(self).__name__.lower()
+        aim = self.aim_of_pairs(view.image_of_example)
+        recipe = ContrastiveRecipe(
+            epochs=self.surrogate_epochs,
+            batch_size=self.surrogate_batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warmup_steps=self.warmup_steps,
+            bf16=self.bf16,
+        )
+        model = trained_on_clean_pairs(view, context, self.surrogate, recipe)
+        tokens = model.tokenize(view.example_captions)
+        own, wanted = (Captions(ids, context.device, self.bf16) for ids in (tokens, tokens[aim]))
+        walk = Walk(self.budget.radius / 255, self.step_size / 255, self.iterations, maximise=self.away)
+        rows = view.rows(self.granularity)
+        noise = PairNoise(view, context, wanted, walk, rows=rows, batch_size=self.batch_size)
+        with frozen(model):
+            noise.improve(model)
+            (clean, missed), (before, _) = noise.judge(model, own, False), noise.judge(model, wanted, False)
+            (after, _), (truth, missed_now) = noise.judge(model, wanted, True), noise.judge(model, own, True)
+        context.notes |= {
+            "surrogate_clean_loss": clean,
+            "surrogate_protected_loss": truth,
+            "surrogate_clean_error_percent": 100 * missed,
+            "surrogate_error_percent": 100 * missed_now,
+            "aim_loss_before": before,
+            "aim_loss_after": after,
+        }
+        warn_without_effect(context, name, before, after, rise=self.away)
+        return Perturbation(noise.noise.steps.cpu(), rows, self.budget)
+
+    def _images(self: Any, view: ProtectorView, context: Context) -> Perturbation:
+        """Supervised runs."""
         moves = ShiftFlip(mean_colour(view.images), self.shift, self.flip)
         model = trained_on_clean(view, context, self.surrogate, self._recipe(), moves)
         images, labels = ResidentImages(view.images, context.device), view.labels.to(context.device)
@@ -123,7 +203,7 @@ class AdversarialNoise(Method):
             )
         return noise
 
-    def _recipe(self) -> Recipe:
+    def _recipe(self: Any) -> Recipe:
         """How the surrogate is trained; its crops and flips are ``ShiftFlip``'s."""
         epochs = self.surrogate_epochs
         # Half an epoch early, because a share times the epochs may come out a hair above the whole epoch.
@@ -144,7 +224,7 @@ class AdversarialNoise(Method):
         )
 
     def _attempt(
-        self,
+        self: Any,
         model: nn.Module,
         images: ResidentImages,
         goal: Classification,

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ue_bench.crafting.objectives import Objective
+from ue_bench.contracts.context import Context
+from ue_bench.contracts.view import ProtectorView
+from ue_bench.crafting.objectives import Classification, Objective
 from ue_bench.crafting.orders import endless, in_order, shuffled, stratified
 from ue_bench.crafting.pgd import Walk, project
 from ue_bench.crafting.resident import Index, ResidentImages, zero_noise
@@ -146,3 +148,35 @@ class ClassNoise(Noise):
 
     def judged(self) -> list[Index]:
         return list(self.subset.split(JUDGED_AT_ONCE))
+
+
+def noise_for_labels(
+    view: ProtectorView,
+    context: Context,
+    walk: Walk,
+    *,
+    granularity: str,
+    batch_size: int,
+    share: float,
+    bf16: bool,
+) -> ImageNoise | ClassNoise:
+    """Noise of zeros for a classifier's cross-entropy to the labels, image-wise or class-wise.
+
+    Args:
+        granularity: ``image`` or ``class``.
+        share: class-wise only: of each class, to make noise on.
+    """
+    images, labels = ResidentImages(view.images, context.device), view.labels.to(context.device)
+    objective = Classification(labels, bf16)
+    if granularity != "class":
+        return ImageNoise(images, objective, walk, batch_size)
+    return ClassNoise(
+        images,
+        objective,
+        walk,
+        batch_size,
+        labels=labels,
+        classes=view.classes,
+        share=share,
+        generator=context.generator,
+    )

@@ -36,6 +36,30 @@ def shuffled(indices: Tensor, size: int, generator: torch.Generator) -> Iterator
         yield order[start : start + size]
 
 
+def sweep(rows: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
+    """One pass over all examples in a new order: int64 batches of at most ``size``, no noise twice in a batch.
+
+    Batches are as even as can be instead of a small last one, because an example is judged against its batch.
+
+    Args:
+        rows: int64 [examples], which noise each example has.
+
+    Example: 9 examples with noises of their own and ``size`` 4 make three batches of 3. Two examples that share
+    one noise are in different batches.
+    """
+    order = torch.randperm(len(rows), generator=generator)
+    mine = rows[order]
+    counts = mine.bincount()
+    together = mine.argsort(stable=True)
+    turn = torch.empty_like(order)  # how many examples with the same noise come before
+    turn[together] = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[mine[together]]
+    batches: list[Tensor] = []
+    for number in range(int(counts.max())):
+        members = order[turn == number]
+        batches += members.tensor_split(-(-len(members) // size))
+    return batches
+
+
 def endless(one_pass: Callable[[], Iterable[Batch]]) -> Iterator[Batch]:
     """Pass after pass; whoever holds the iterator goes on where it stopped."""
     while True:

@@ -11,9 +11,13 @@ from ue_bench.contracts.context import Context
 from ue_bench.contracts.defense import Defense
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.data.imageset import ImageSet
+from ue_bench.errors import ConfigError
 from ue_bench.seeds import derive
-from ue_bench.training.recipe import Recipe
+from ue_bench.training.contrastive import train_contrastive
+from ue_bench.training.pairs import Pairs
+from ue_bench.training.recipe import ContrastiveRecipe, Recipe
 from ue_bench.training.supervised import train
+from ue_bench.training.towers import Towers
 
 
 def training_step(
@@ -85,3 +89,48 @@ def trained_on_clean(
     state = context.keep(what, make)
     model.load_state_dict({key: value.to(context.device) for key, value in state.items()})
     return model.eval()
+
+
+def clip_surrogate(view: ProtectorView, context: Context, name: str) -> Towers:
+    """A freshly initialised CLIP model for the view's image size, by its name in the victims registry."""
+    model = context.surrogate(name, 0, view.image_size)
+    if not isinstance(model, Towers):
+        raise ConfigError(
+            f"the surrogate '{name}' is no CLIP model, which contrastive runs need: "
+            "set surrogate= to a contrastive victim (ue-bench list victims)"
+        )
+    return model
+
+
+def trained_on_clean_pairs(
+    view: ProtectorView, context: Context, name: str, recipe: ContrastiveRecipe
+) -> Towers:
+    """A CLIP model trained on the clean pairs: once for all methods that ask for the same, through the store.
+
+    Args:
+        view: of a contrastive run; needs access to images and captions.
+        name: of the architecture, in the victims registry.
+        recipe: how it is trained; another recipe is another surrogate.
+
+    Returns:
+        The model on the device, in evaluation mode.
+    """
+    model = clip_surrogate(view, context, name)
+
+    def make() -> dict[str, Tensor]:
+        curves = train_contrastive(
+            model,
+            Pairs(view.images, view.image_of_example, view.example_captions),
+            recipe,
+            device=context.device,
+            seed=derive(context.seed, "surrogate order", name),
+            clock=Clock(context.device),
+            progress=context.progress,
+        )
+        context.notes["surrogate_train_loss"] = curves.train_loss[-1]
+        return dict(model.state_dict())
+
+    state = context.keep({"surrogate": name, "recipe": recipe, "data": "pairs"}, make)
+    model.load_state_dict({key: value.to(context.device) for key, value in state.items()})
+    model.eval()
+    return model

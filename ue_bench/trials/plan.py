@@ -198,7 +198,8 @@ def _create(registry: Registry, kind: str, word: Any, config: Config, used: set[
         used.update(parts_of(name))
         joint = merge_parameters(registry, name, given or {}, config.parameters, config.profile)
         return name, registry.create(kind, name, joint)
-    preset = getattr(registry.load(kind, name), "presets", {}).get(config.profile, {})
+    presets = getattr(registry.load(kind, name), "presets", {})
+    preset = presets.get(f"{config.paradigm} {config.profile}", presets.get(config.profile, {}))
     values = {**preset, **(config.parameters.get(name) or {}), **(given or {})}
     return name, registry.create(kind, name, values)
 
@@ -214,6 +215,8 @@ def _unfit(
     for name, content in ((arm.name, arm.method), (victim, v), (defense, d)):
         if paradigm not in content.paradigms:
             return f"{name} is for {' and '.join(sorted(content.paradigms))} training, not {paradigm}"
+    if misfit := arm.method.unfit(paradigm):
+        return misfit
     if paradigm == "supervised" and split.train.labels is None:
         return f"supervised training needs labels, {dataset} has none"
     if paradigm == "contrastive" and split.train.captions is None:
@@ -236,11 +239,11 @@ def _unfit(
 def _entry(trial: Trial, arm: Arm, dataset: Dataset, defense: Defense) -> dict[str, Any]:
     """What reports need to know of a trial before it is done."""
     defaults = {f.name: f.default for f in dataclasses.fields(arm.method)}
-    changed = arm.method.changed_parameters()
+    defaults |= arm.method.defaults.get(trial.paradigm, {})
     reduced = {
         name: [plain(value), plain(defaults[name])]
-        for name, value in changed.items()
-        if name not in ("granularity", "budget")
+        for name, value in arm.method.changed_parameters().items()
+        if name not in ("granularity", "budget") and value != defaults[name]
     }
     return {
         "id": trial.id,

@@ -1,0 +1,229 @@
+"""Multi-step error minimisation: noise and trigger words, made for each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench.crafting.fill_mask import FillMask
+from ue_bench.crafting.pairs import (
+    Captions,
+    PairNoise,
+    alternate,
+    search_notes,
+    warn_without_effect,
+    whole_walk,
+)
+from ue_bench.crafting.surrogates import clip_surrogate
+from ue_bench.crafting.triggers import (
+    STARTS,
+    OpenWords,
+    TriggeredCaptions,
+    TriggerStep,
+    Words,
+    decoded,
+    first_triggers,
+    share,
+    surviving,
+    survivors,
+)
+from ue_bench.errors import ConfigError, unknown
+from ue_bench.seeds import derive
+
+VOCABULARIES = ("free", "roundtrip", "bert")
+HISTORY = ("surrogate_loss", "first_step_loss", "last_step_loss")
+
+
+@dataclass(frozen=True)
+class MEM(Method):
+    """MEM-k, multi-step error minimization (Liu et al., ACM MM 2024), written from the paper.
+
+    A surrogate CLIP takes training steps on the protected pairs; then k words in front of each caption are replaced
+    by HotFlip so that the batch's loss falls, then sign-gradient steps on the noise lower it further, with the
+    batch's captions shuffled behind the triggers, so that noise belongs to trigger and not to caption. Victims learn
+    that shortcut. Without its trigger (``publish_trigger=false``, as T2UE's tables have it) the noise does little.
+
+    The paper stops at a loss of 0.01 and starts from "the"; the authors' code, which the numbers are from, takes a
+    fixed number of rounds and starts from random tokens, as here. Its last, incomplete batch of each pass gets no
+    noise there, and victims see images outside [0, 1]; neither happens here. ``vocabulary=bert`` starts from the
+    language model's words and shows it those chosen already; the authors' starts from random tokens and does not.
+    """
+
+    budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
+    granularity: str = "pair"  # pair (paper) or image; a trigger belongs to its pair in both
+    surrogate: str = "clip_rn50"  # a contrastive victim, trained from scratch; paper
+    trigger_length: int = 3  # tokens before each caption, the k of MEM-k; paper: 1, 3, 5, 7. 0: EM
+    rounds: int = 20  # authors' code
+    model_steps: int = 200  # training steps a round; authors' code
+    trigger_rounds: int | None = None  # rounds, the first, that change triggers. None: 5, bert all (codes)
+    noise_steps: int = 8  # sign steps a batch and round; authors' code
+    step_size: float = 1.0  # steps of 1/255, a whole number; authors' code. Does not follow the budget
+    batch_size: int = 128  # pairs, for training, triggers and noise; authors' code
+    learning_rate: float = 1e-4  # AdamW, constant; authors' code
+    weight_decay: float = 0.2  # AdamW; authors' code
+    caption_shuffle: bool = True  # new captions behind the triggers in every noise step; paper
+    vocabulary: str = "free"  # free: any token (paper); roundtrip: words that stay one token as text; bert
+    trigger_start: str = (
+        "random"  # random, the (paper), or official: a random id below 30,522 (authors' code)
+    )
+    candidates: int | None = None  # tokens tried a position. None: 16, bert 3 of its 5 likeliest (codes)
+    likely_words: int = 5  # bert only: words a position that it proposes; authors' code
+    bert: str = ""  # bert only: folder of a fill-mask model, such as bert-base-uncased (paper)
+    publish_trigger: bool = True  # False: the same noise with the captions as they were (T2UE's tables)
+    bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
+
+    access: ClassVar[Access] = Access.IMAGES | Access.CAPTIONS
+    paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
+    granularities: ClassVar[tuple[str, ...]] = ("pair", "image")
+    cost: ClassVar[str] = (
+        "4,000 training steps, 160 forward and backward passes a pair, 16 k text passes a pair in each of 5 rounds"
+    )
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "smoke": {
+            "surrogate": "clip_tiny",
+            "rounds": 2,
+            "trigger_rounds": 1,
+            "model_steps": 2,
+            "noise_steps": 2,
+            "step_size": 4.0,
+            "batch_size": 32,
+            "candidates": 2,
+        },
+        "laptop": {
+            "surrogate": "clip_tiny",
+            "rounds": 8,
+            "trigger_rounds": 2,
+            "model_steps": 50,
+            "learning_rate": 1e-3,  # ours; 1e-4 was not tried
+        },
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget.norm != "linf" or self.budget.empty or self.budget.signs != "both":
+            raise ConfigError(f"mem needs an linf budget such as linf:8, not {self.budget}")
+        for names, least in (
+            (("rounds", "model_steps", "noise_steps", "candidates", "likely_words"), 1),
+            (("trigger_length", "trigger_rounds"), 0),
+            (("batch_size",), 2),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and value < least:
+                    raise ConfigError(f"mem's {name} must be at least {least}, not {value}")
+        for name in ("step_size", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"mem's {name} must be above 0, not {getattr(self, name)}")
+        if self.vocabulary not in VOCABULARIES:
+            raise unknown("vocabulary", self.vocabulary, VOCABULARIES, "ue-bench show method mem")
+        if self.trigger_start not in STARTS:
+            raise unknown("trigger_start", self.trigger_start, STARTS, "ue-bench show method mem")
+        if (self.vocabulary == "bert") != bool(self.bert):
+            raise ConfigError(
+                "mem's vocabulary=bert and bert=FOLDER go together: the folder holds a fill-mask model "
+                f"(vocabulary is '{self.vocabulary}', bert '{self.bert}')"
+            )
+        whole_walk("mem", self.budget, self.step_size, self.noise_steps)
+
+    @property
+    def published_names(self) -> tuple[str, ...]:
+        """What the papers' tables call it."""
+        if not self.trigger_length:
+            return ()
+        return (f"MEM-{self.trigger_length}{'(BERT)' if self.vocabulary == 'bert' else ''}",)
+
+    def protect(self, view: ProtectorView, context: Context) -> Perturbation:
+        settings = {name: value for name, value in self.parameters().items() if name != "publish_trigger"}
+        what = {"noise and triggers": settings, "version": self.version}
+        model = clip_surrogate(view, context, self.surrogate)
+        # Kept, so that the same noise is made once whether its triggers are published or not.
+        made = context.keep(what, lambda: self._optimise(model, view, context))
+        history = {name: made[name].tolist() for name in HISTORY}
+        clean, protected = made["judged"].tolist()
+        context.notes |= search_notes(history, clean, protected)
+        warn_without_effect(context, "mem", clean, protected)
+        rows, triggers = view.rows(self.granularity), made["triggers"]
+        if not self.trigger_length:
+            return Perturbation(made["noise"], rows, self.budget)
+        context.notes |= {
+            "surviving_triggers_percent": share(made["surviving"]),
+            "trigger_loss_before_by_round": made["trigger_losses"][:, 0].tolist(),
+            "trigger_loss_after_by_round": made["trigger_losses"][:, 1].tolist(),
+        }
+        if not self.publish_trigger:
+            return Perturbation(made["noise"], rows, self.budget)
+        texts = tuple(decoded(model, triggers))
+        return Perturbation(made["noise"], rows, self.budget, texts, triggers)
+
+    def _optimise(self, model: nn.Module, view: ProtectorView, context: Context) -> dict[str, Tensor]:
+        """The search: noise, triggers, and what a record keeps of how they came about."""
+        tokens = model.tokenize(view.example_captions)
+        plain = Captions(tokens, context.device, self.bf16)
+        captions, words = plain, None
+        if self.trigger_length:
+            words, triggers = self._words(model, view, context)
+            generator = torch.Generator().manual_seed(derive(context.seed, "captions"))
+            captions = TriggeredCaptions(
+                tokens,
+                triggers,
+                model.end_token,
+                context.device,
+                self.bf16,
+                generator if self.caption_shuffle else None,
+            )
+        walk = whole_walk("mem", self.budget, self.step_size, self.noise_steps)
+        rows = view.rows(self.granularity)
+        noise = PairNoise(view, context, captions, walk, rows=rows, batch_size=self.batch_size)
+        steps: list[TriggerStep] = []
+        last = self.trigger_rounds
+        if last is None:
+            last = self.rounds if self.vocabulary == "bert" else 5
+
+        def before(number: int) -> TriggerStep | None:
+            if words is None or number > last:
+                return None
+            steps.append(TriggerStep(noise, captions, words))
+            return steps[-1]
+
+        history = alternate(
+            model,
+            noise,
+            context,
+            rounds=self.rounds,
+            model_steps=self.model_steps,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            before=before,
+        )
+        judged = noise.judge(model, plain, False)[0], noise.judge(model, captions, True)[0]
+        found = {
+            "noise": noise.noise.steps.cpu(),
+            "judged": torch.tensor(judged, dtype=torch.float64),
+            **{name: torch.tensor(history[name], dtype=torch.float64) for name in HISTORY},
+            "triggers": torch.zeros(len(rows), 0, dtype=torch.int64),
+        }
+        if words is not None:
+            means = [step.mean_losses() for step in steps]
+            found |= {
+                "triggers": captions.triggers,
+                "trigger_losses": torch.tensor(means, dtype=torch.float64).reshape(len(means), 2),
+                "surviving": surviving(model, captions.triggers),
+            }
+        return found
+
+    def _words(self, model: nn.Module, view: ProtectorView, context: Context) -> tuple[Words, Tensor]:
+        """(what triggers may be made of, where they start)."""
+        if self.vocabulary == "bert":
+            kept = self.candidates or 3
+            words = FillMask(self.bert, model, view.example_captions, max(self.likely_words, kept), kept)
+            return words, words.first_triggers(self.trigger_length, self.batch_size)
+        allowed = survivors(model) if self.vocabulary == "roundtrip" else None
+        generator = torch.Generator().manual_seed(derive(context.seed, "triggers"))
+        count, length = view.examples, self.trigger_length
+        start = first_triggers(model, count, length, self.trigger_start, allowed, generator)
+        return OpenWords(model, self.candidates or 16, allowed), start

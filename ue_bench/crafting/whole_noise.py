@@ -1,0 +1,61 @@
+"""Noise in the making in whole steps of 1/255, a byte a value: a noise for each of many pairs is large."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ue_bench.crafting.resident import home_for
+from ue_bench.data.room import allocate
+from ue_bench.errors import ConfigError, DataError
+
+LARGEST = 127  # steps of 1/255 that a byte can hold
+
+
+class WholeNoise:
+    """Starts from zero. On the device where it takes at most half of what is free, else in main memory or a file.
+
+    Steps of 1/255 from zero stay whole steps, so nothing is lost between rounds; other noise is rounded to them.
+
+    Args:
+        count: how many noises there are.
+        size: (height, width) in pixels.
+        radius: linf bound, steps of 1/255.
+        device: where ``take`` puts its batches.
+
+    Attributes:
+        steps: int8 [count, 3, H, W].
+
+    Raises:
+        ConfigError: for a radius that a byte cannot hold.
+        DataError: if there is no room.
+    """
+
+    def __init__(self, count: int, size: tuple[int, int], radius: float, device: torch.device):
+        if radius > LARGEST:
+            raise ConfigError(
+                f"noise of {radius:g} steps of 1/255 does not fit in a byte: {LARGEST} is the most here"
+            )
+        self.device = device
+        shape = (count, 3, *size)
+        home = home_for(torch.Size(shape).numel(), device)
+        if home.type == "cpu":
+            try:
+                self.steps = allocate(count, *size).view(torch.int8).zero_()
+            except DataError as error:
+                raise DataError(f"no room for the noise: {error}") from error
+        else:
+            self.steps = torch.zeros(shape, dtype=torch.int8, device=home)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def take(self, rows: Tensor) -> Tensor:
+        """float32 [B, 3, H, W], [0, 1] pixel units, channels-last, on the device; the caller may change it."""
+        batch = self.steps[rows.to(self.steps.device)].to(self.device)
+        return batch.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+    def put(self, rows: Tensor, delta: Tensor) -> None:
+        """Keeps ``delta``, float [B, 3, H, W] in [0, 1] pixel units, at ``rows`` (int64 [B], each once)."""
+        home = self.steps.device
+        self.steps[rows.to(home)] = (delta * 255).round_().to(torch.int8).to(home)
