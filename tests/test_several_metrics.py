@@ -82,3 +82,13 @@ def test_programs_get_every_metric():
     assert "i2t MedR" in render(report, "latex")
     footer = {item["label"]: item["text"] for item in body["footer"]}
     assert "i2t MedR, last epoch (rank): higher protects" in footer["numbers"]
+
+
+def test_guessing_stands_under_the_table():
+    report = made()
+    for record_ in report.records:
+        record_["notes"] = {"random_retrieval": {"i2t_hit@10": 0.996, "i2t_medr": 647.0, "t2i_hit@10": 1.0}}
+        record_["curves"] = {"retrieval": {"i2t_medr": [700.0 + record_["metrics"]["i2t_hit@10"], 200.0]}}
+    text = render(report)
+    assert "- guessing, in closed form: i2t Hit@10 1.00, i2t MedR 647.0, t2i Hit@10 1.00" in text
+    assert "- untrained victims: i2t MedR 705.8" in text, "700 and the mean of 8 9 8 9 2 3 3 4"

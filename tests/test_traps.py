@@ -8,6 +8,7 @@ test_training.py. T12 names in the harness, T13 library internals: test_architec
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -57,13 +58,16 @@ def test_t8_a_dead_victim_protects_nothing(command):
 
 def test_t10_victims_are_given_what_a_person_would_publish(command, monkeypatch):
     """8-bit images with the noise in them, before any augmentation."""
-    from ue_bench.trials import evaluate
+    from ue_bench.trials.paradigms import WAYS
 
     seen = []
-    real = evaluate.train
-    monkeypatch.setattr(
-        evaluate, "train", lambda model, data, *a, **k: seen.append(data) or real(model, data, *a, **k)
-    )
+    real = WAYS["supervised"]
+
+    def train(model, data, *rest, **named):
+        seen.append(data)
+        return real.train(model, data, *rest, **named)
+
+    monkeypatch.setitem(WAYS, "supervised", dataclasses.replace(real, train=train))
     command("run", "suite=toy", "method=fragile", "fragile.granularity=image")
     clean, _, protected = seen
     assert protected.images.dtype == torch.uint8

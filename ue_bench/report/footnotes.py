@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ue_bench.report.efficiency import break_even
 from ue_bench.report.layout import Trial
 from ue_bench.report.outcomes import Outcome, name_of
+from ue_bench.report.statistics import summarise
 from ue_bench.report.tables import Report
 from ue_bench.report.validity import INVALID, UNCHECKED, place, place_name
 
@@ -22,6 +23,7 @@ def footnotes(report: Report) -> list[str]:
     notes += _reduced(report.outcomes)
     if any(view.measure.cost for view in report.measured):
         notes += break_even(report.outcomes)
+    notes += _guesses(report)
     if report.published:
         notes += _published(report)
     floors = report.plan.get("floors") or {}
@@ -95,6 +97,30 @@ def _reduced(outcomes: Iterable[Outcome]) -> list[str]:
 
 def _method(trial: Trial) -> str:
     return name_of({key: trial.get(key) for key in ("method", "granularity", "control")}, seed=False)
+
+
+def _guesses(report: Report) -> list[str]:
+    """What retrieval by guessing reaches, in closed form and as untrained victims drew it."""
+    guess: dict[str, float] = {}
+    drawn: dict[str, list[float]] = {}
+    for record in report.records:
+        guess |= (record.get("notes") or {}).get("random_retrieval") or {}
+        if record.get("status") == "done":
+            for name, values in ((record.get("curves") or {}).get("retrieval") or {}).items():
+                drawn.setdefault(name, []).extend(values[:1])
+    notes = []
+    for what, values in (
+        ("guessing, in closed form", guess),
+        ("untrained victims", {name: summary.mean for name in drawn if (summary := summarise(drawn[name]))}),
+    ):
+        texts = [
+            f"{view.measure.short} {view.measure.text(values[view.measure.name])}"
+            for view in report.measured
+            if view.measure.name in values
+        ]
+        if texts:
+            notes.append(f"{what}: {', '.join(texts)}")
+    return notes
 
 
 def _published(report: Report) -> list[str]:
