@@ -74,7 +74,7 @@ class TAP(AdversarialNoise):
         },
         "contrastive laptop": {
             "surrogate": "clip_tiny",
-            "surrogate_epochs": 12,
+            "surrogate_epochs": 5,
             "surrogate_batch_size": 64,
             "learning_rate": 1e-3,
             "warmup_steps": 100,

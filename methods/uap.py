@@ -66,7 +66,7 @@ class UAP(AdversarialNoise):
         },
         "contrastive laptop": {  # as clip_tiny is trained as a victim
             "surrogate": "clip_tiny",
-            "surrogate_epochs": 12,
+            "surrogate_epochs": 5,
             "surrogate_batch_size": 64,
             "learning_rate": 1e-3,
             "warmup_steps": 100,
