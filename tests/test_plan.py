@@ -89,3 +89,16 @@ def test_only_the_command_lines_parameters_must_take_part():
     assert make_plan(compose("toy", content, {}, NAMES), REGISTRY, "command").trials
     with pytest.raises(ConfigError, match="takes no part in this run"):
         make_plan(compose("toy", content, parse_words(["cutout.side=4"]), NAMES), REGISTRY, "command")
+
+
+def test_victims_and_defenses_that_are_changed_are_told():
+    """A table must not pass an easier attack, or a smaller victim, for the usual one."""
+    found = plan("defense=[none,jpeg+cutout]", "jpeg.quality=30", "method=[]").header["trials"]
+    assert [entry["adjusted"] for entry in found] == [
+        {},
+        {},
+        {"jpeg": {"quality": [30, 10]}},
+        {"jpeg": {"quality": [30, 10]}},
+    ]
+    tiny = plan("victim=resnet_tiny", "resnet_tiny.stem_stride=1").header["trials"][0]
+    assert tiny["adjusted"] == {"resnet_tiny": {"stem_stride": [1, 2]}}

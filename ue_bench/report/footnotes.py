@@ -92,6 +92,10 @@ def _reduced(outcomes: Iterable[Outcome]) -> list[str]:
         changes = ", ".join(f"{name} {ours} (paper: {theirs})" for name, (ours, theirs) in pairs.items())
         if changes:
             notes[f"reduced: {_method(outcome.trial)}: {changes}"] = None
+    for outcome in outcomes:
+        for name, pairs in (outcome.trial.get("adjusted") or {}).items():
+            changes = ", ".join(f"{key} {ours} (default: {theirs})" for key, (ours, theirs) in pairs.items())
+            notes[f"adjusted: {name}: {changes}"] = None
     return list(notes)
 
 

@@ -110,7 +110,7 @@ def make_plan(config: Config, registry: Registry, command: str) -> Plan:
             seed=seed,
         )
         if trial.id not in entries:
-            entries[trial.id] = _entry(trial, arm, dataset, defense)
+            entries[trial.id] = _entry(trial, arm, dataset, victim, defense)
             plan.trials.append(trial)
     plan.skipped = [dict(item) for item in dict.fromkeys(tuple(item.items()) for item in plan.skipped)]
     if not plan.trials:
@@ -236,7 +236,7 @@ def _unfit(
     return ""
 
 
-def _entry(trial: Trial, arm: Arm, dataset: Dataset, defense: Defense) -> dict[str, Any]:
+def _entry(trial: Trial, arm: Arm, dataset: Dataset, victim: Any, defense: Defense) -> dict[str, Any]:
     """What reports need to know of a trial before it is done."""
     defaults = {f.name: f.default for f in dataclasses.fields(arm.method)}
     defaults |= arm.method.defaults.get(trial.paradigm, {})
@@ -261,7 +261,22 @@ def _entry(trial: Trial, arm: Arm, dataset: Dataset, defense: Defense) -> dict[s
         "published_names": list(arm.method.published_names),
         "prepares_once": type(arm.method).prepare is not Method.prepare,
         "reduced": reduced,
+        "adjusted": _adjusted({trial.victim.name: victim, trial.defense.name: defense}),
     }
+
+
+def _adjusted(used: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """{name: {parameter: [value, default]}} of a victim and a defense that are not used as they come."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, content in used.items():
+        for part, one in getattr(content, "parts", ((name, content),)):
+            defaults = {
+                f.name: f.default for f in dataclasses.fields(one) if f.name != getattr(one, "argument", "")
+            }
+            changed = {key: value for key, value in one.changed_parameters().items() if key in defaults}
+            if changed:
+                found[part] = {key: [plain(value), plain(defaults[key])] for key, value in changed.items()}
+    return found
 
 
 def _header(
