@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,8 +46,13 @@ class Environment:
 
     def load(self, trial: Trial) -> Split:
         """The trial's dataset, decoded once a process."""
-        dataset = self.registry().create("datasets", trial.dataset.name, trial.dataset.parameters)
-        return load_cached(dataset, trial.dataset.name, trial.image_size)
+        return self.load_dataset(trial.dataset.name, trial.image_size, trial.dataset.parameters)
+
+    def load_dataset(
+        self, name: str, image_size: int | None, parameters: Mapping[str, Any] | None = None
+    ) -> Split:
+        """Any dataset by name, decoded once a process; ``image_size`` in pixels, None: as stored."""
+        return load_cached(self.registry().create("datasets", name, parameters), name, image_size)
 
     def build_victim(
         self, name: str, classes: int, image_size: tuple[int, int], seed: int, parameters: dict | None = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from ue_bench.provenance import commit, describe_device, versions
 from ue_bench.seeds import derive
 from ue_bench.trials.artefacts import load_perturbation, load_tensors, save_perturbation, save_tensors
 from ue_bench.trials.environment import Environment
+from ue_bench.trials.overlap import compare, hashes, key_of
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial
 
@@ -79,6 +80,7 @@ def make_noise(
     if not isinstance(perturbation, Perturbation):
         raise PerturbationError(f"protect must return a Perturbation, not {type(perturbation).__name__}")
     perturbation.check(len(view), view.image_size)
+    _note_public_data(preparation, context, trial, environment)
     facts = {
         "method": trial.method,
         "prepare_key": "+".join(sorted(set(context.kept_keys))) or None,
@@ -109,16 +111,19 @@ def _prepare(
     """What the method prepares once for any number of datasets, from the store where it is there already."""
     if type(method).prepare is Method.prepare:
         return {}, {}
-    shelf, key = StoreShelf(environment.open_store(), progress), digest([trial.method, trial.seed])
+    shelf, key = StoreShelf(environment.open_store(), progress), prepare_key(trial, method)
     kept = shelf.load(key)
     if kept is not None:
         return kept
     device = environment.find_device()
     clock = Clock(device)
     context = _context(trial, environment, clock, progress, "prepare")
+    context.shelf = shelf
     _seed_everything(context.seed)
     with clock.phase("prepare"):
         tensors = method.prepare(context)
+    for about, data in context.public:
+        shelf.save(key_of(about), hashes(data), about)
     facts = {
         "seconds": clock.seconds,
         "device_seconds": clock.device_seconds,
@@ -126,9 +131,36 @@ def _prepare(
         "notes": context.notes,
         "warnings": context.warnings,
         "prepare_key": key,
+        "public_data": [about for about, _ in context.public],
     }
     shelf.save(key, tensors, facts)
     return tensors, facts
+
+
+def prepare_key(trial: Trial, method: Method) -> str:
+    """The same for all trials that share what the method prepares: fields that only ``protect`` reads are left out."""
+    left_out: Collection[str] = getattr(method, "protect_only", ())
+    parameters = {name: v for name, v in trial.method.parameters.items() if name not in left_out}
+    return digest([replace(trial.method, parameters=parameters), trial.seed])
+
+
+def _note_public_data(
+    preparation: Mapping[str, Any], context: Context, trial: Trial, environment: Environment
+) -> None:
+    """Names in the record what public data the method learned from, and warns where it overlaps with the trial's."""
+    shelf, found = context.shelf, []
+    known = [*preparation.get("public_data", []), *(about for about, _ in context.public)]
+    for about in known:
+        kept = shelf.load(key_of(about)) if shelf else None
+        if kept is None:
+            public = environment.load_dataset(about["dataset"], about["image_size"], about["parameters"])
+            kept = hashes(public.train), about
+        facts, warning = compare(about, kept[0], trial.dataset.name, environment.load(trial))
+        found.append(facts)
+        if warning:
+            context.warn(warning)
+    if found:
+        context.notes["public_data"] = found
 
 
 @dataclass(frozen=True)
@@ -162,6 +194,7 @@ def _context(trial: Trial, environment: Environment, clock: Clock, progress: Pro
         clock=clock,
         progress=progress,
         build_victim=environment.build_victim,
+        load_dataset=environment.load_dataset,
     )
 
 

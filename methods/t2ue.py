@@ -1,0 +1,257 @@
+"""T2UE: noise from text alone, by a generator that a frozen CLIP taught."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench.contracts.perturbation import quantise
+from ue_bench.crafting.alignment import Lessons, Training, train_generator
+from ue_bench.crafting.prompts import Requests, requests
+from ue_bench.crafting.public import (
+    Surrogate,
+    frozen,
+    load_pairs,
+    restore_text_tower,
+    short_recipe,
+    text_features,
+    text_tower,
+)
+from ue_bench.crafting.ssagan import LATENT, bounded, channel_plan, fitted, load_generator, seeded_ssagan
+from ue_bench.crafting.synthesis import Synthesiser
+from ue_bench.errors import ConfigError
+from ue_bench.seeds import derive
+
+PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**22}  # of noise, so that memory stays flat: 4 noises of 256 pixels
+PADDED = (
+    112  # numbers drawn for each random vector of 100: in whole 16s, a row does not depend on how many follow
+)
+DEAF = 0.01  # steps of 1/255 by which noises of two texts differ at least, else the text hardly matters
+PAPER_NAMES = {  # by surrogate, as the paper's tables have them
+    "clip_vit_b_16": ("T2UE(ViT/B-16)",),
+    "clip_vit_b_32": ("T2UE", "T2UE(ViT/B-32)"),
+}
+
+
+@dataclass(frozen=True)
+class T2UE(Method):
+    """T2UE, text-to-unlearnable examples (arXiv 2508.03091, 2025), written from the paper and a specification.
+
+    SSA-GAN's generator, 31,329,281 weights with the defaults, turns a text's features and a random vector into noise.
+    It learned on public pairs: with its noise, a frozen CLIP takes any image for what the text says. To protect data
+    it needs their texts only: no image is ever read. In contrastive runs the text is each pair's own caption (one
+    noise an image: its first caption). In supervised ones it is a template with the class's name: class-wise the
+    first of CLIP's 18 and one random vector a class, else a template and a vector of the image's own.
+
+    The generator is trained once for all data, granularities and values of z, and what was killed goes on from its
+    last checkpoint. The record names the public data, and warns where they overlap with those to be protected.
+
+    Where paper and authors' code differ, defaults follow the paper. The code cuts the output off at the radius, which
+    is 16 there (``bound=clamp``), lets the learning rate rise (``official_schedule``), keeps the epoch of the lowest
+    loss (``official_best``), augments more (``augmentation=official``), and takes random vectors from a few: ``z=32``
+    in supervised runs, class-wise too, ``z=16`` in contrastive ones. Ours: half of the public images are mirrored,
+    each shows another of its captions every epoch, and no weight decays.
+    """
+
+    budget: Budget = Budget("linf", 8)  # steps of 1/255; paper. Authors' code: 16
+    granularity: str = (
+        "pair"  # pair, image or class. Supervised: pair and image are the paper's "sample-wise"
+    )
+    size: int = 256  # pixels a side of the generator's noise, resized (nearest) to the images; paper
+    filters: int = 64  # generator: channels of its last block (ngf); an eighth of the text's features, code
+    bound: str = "scale"  # scale: radius x output (paper's equation 1); clamp: cut off at the radius (code)
+    z: str = "row"  # random vectors: one a noise (row), one for all (shared), or a number, such as 32 (code)
+    public: str = "mscoco"  # dataset with captions that the generator learns from; paper
+    public_images: int = 0  # of its training images, drawn by the dataset's train_images; 0: all
+    surrogate: str = "clip_vit_b_32"  # a contrastive victim's name; paper. Or clip_vit_b_16 with 300 epochs
+    surrogate_pretrained: str = (
+        "openai"  # OpenCLIP's tag of weights; here: trained on the public pairs (ours)
+    )
+    surrogate_checkpoint: str = ""  # local file with those weights; "": they are downloaded
+    surrogate_quickgelu: bool = True  # as OpenAI's weights need it; loaded weights only
+    surrogate_size: int = 224  # pixels of the public images, and of a surrogate that is trained here
+    surrogate_epochs: int = 32  # trained here only: over the public pairs; victims' recipe
+    surrogate_batch_size: int = 128  # trained here only: pairs; victims' recipe
+    surrogate_learning_rate: float = 5e-4  # trained here only: AdamW, a tenth of the steps warm-up
+    epochs: int = 500  # of the generator, over the public images; paper. 300 with clip_vit_b_16
+    batch_size: int = 128  # pairs; paper
+    learning_rate: float = 1e-4  # Adam with betas 0 and 0.9 (SSA-GAN's), along half a cosine to 0; paper
+    weight_decay: float = 0.0  # decoupled; authors' code. The paper has some, and does not say how much
+    augmentation: str = "flip"  # of public images: flip (ours), none, or official (authors' code)
+    official_schedule: bool = False  # learning rate rises to 1e-3, as in the authors' code
+    official_best: bool = False  # the epoch of the lowest loss, as in the authors' code, instead of the last
+    checkpoint_epochs: int = 10  # between the states from which a training that was killed goes on
+    bf16: bool = True  # training, where the accelerator has it; False: float32, as the authors' code
+
+    access: ClassVar[Access] = Access.CAPTIONS | Access.LABELS | Access.CLASS_NAMES
+    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
+    granularities: ClassVar[tuple[str, ...]] = ("pair", "image", "class")
+    protect_only: ClassVar[frozenset[str]] = frozenset({"granularity", "z", "checkpoint_epochs"})
+    cost: ClassVar[str] = (
+        "67 GFLOP a noise at 256 pixels; once, 500 epochs over the public images, 230 GFLOP an image (A100-days)"
+    )
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "smoke": {
+            "size": 32,
+            "filters": 8,
+            "public": "shapes",
+            "public_images": 64,
+            "surrogate": "clip_tiny",
+            "surrogate_pretrained": "here",
+            "surrogate_size": 32,
+            "surrogate_epochs": 1,
+            "surrogate_batch_size": 64,
+            "epochs": 2,
+            "batch_size": 32,
+            "learning_rate": 1e-3,
+        },
+        "laptop": {
+            "size": 32,
+            "filters": 16,
+            "public": "flickr8k",
+            "surrogate": "clip_tiny",
+            "surrogate_pretrained": "here",
+            "surrogate_size": 32,
+            "surrogate_epochs": 6,
+            "surrogate_learning_rate": 1e-3,
+            "epochs": 20,
+            "batch_size": 64,
+            "learning_rate": 3e-3,
+            "checkpoint_epochs": 2,
+        },
+    }
+
+    @property
+    def published_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the paper's tables call it; rows with another surrogate stand beside those of ViT-B/32."""
+        return PAPER_NAMES.get(self.surrogate, PAPER_NAMES["clip_vit_b_32"])
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget.norm != "linf" or self.budget.signs != "both" or not 1 <= self.budget.radius <= 127:
+            raise ConfigError(
+                f"t2ue needs an linf budget of 1 to 127 steps, such as linf:8, not {self.budget}"
+            )
+        for name in ("filters", "surrogate_size", "surrogate_epochs", "checkpoint_epochs"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"t2ue's {name} must be at least 1, not {getattr(self, name)}")
+        if self.public_images < 0:
+            raise ConfigError(f"t2ue's public_images must be 0 (all) or more, not {self.public_images}")
+        if self.z not in ("row", "shared") and not (self.z.isdecimal() and int(self.z) > 0):
+            raise ConfigError(f"t2ue's z must be row, shared or a number such as 32, not '{self.z}'")
+        channel_plan(self.size), self._surrogate(), self._lessons()
+
+    def prepare(self, context: Context) -> Mapping[str, Tensor]:
+        surrogate = self._surrogate()
+        towers = surrogate.build(context)
+        public = load_pairs(context, self.public, towers.tower_size[0], self.public_images)
+        if surrogate.trained_here:
+            recipe = short_recipe(
+                public,
+                self.surrogate_epochs,
+                self.surrogate_batch_size,
+                self.surrogate_learning_rate,
+                self.bf16,
+            )
+            surrogate.learn(towers, public, recipe, context)
+        towers = frozen(towers)
+        width = text_features(towers, ["a"]).shape[1]
+        seed = derive(context.seed, "generator")
+        network = seeded_ssagan(self.filters, width, self.size, seed, context.device)
+        training = Training(network, towers, public, self._lessons(), context)
+        train_generator(
+            training,
+            context,
+            [surrogate, public.fingerprint, self.size, self.filters],
+            self.checkpoint_epochs,
+        )
+        self._report(training, context)
+        kept = {f"generator.{name}": value for name, value in training.result().items()}
+        if surrogate.trained_here:
+            kept |= {f"text.{name}": value for name, value in text_tower(towers).items()}
+        return kept
+
+    def protect(self, view: ProtectorView, context: Context) -> Perturbation:
+        wanted = requests(view, self.granularity, self.z, context.generator)
+        towers = self._reader(context)
+        texts = text_features(towers, wanted.texts)
+        network = load_generator(_part(context.prepared, "generator."), context.device)
+        return Perturbation(
+            self._noise(network, texts, wanted, view.image_size, context), wanted.rows, self.budget
+        )
+
+    def _noise(
+        self, network: nn.Module, texts: Tensor, wanted: Requests, size: tuple[int, int], context: Context
+    ) -> Tensor:
+        """int8 [R, 3, H, W], a few noises at once."""
+        make, device = Synthesiser(network), context.device
+        draws = torch.randn(wanted.latents, PADDED, generator=context.generator)[:, :LATENT]
+        noise = torch.empty(len(wanted), 3, *size, dtype=torch.int8)
+        step = max(1, PIXELS_AT_ONCE.get(device.type, 2**18) // self.size**2)
+        for start in context.progress.track(range(0, len(wanted), step), "noise"):
+            part = slice(start, start + step)
+            raw = make(draws[wanted.latent[part]].to(device), texts[wanted.text[part]].to(device))
+            delta = bounded(fitted(raw, size), self.budget.radius / 255, self.bound)
+            noise[part] = quantise(delta, self.budget)
+        return noise
+
+    def _surrogate(self) -> Surrogate:
+        return Surrogate(
+            name=self.surrogate,
+            pretrained=self.surrogate_pretrained,
+            checkpoint=self.surrogate_checkpoint,
+            quickgelu=self.surrogate_quickgelu,
+            size=self.surrogate_size,
+        )
+
+    def _lessons(self) -> Lessons:
+        return Lessons(
+            radius=self.budget.radius / 255,
+            bound=self.bound,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            augmentation=self.augmentation,
+            official_schedule=self.official_schedule,
+            official_best=self.official_best,
+            bf16=self.bf16,
+        )
+
+    def _reader(self, context: Context):
+        """The surrogate with the text tower that the generator learned with."""
+        surrogate = self._surrogate()
+        towers = surrogate.build(context)
+        if surrogate.trained_here:
+            restore_text_tower(towers, _part(context.prepared, "text."))
+        return frozen(towers)
+
+    def _report(self, training: Training, context: Context) -> None:
+        curves, clean = training.curves, training.loss_without_noise()
+        loss, sensitivity = curves["loss"][-1], curves["text_sensitivity_steps"][-1]
+        context.notes |= {
+            "generator_parameters": sum(weight.numel() for weight in training.network.parameters()),
+            "generator_loss_by_epoch": curves["loss"],
+            "generator_loss_without_noise": clean,
+            "generator_learning_rate_by_epoch": curves["learning_rate"],
+            "text_sensitivity_steps_by_epoch": curves["text_sensitivity_steps"],
+        }
+        if loss >= clean:
+            context.warn(
+                f"t2ue's generator helps the surrogate nothing: its loss is {loss:.3g} with noise and {clean:.3g} "
+                "without; train it longer"
+            )
+        if sensitivity < DEAF:
+            context.warn(
+                f"t2ue's generator hardly listens: noises of two texts differ by {sensitivity:.2g} steps of 1/255 "
+                "in the mean; train it longer"
+            )
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,116 @@
+"""What text and which random vector each noise is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ue_bench.contracts.view import ProtectorView
+
+_FORMS = (
+    "a photo of {} {}.",
+    "a blurry photo of {} {}.",
+    "a black and white photo of {} {}.",
+    "a low contrast photo of {} {}.",
+    "a high contrast photo of {} {}.",
+    "a bad photo of {} {}.",
+    "a good photo of {} {}.",
+    "a photo of {} small {}.",
+    "a photo of {} big {}.",
+)
+TEMPLATES = tuple(
+    form.format(article, "{}") for article in ("a", "the") for form in _FORMS
+)  # CLIP's for CIFAR
+
+
+@dataclass(frozen=True)
+class Requests:
+    """R noises to be made, each from a text and a random vector.
+
+    Attributes:
+        texts: the different texts.
+        text: int64 [R], each noise's text.
+        latent: int64 [R], each noise's random vector.
+        latents: how many random vectors there are.
+        rows: int64 [examples], each example's noise.
+    """
+
+    texts: tuple[str, ...]
+    text: Tensor
+    latent: Tensor
+    latents: int
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+
+def requests(view: ProtectorView, granularity: str, z: str, generator: torch.Generator) -> Requests:
+    """What a dataset needs, from its captions or the names of its classes.
+
+    Args:
+        view: needs CAPTIONS in contrastive runs, LABELS and CLASS_NAMES in supervised or class-wise ones.
+        granularity: pair, image or class; in supervised runs, where each example is an image, the first two are one.
+        z: ``row``: a random vector of its own for each noise (class-wise: one noise a class); ``shared``: one for all;
+            a number n: as many for each class (supervised; class-wise then means n noises a class), or for all,
+            taken in turns, as T2UE's code does with 32 and 16.
+        generator: on the CPU; draws templates.
+    """
+    if granularity == "class":
+        return _of_classes(view, z)
+    if view.paradigm == "supervised":
+        return _of_images_by_class(view, z, generator)
+    texts = view.example_captions if granularity == "pair" else tuple(some[0] for some in view.captions)
+    text = torch.arange(len(texts))
+    return _distinct(texts, text, _in_turns(text, z), view.rows(granularity))
+
+
+def _of_classes(view: ProtectorView, z: str) -> Requests:
+    """Template 0, and z's vectors for each class in turns."""
+    labels = view.rows("class")
+    texts = tuple(TEMPLATES[0].format(name) for name in view.class_names)
+    latent = torch.zeros_like(labels) if z == "shared" else labels
+    if z.isdecimal():
+        latent = labels * int(z) + _rank(labels) % int(z)
+    return _distinct(texts, labels, latent, torch.arange(len(labels)))
+
+
+def _of_images_by_class(view: ProtectorView, z: str, generator: torch.Generator) -> Requests:
+    """All templates: drawn for each image, or in turns after every n images of a class, as T2UE's code does it."""
+    labels, count = view.labels, len(TEMPLATES)
+    texts = tuple(template.format(name) for name in view.class_names for template in TEMPLATES)
+    if z.isdecimal():
+        rank = _rank(labels)
+        template, latent = (rank // int(z) + 1) % count, labels * int(z) + rank % int(z)
+    else:
+        template = torch.randint(count, (len(labels),), generator=generator)
+        latent = _in_turns(torch.arange(len(labels)), z)
+    return _distinct(texts, labels * count + template, latent, torch.arange(len(labels)))
+
+
+def _in_turns(rows: Tensor, z: str) -> Tensor:
+    return rows % int(z) if z.isdecimal() else rows * (z == "row")
+
+
+def _rank(labels: Tensor) -> Tensor:
+    """int64 [N]: how many images of the same class came before. Example: labels 0 1 0 0 have ranks 0 0 1 2."""
+    order = labels.argsort(stable=True)
+    counts = labels.bincount()
+    starts = (counts.cumsum(0) - counts)[labels[order]]
+    rank = torch.empty_like(labels)
+    rank[order] = torch.arange(len(labels)) - starts
+    return rank
+
+
+def _distinct(texts: tuple[str, ...], text: Tensor, latent: Tensor, rows: Tensor) -> Requests:
+    """Each noise once, however many ask for it, in the order of their random vectors."""
+    wishes, noise = torch.stack([latent, text], dim=1).unique(dim=0, return_inverse=True)
+    return Requests(
+        texts=texts,
+        text=wishes[:, 1],
+        latent=wishes[:, 0],
+        latents=int(latent.max()) + 1,
+        rows=noise[rows],
+    )
