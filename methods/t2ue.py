@@ -85,13 +85,17 @@ class T2UE(Method):
     augmentation: str = "flip"  # of public images: flip (ours), none, or official (authors' code)
     official_schedule: bool = False  # learning rate rises to 1e-3, as in the authors' code
     official_best: bool = False  # the epoch of the lowest loss, as in the authors' code, instead of the last
+    snapshots: tuple[int, ...] = ()  # epochs after which the generator is kept, too; for appendix A.1
+    checkpoint: int = 0  # the snapshot that makes the noise; 0: the generator as trained
     checkpoint_epochs: int = 10  # between the states from which a training that was killed goes on
     bf16: bool = True  # training, where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.CAPTIONS | Access.LABELS | Access.CLASS_NAMES
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("pair", "image", "class")
-    protect_only: ClassVar[frozenset[str]] = frozenset({"granularity", "z", "checkpoint_epochs"})
+    protect_only: ClassVar[frozenset[str]] = frozenset(
+        {"granularity", "z", "checkpoint", "checkpoint_epochs"}
+    )
     cost: ClassVar[str] = (
         "67 GFLOP a noise at 256 pixels; once, 500 epochs over the public images, 230 GFLOP an image (A100-days)"
     )
@@ -145,6 +149,10 @@ class T2UE(Method):
         if self.z not in ("row", "shared") and not (self.z.isdecimal() and int(self.z) > 0):
             raise ConfigError(f"t2ue's z must be row, shared or a number such as 32, not '{self.z}'")
         channel_plan(self.size), self._surrogate(), self._lessons()
+        if self.checkpoint and self.checkpoint not in self.snapshots:
+            raise ConfigError(
+                f"t2ue's checkpoint {self.checkpoint} is none of its snapshots: set snapshots=[{self.checkpoint},...]"
+            )
 
     def prepare(self, context: Context) -> Mapping[str, Tensor]:
         surrogate = self._surrogate()
@@ -172,6 +180,7 @@ class T2UE(Method):
         )
         self._report(training, context)
         kept = {f"generator.{name}": value for name, value in training.result().items()}
+        kept |= {f"snapshot.{name}": value for name, value in training.kept.items()}
         if surrogate.trained_here:
             kept |= {f"text.{name}": value for name, value in text_tower(towers).items()}
         return kept
@@ -180,7 +189,8 @@ class T2UE(Method):
         wanted = requests(view, self.granularity, self.z, context.generator)
         towers = self._reader(context)
         texts = text_features(towers, wanted.texts)
-        network = load_generator(_part(context.prepared, "generator."), context.device)
+        which = f"snapshot.{self.checkpoint}." if self.checkpoint else "generator."
+        network = load_generator(_part(context.prepared, which), context.device)
         return Perturbation(
             self._noise(network, texts, wanted, view.image_size, context), wanted.rows, self.budget
         )
@@ -221,6 +231,7 @@ class T2UE(Method):
             official_schedule=self.official_schedule,
             official_best=self.official_best,
             bf16=self.bf16,
+            snapshots=tuple(self.snapshots),
         )
 
     def _reader(self, context: Context):

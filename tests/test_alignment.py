@@ -14,7 +14,7 @@ from ue_bench.crafting.alignment import Lessons, Training, train_generator
 from ue_bench.crafting.public import frozen
 from ue_bench.crafting.shaking import augmented, jiggled, turned
 from ue_bench.crafting.ssagan import seeded_ssagan
-from ue_bench.errors import TrainingError
+from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.progress import Progress
 from ue_bench.training.towers import contrastive_loss
 
@@ -121,6 +121,22 @@ class TestTraining:
         assert all(torch.equal(value, resumed.result()[name]) for name, value in whole.result().items())
         assert context.clock.seconds["prepare"] > kept[1]["seconds"] > 0, "what was spent before counts"
         assert [tensors for tensors, _ in shelf.values()] == [{}], "nothing large is left behind"
+
+    def test_snapshots_are_the_generator_as_it_was_and_survive_a_kill(self):
+        lessons = dataclasses.replace(LESSONS, epochs=4, snapshots=(1, 4))
+        whole, _ = teach(lessons)
+        early, _ = teach(lessons, progress=Killed(1, quiet=True))
+        for name, value in early.network.state_dict().items():
+            assert torch.equal(value, whole.kept[f"1.{name}"])
+        assert all(torch.equal(value, whole.kept[f"4.{name}"]) for name, value in whole.result().items())
+        shelf = Memory()
+        with pytest.raises(KeyboardInterrupt):
+            teach(lessons, shelf=shelf, progress=Killed(after=3))
+        resumed, _ = teach(lessons, shelf=shelf)
+        assert whole.kept.keys() == resumed.kept.keys()
+        assert all(torch.equal(value, resumed.kept[name]) for name, value in whole.kept.items())
+        with pytest.raises(ConfigError, match="between 1 and 4 epochs"):
+            dataclasses.replace(LESSONS, epochs=4, snapshots=(5,))
 
     def test_another_training_does_not_go_on_from_there(self):
         shelf = Memory()

@@ -49,6 +49,25 @@ def with_fields(**changes) -> T2UE:
     return dataclasses.replace(SMOKE, **changes)
 
 
+def test_a_snapshot_makes_its_own_noise(prepared):
+    early = {
+        f"snapshot.1.{name.removeprefix('generator.')}": 2 * value
+        for name, value in prepared.items()
+        if name.startswith("generator.") and value.is_floating_point()
+    }
+    early |= {
+        f"snapshot.1.{name.removeprefix('generator.')}": value
+        for name, value in prepared.items()
+        if name.startswith("generator.") and not value.is_floating_point()
+    }
+    method = with_fields(snapshots=(1,), checkpoint=1)
+    assert not torch.equal(protect(prepared | early, method).noise, protect(prepared).noise)
+    same = {name.replace("generator.", "snapshot.1."): value for name, value in prepared.items()}
+    assert torch.equal(protect(prepared | same, method).noise, protect(prepared).noise)
+    with pytest.raises(ConfigError, match="none of its snapshots"):
+        with_fields(checkpoint=7)
+
+
 class TestText:
     def test_no_image_is_read(self, prepared):
         data = pictures()

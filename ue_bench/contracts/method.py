@@ -48,6 +48,7 @@ class Method(Content):
         paradigms: ``supervised``, ``contrastive`` or both.
         granularities: the values that ``granularity`` may take.
         published_names: what the papers' tables call it, as in results/published.csv.
+        protect_only: fields that only ``protect`` reads; arms that differ in these alone share what was prepared.
         withholds: True for the control whose protected images are not published at all.
         cost: in words, at the paper's settings.
         presets: for a profile (smoke, laptop) the parameters that shrink the work but keep the method's
@@ -63,6 +64,7 @@ class Method(Content):
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
     granularities: ClassVar[tuple[str, ...]] = ("image",)
     published_names: ClassVar[tuple[str, ...]] = ()
+    protect_only: ClassVar[frozenset[str]] = frozenset()
     withholds: ClassVar[bool] = False
     cost: ClassVar[str] = ""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

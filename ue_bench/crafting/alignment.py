@@ -46,6 +46,7 @@ class Lessons:
             else it falls to 0, step by step.
         official_best: keep the epoch of the lowest mean loss, as T2UE's code does, instead of the last.
         bf16: compute in bf16 where the device gains by it; losses stay float32.
+        snapshots: epochs, counted from 1, after which the weights are kept, too.
     """
 
     radius: float
@@ -58,6 +59,7 @@ class Lessons:
     official_schedule: bool
     official_best: bool
     bf16: bool
+    snapshots: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for word, value, allowed in (
@@ -69,6 +71,11 @@ class Lessons:
         for name, least in (("epochs", 1), ("batch_size", 2)):
             if getattr(self, name) < least:
                 raise ConfigError(f"a generator's {name} must be at least {least}, not {getattr(self, name)}")
+        outside = [epoch for epoch in self.snapshots if not 1 <= epoch <= self.epochs]
+        if outside:
+            raise ConfigError(
+                f"a generator's snapshots lie between 1 and {self.epochs} epochs, not at {outside[0]}"
+            )
         if not self.learning_rate > 0 or not self.weight_decay >= 0:
             raise ConfigError(
                 f"a generator's learning_rate must be above 0 and its weight_decay at least 0, not "
@@ -113,6 +120,7 @@ class Training:
         )
         self.curves: dict[str, list[float]] = {"loss": [], "learning_rate": [], "text_sensitivity_steps": []}
         self.best: dict[str, Tensor] = {}
+        self.kept: dict[str, Tensor] = {}  # EPOCH.NAME, of the snapshots
 
     @property
     def done(self) -> int:
@@ -144,6 +152,9 @@ class Training:
         self.curves["text_sensitivity_steps"].append(self.sensitivity())
         if self.lessons.official_best and mean == min(self.curves["loss"]):
             self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
+        if self.done in self.lessons.snapshots:
+            weights = self.network.state_dict().items()
+            self.kept |= {f"{self.done}.{name}": value.clone() for name, value in weights}
 
     def loss(self, images: Tensor, texts: Tensor, draw: torch.Generator) -> Tensor:
         """Scalar: how badly the CLIP tells which caption belongs to which image with noise.
@@ -201,16 +212,18 @@ class Training:
             **{f"network.{name}": value for name, value in self.network.state_dict().items()},
             **{f"moment.{i}.{name}": value for i, part in moments.items() for name, value in part.items()},
             **{f"best.{name}": value for name, value in self.best.items()},
+            **{f"kept.{name}": value for name, value in self.kept.items()},
         }
 
     def restore(self, tensors: Mapping[str, Tensor], curves: Mapping[str, list[float]]) -> None:
         """Goes back to where ``state`` and ``curves`` were kept."""
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "moment": {}, "best": {}}
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "moment": {}, "best": {}, "kept": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
         self.network.load_state_dict(parts["network"])
         self.best = {name: value.to(self.device) for name, value in parts["best"].items()}
+        self.kept = dict(parts["kept"])
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["moment"].items():
             number, _, what = name.partition(".")
