@@ -108,7 +108,7 @@ def test_several_settings_of_one_method_are_rows_of_their_own():
     values = [*seeds(CLEAN, [90.0])]
     values += seeds({"reduced": {"rounds": [5, 50]}}, [20.0]) + seeds({"reduced": {}}, [10.0])
     rows = cells_of(render(build_report(*world(values)), "markdown"))
-    assert [row["variant"] for row in rows] == ["–", "rounds=5", "defaults"]
+    assert [row["variant"] for row in rows] == ["–", "rounds=5", "rounds=50"]
 
 
 def test_one_name_for_several_datasets_is_told_apart_by_its_label():

@@ -93,22 +93,32 @@ def _labelled(trials: Sequence[Trial]) -> bool:
 
 
 def _variants(trials: Sequence[Trial]) -> dict[str, str]:
-    """id -> a name for its parameters, for methods that take part with several settings."""
-    settings: dict[Key, dict[str, None]] = {}
-    texts = {trial["id"]: _setting(trial) for trial in trials}
+    """id -> the parameters that tell it apart, for methods that take part with several settings."""
+    groups: dict[Key, list[Trial]] = {}
     for trial in trials:
-        settings.setdefault(_method_key(trial), {})[texts[trial["id"]]] = None
-    return {
-        trial["id"]: texts[trial["id"]] or "defaults"
-        for trial in trials
-        if len(settings[_method_key(trial)]) > 1
-    }
+        groups.setdefault(_method_key(trial), []).append(trial)
+    found: dict[str, str] = {}
+    for group in groups.values():
+        texts = {trial["id"]: trial.get("variant") or _setting(trial, group) for trial in group}
+        if len(set(texts.values())) > 1:
+            found |= {key: text or "defaults" for key, text in texts.items()}
+    return found
 
 
 def _method_key(trial: Trial) -> Key:
     return trial.get("method"), trial.get("granularity"), trial.get("budget")
 
 
-def _setting(trial: Trial) -> str:
-    pairs = (trial.get("reduced") or {}).items()
-    return trial.get("variant") or ", ".join(f"{name}={values[0]}" for name, values in pairs)
+def _setting(trial: Trial, group: Sequence[Trial]) -> str:
+    """A trial's values of the parameters in which the group differs; what it does not name is at its default."""
+    defaults = {name: pair[1] for one in group for name, pair in (one.get("reduced") or {}).items()}
+    values = {
+        name: [(one.get("reduced") or {}).get(name, [default])[0] for one in group]
+        for name, default in defaults.items()
+    }
+    own = trial.get("reduced") or {}
+    return ", ".join(
+        f"{name}={own.get(name, [defaults[name]])[0]}"
+        for name, all_values in values.items()
+        if any(value != all_values[0] for value in all_values)
+    )
