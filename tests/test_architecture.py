@@ -28,7 +28,7 @@ FLOORS = [  # from the ground; a module may import its own floor and those below
     {"crafting", "trials.environment", "trials.overlap", "trials.plan", "trials.executors"},
     {
         *("trials.protect", "trials.evaluate", "trials.evidence", "trials.forecast", "trials.calibrate"),
-        *("publish", "report", "gallery", "conformance", "describe", "scaffold"),
+        *("publish", "report", "gallery", "explain", "conformance", "describe", "scaffold"),
     },
     {"trials.run"},
     {"cli"},

@@ -214,6 +214,14 @@ def show(
 
 
 @app.command()
+def explain(words: Words = None) -> None:
+    """Draw what explains a trial: ue-bench explain trial=ID [store=DIR out=DIR count=6 device=auto plugins=[...]]."""
+    from ue_bench.explain.command import explain_command
+
+    raise typer.Exit(explain_command(words or []))
+
+
+@app.command()
 def noise(words: Words = None) -> None:
     """Make noise from captions: ue-bench noise method=NAME captions=captions.csv size=224 out=noise.safetensors."""
     from ue_bench.publish.commands import noise_command

@@ -225,7 +225,7 @@ def fit(value: Any, field: dataclasses.Field, where: str) -> Any:
     """A configured value as its field needs it; ConfigError if its type does not fit."""
     from ue_bench.contracts.budget import Budget
 
-    kind = str(field.type)
+    kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
     if kind == "Budget":
         return Budget.parse(value)
     base, optional = kind.removesuffix(" | None"), kind.endswith(" | None")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+import torch
+from torch import nn
 
 from ue_bench.clock import Clock
 from ue_bench.contracts.perturbation import Perturbation
@@ -20,12 +24,58 @@ from ue_bench.trials.poison import poison_mask
 from ue_bench.trials.trial import Trial
 
 
+@dataclass(frozen=True)
+class Training:
+    """A trial's victim after its training, and what belongs to it.
+
+    Attributes:
+        victim: in evaluation or training mode, as its trainer left it.
+        curves: what the training showed, with ``metrics``.
+        clock: seconds by phase.
+        made: the facts kept with the noise.
+        noise: measures of the noise as published, or None without noise.
+        warnings: sentences.
+    """
+
+    victim: nn.Module
+    curves: Any
+    clock: Clock
+    made: Mapping[str, Any]
+    noise: dict[str, float | int] | None
+    warnings: list[str]
+
+
 def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict[str, Any]:
     """What one trial found: the parts of its record that are measured.
 
     Returns:
         ``metrics curves noise seconds device_seconds peak_bytes device notes warnings status``; the last is ``invalid``
         for a result that must not count.
+    """
+    done = train_victim(trial, environment, progress)
+    made, clock = done.made, done.clock
+    remarks = WAYS[trial.paradigm].remarks(done.curves, environment.load(trial).test)
+    return {
+        "metrics": done.curves.metrics(),
+        "curves": dataclasses.asdict(done.curves),
+        "noise": None
+        if done.noise is None
+        else {"key": trial.noise_key, "prepare_key": made["prepare_key"], **done.noise},
+        "seconds": _with_protection(made["seconds"], clock.seconds),
+        "device_seconds": _with_protection(made["device_seconds"], clock.device_seconds),
+        "peak_bytes": max(made["peak_bytes"], clock.peak_bytes),
+        "device": describe_device(clock.device),
+        "notes": {**made["notes"], **remarks.notes},
+        "warnings": [*done.warnings, *remarks.warnings],
+        "status": remarks.status,
+    }
+
+
+def train_victim(trial: Trial, environment: Environment, progress: Progress) -> Training:
+    """Trains the trial's victim on what was published, measured after every epoch; the same seed, the same victim.
+
+    Raises:
+        StoreError: if the trial's noise is not in the store.
     """
     way = WAYS[trial.paradigm]
     split, device = environment.load(trial), environment.find_device()
@@ -42,14 +92,9 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
             f"{chosen - noise['changed_images']} of {chosen} protected images are saturated and stayed as they were"
         )
     clock = Clock(device)
-    victim = environment.build_victim(
-        trial.victim.name,
-        split.train.classes,
-        split.train.image_size,
-        derive(trial.seed, "victim"),
-        dict(trial.victim.parameters),
-    )
+    victim = build_victim(trial, environment)
     defense = environment.registry().create("defenses", trial.defense.name, trial.defense.parameters)
+    torch.manual_seed(derive(trial.seed, "dropout"))  # networks with dropout draw from global state
     curves = way.train(
         victim,
         published,
@@ -61,21 +106,19 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         defense=defense,
         progress=progress,
     )
-    remarks = way.remarks(curves, split.test)
-    return {
-        "metrics": curves.metrics(),
-        "curves": dataclasses.asdict(curves),
-        "noise": None
-        if noise is None
-        else {"key": trial.noise_key, "prepare_key": made["prepare_key"], **noise},
-        "seconds": _with_protection(made["seconds"], clock.seconds),
-        "device_seconds": _with_protection(made["device_seconds"], clock.device_seconds),
-        "peak_bytes": max(made["peak_bytes"], clock.peak_bytes),
-        "device": describe_device(device),
-        "notes": {**made["notes"], **remarks.notes},
-        "warnings": [*warnings, *remarks.warnings],
-        "status": remarks.status,
-    }
+    return Training(victim, curves, clock, made, noise, warnings)
+
+
+def build_victim(trial: Trial, environment: Environment) -> nn.Module:
+    """The trial's victim before its training."""
+    train = environment.load(trial).train
+    return environment.build_victim(
+        trial.victim.name,
+        train.classes,
+        train.image_size,
+        derive(trial.seed, "victim"),
+        dict(trial.victim.parameters),
+    )
 
 
 def poisoned(

@@ -21,7 +21,7 @@ class Store:
 
     Everything is written to a temporary name and then renamed, so that a reader sees a whole file or none. Layout:
     ``plans/HASH.json`` (what a run set out to do), ``trials/ID.json`` (a record a trial), ``noise/KEY.safetensors``,
-    ``prepared/KEY.safetensors``.
+    ``prepared/KEY.safetensors``, ``victims/ID.safetensors`` (of trials that were explained).
 
     Args:
         address: a local folder, or any fsspec address such as ``s3://bucket/run``.

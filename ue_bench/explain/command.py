@@ -1,0 +1,83 @@
+"""The command ``explain``: key=value words in, pictures and an exit status out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ue_bench.config import number
+from ue_bench.errors import ConfigError, UEBenchError, unknown
+from ue_bench.explain.attention import draw_attention
+from ue_bench.explain.cards import draw_cards
+from ue_bench.explain.curves import draw_curves, find_control
+from ue_bench.explain.features import draw_features
+from ue_bench.explain.subject import find_record, load_subject
+from ue_bench.explain.victim import recover_victim
+from ue_bench.progress import fitting
+from ue_bench.report.figures.style import Drawn
+from ue_bench.trials.environment import Environment
+
+WORDS = {"trial": "", "store": "runs", "out": "", "count": "6", "device": "auto", "plugins": ""}
+USAGE = "ue-bench explain trial=ID [store=DIR out=DIR count=6 device=auto plugins=[...]]"
+MOST = 24  # examples shown one by one
+
+
+def explain_command(words: Sequence[str]) -> int:
+    """Draws what explains one trial: features, curves, cards, attention.
+
+    ``trial=ID``, a trial's id or the beginning of it, and if need be ``store= out= count= device= plugins=``. The
+    trained victim is taken from the store, or trained once more and kept there.
+
+    Returns:
+        0: every picture that this trial can have is written; 1: some are not, each is named with its reason. A mistake
+        raises UEBenchError.
+    """
+    given = _read(words)
+    plugins, count = number(given["plugins"]) or [], number(given["count"])
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST:
+        raise ConfigError(f"count= is a whole number, 1 to {MOST}, not '{given['count']}'")
+    environment = Environment(
+        given["store"], given["device"], tuple(map(str, plugins if isinstance(plugins, list) else [plugins]))
+    )
+    environment.find_device()
+    store = environment.open_store()
+    record = find_record(store, given["trial"])
+    folder = Path(given["out"] or f"explained/{record['id']}").expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"out={given['out']} is a file: name a folder")
+    subject = load_subject(record, environment)
+    print(f"trial {record['id']}: {subject.title}")
+    model, told = recover_victim(subject, environment, fitting())
+    print(told)
+    failed = False
+    pictures: dict[str, Callable[[], Drawn]] = {
+        "features": lambda: draw_features(subject, model, folder),
+        "curves": lambda: draw_curves(record, find_control(store, record), folder),
+        "cards": lambda: draw_cards(subject, model, folder, count),
+        "attention": lambda: draw_attention(subject, model, folder, count),
+    }
+    for name, draw in pictures.items():
+        try:
+            print(draw())
+        except UEBenchError as error:
+            failed = True
+            print(Drawn(name, problem=str(error)))
+    return 1 if failed else 0
+
+
+def _read(words: Sequence[str]) -> dict[str, str]:
+    """The words by key, as they were typed: an id of digits only stays one."""
+    given: dict[str, str] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise ConfigError(f"cannot read '{word}': settings read key=value. Usage: {USAGE}")
+        if key not in WORDS:
+            raise unknown("key", key, WORDS, USAGE)
+        if key in given:
+            raise ConfigError(f"{key}= is given twice: {given[key]} and {text}")
+        given[key] = text.strip()
+    if not given.get("trial"):
+        raise ConfigError(f"trial= is missing. Usage: {USAGE}")
+    return {**WORDS, **given}

@@ -1,0 +1,77 @@
+"""The trial's trained victim: from the store, or trained once more and then kept there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from ue_bench.canonical import plain
+from ue_bench.errors import StoreError
+from ue_bench.explain.subject import Subject
+from ue_bench.progress import Progress
+from ue_bench.provenance import commit, describe_device, versions
+from ue_bench.trials.artefacts import load_tensors, save_tensors
+from ue_bench.trials.environment import Environment
+from ue_bench.trials.evaluate import build_victim, train_victim
+
+FOLDER = "victims"
+
+
+def recover_victim(subject: Subject, environment: Environment, progress: Progress) -> tuple[nn.Module, str]:
+    """(the trained victim in evaluation mode on the device, where it comes from in words).
+
+    ``victims/ID.safetensors`` holds its weights. If there is no such file, or a damaged one, the victim is trained
+    again as the trial trained it, and kept.
+    """
+    store, key = environment.open_store(), subject.trial.id
+    name = store.path(FOLDER, f"{key}.safetensors")
+    try:
+        kept = load_tensors(store, FOLDER, key)
+        if kept is not None:
+            victim = build_victim(subject.trial, environment)
+            _fill(victim, kept[0], name)
+            return victim.eval(), f"the victim is the one kept in {name}"
+        reason = f"{name} is not there"
+    except StoreError as error:
+        reason = str(error)
+    progress.say(f"    {reason}: the victim is trained again")
+    done = train_victim(subject.trial, environment, progress)
+    facts = {
+        "trial": subject.trial.config(),
+        "metrics": plain(done.curves.metrics()),
+        "curves": plain(dataclasses.asdict(done.curves)),
+        "device": describe_device(subject.device),
+        "versions": versions(),
+        "commit": commit(),
+    }
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in done.victim.state_dict().items()}
+    save_tensors(store, FOLDER, key, tensors, facts)
+    return done.victim.eval(), (
+        f"trained the victim again and kept it in {name}: "
+        + compare(subject.record["metrics"], facts["metrics"])
+    )
+
+
+def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Whether a second training found what the record says, in words."""
+    if before == now:
+        return "it reaches exactly what its record says"
+    names = [
+        name for name, value in before.items() if now.get(name) != value and not isinstance(value, Mapping)
+    ]
+    told = ", ".join(f"{name} {now.get(name)} (record: {before[name]})" for name in names[:4])
+    return (
+        f"it differs from its record: {told or 'in earlier epochs'}. Another device, other library versions and "
+        "dropout can do that"
+    )
+
+
+def _fill(victim: nn.Module, tensors: Mapping[str, Any], name: str) -> None:
+    try:
+        victim.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StoreError(f"{name} does not fit the victim as it is built now ({reason})") from error
