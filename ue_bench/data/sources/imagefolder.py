@@ -44,7 +44,7 @@ class ImageFolder(Dataset):
             )
 
     def load(self, image_size: int | None) -> Split:
-        train, test = self._classes(self.train), self._classes(self.test)
+        train, test = self.images_by_class(self.train), self.images_by_class(self.test)
         for name, has, lacks in ((self.test, train, test), (self.train, test, train)):
             missing = sorted(set(has) - set(lacks))
             if missing:
@@ -69,7 +69,7 @@ class ImageFolder(Dataset):
         captions = tuple((texts[label],) for _, _, label in found) if self.captions else None
         return ImageSet(images, torch.tensor([label for _, _, label in found]), captions, names)
 
-    def _classes(self, folder: str) -> _Classes:
+    def images_by_class(self, folder: str) -> _Classes:
         """Every image by class, in the order of the classes' names."""
         address = join(self.path, folder)
         found = self._list(folder)
