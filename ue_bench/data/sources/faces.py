@@ -47,9 +47,10 @@ class Faces(Dataset):
     seed: int = 0  # of names, people and test photographs
 
     def __post_init__(self) -> None:
-        if self.caption.count("{}") != 1:
+        wrong = [text for text in self.templates if text.count("{}") != 1] or [""] * (not self.templates)
+        if wrong:
             raise ConfigError(
-                f"faces.caption is '{self.caption}'; it must hold {{}} once, where the name goes"
+                f"faces.templates has '{wrong[0]}'; each must hold {{}} once, where the name goes"
             )
         if not 1 <= self.test_photos < self.least:
             raise ConfigError(
