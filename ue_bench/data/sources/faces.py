@@ -68,8 +68,11 @@ class Faces(Dataset):
             order = torch.randperm(len(files), generator=self._draw("photos", person)).tolist()
             for place, number in enumerate(order):
                 parts[place < self.test_photos].append((*files[number], label))
+        train, test = (sorted(part, key=lambda item: item[0]) for part in parts)
+        drawn = torch.randint(len(self.templates), (len(train),), generator=self._draw("templates")).tolist()
         return Split(
-            *(self._decode(sorted(part, key=lambda item: item[0]), names, image_size) for part in parts)
+            self._decode(train, names, image_size, [self.templates[number] for number in drawn]),
+            self._decode(test, names, image_size, [self.templates[0]] * len(test)),
         )
 
     def source_state(self) -> object:
