@@ -57,6 +57,11 @@ class MEM(Method):
     budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "pair"  # pair (paper) or image; a trigger belongs to its pair in both
     surrogate: str = "clip_rn50"  # a contrastive victim, trained from scratch; paper
+    surrogate_pretrained: str = (
+        ""  # OpenCLIP's tag of weights to start from, openai for faces (paper); "": none
+    )
+    surrogate_checkpoint: str = ""  # local file of weights to start from; "": none
+    surrogate_quickgelu: bool = True  # as OpenAI's weights need it; loaded weights only
     trigger_length: int = 3  # tokens before each caption, the k of MEM-k; paper: 1, 3, 5, 7. 0: EM
     rounds: int = 20  # authors' code
     model_steps: int = 200  # training steps a round; authors' code
@@ -141,10 +146,20 @@ class MEM(Method):
             return ()
         return (f"MEM-{self.trigger_length}{'(BERT)' if self.vocabulary == 'bert' else ''}",)
 
+    def _weights(self) -> dict[str, Any]:
+        """Parameters of a surrogate that does not start from scratch."""
+        if not self.surrogate_pretrained and not self.surrogate_checkpoint:
+            return {}
+        return {
+            "pretrained": self.surrogate_pretrained,
+            "checkpoint": self.surrogate_checkpoint,
+            "quickgelu": self.surrogate_quickgelu,
+        }
+
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         settings = {name: value for name, value in self.parameters().items() if name != "publish_trigger"}
         what = {"noise and triggers": settings, "version": self.version}
-        model = clip_surrogate(view, context, self.surrogate)
+        model = clip_surrogate(view, context, self.surrogate, self._weights())
         # Kept, so that the same noise is made once whether its triggers are published or not.
         made = context.keep(what, lambda: self._optimise(model, view, context))
         history = {name: made[name].tolist() for name in HISTORY}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -91,9 +94,11 @@ def trained_on_clean(
     return model.eval()
 
 
-def clip_surrogate(view: ProtectorView, context: Context, name: str) -> Towers:
-    """A freshly initialised CLIP model for the view's image size, by its name in the victims registry."""
-    model = context.surrogate(name, 0, view.image_size)
+def clip_surrogate(
+    view: ProtectorView, context: Context, name: str, parameters: Mapping[str, Any] | None = None
+) -> Towers:
+    """A CLIP model for the view's image size, by its name in the victims registry; from scratch unless told."""
+    model = context.surrogate(name, 0, view.image_size, parameters or None)
     if not isinstance(model, Towers):
         raise ConfigError(
             f"the surrogate '{name}' is no CLIP model, which contrastive runs need: "
