@@ -9,18 +9,17 @@ the share is measured in one run; what remains is noise steps, projections, augm
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import pytest
 import torch
+from stopwatch import DEVICE, Stopwatch
 
 from ue_bench import Context, ImageSet, ProtectorView
-from ue_bench.clock import Clock, synchronise
+from ue_bench.clock import Clock
 from ue_bench.progress import Progress
 from ue_bench.registry import Registry
 from ue_bench.trials.environment import Environment
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 COUNT = 1024
 REGISTRY = Registry()
 SETTINGS = {  # one round or a few steps at the paper's batch size, with the small surrogate
@@ -33,29 +32,6 @@ SETTINGS = {  # one round or a few steps at the paper's batch size, with the sma
     "synper": {},
     "ar": {},
 }
-
-
-class Stopwatch:
-    """Seconds inside the outermost of the calls that it wraps."""
-
-    def __init__(self) -> None:
-        self.seconds, self.depth = 0.0, 0
-
-    def wrap(self, call):
-        def timed(*words, **more):
-            if self.depth:
-                return call(*words, **more)
-            self.depth += 1
-            synchronise(DEVICE)
-            start = time.perf_counter()
-            try:
-                return call(*words, **more)
-            finally:
-                synchronise(DEVICE)
-                self.seconds += time.perf_counter() - start
-                self.depth -= 1
-
-        return timed
 
 
 @pytest.mark.parametrize("name", SETTINGS)
