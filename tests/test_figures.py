@@ -103,7 +103,7 @@ def test_a_budget_or_variant_is_named_where_it_tells_arms_apart():
         [*seeds({}, [1.0]), *seeds(other, [2.0]), *seeds({"reduced": {"rounds": [5, 50]}}, [3.0])]
     )
     assert [arm_name(report, arm) for arm in arms(report)] == [
-        "mine (image, Linf 8/255, defaults)",
+        "mine (image, Linf 8/255, rounds=50)",
         "mine (image, Linf 16/255)",
         "mine (image, Linf 8/255, rounds=5)",
     ]
