@@ -132,10 +132,9 @@ class MEM(Method):
             raise unknown("vocabulary", self.vocabulary, VOCABULARIES, "ue-bench show method mem")
         if self.trigger_start not in STARTS:
             raise unknown("trigger_start", self.trigger_start, STARTS, "ue-bench show method mem")
-        if (self.vocabulary == "bert") != bool(self.bert):
+        if self.vocabulary == "bert" and not self.bert:
             raise ConfigError(
-                "mem's vocabulary=bert and bert=FOLDER go together: the folder holds a fill-mask model "
-                f"(vocabulary is '{self.vocabulary}', bert '{self.bert}')"
+                "mem's vocabulary=bert needs mem.bert=FOLDER, a fill-mask model such as bert-base-uncased"
             )
         whole_walk("mem", self.budget, self.step_size, self.noise_steps)
 

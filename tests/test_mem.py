@@ -295,7 +295,6 @@ class TestParameters:
             ({"vocabulary": "round"}, "roundtrip"),
             ({"trigger_start": "teh"}, "the"),
             ({"vocabulary": "bert"}, "bert=FOLDER"),
-            ({"bert": "x"}, "bert=FOLDER"),
         ],
     )
     def test_values_that_do_not_fit_are_refused(self, values, word):

@@ -1,0 +1,51 @@
+"""Every suite of ours: what its file says first, and that its profiles make sense."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ue_bench.config import compose, read_suite
+from ue_bench.registry import Registry
+from ue_bench.trials.plan import make_plan, make_recipe
+
+REGISTRY = Registry()
+NAMES = [name for kind in ("methods", "victims", "datasets", "defenses") for name in REGISTRY.names(kind)]
+SUITES = REGISTRY.names("suites")
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_the_file_opens_with_command_source_cost_and_what_to_expect(name):
+    head = REGISTRY.find("suites", name).path.read_text().split("\n\n")[0]
+    assert f"#   ue-bench run suite={name}" in head
+    for word in ("Source", "Cost", "Expect"):
+        assert re.search(rf"^# {word}: ", head, re.MULTILINE), word
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_clean_data_and_random_noise_are_always_arms(name):
+    controls = read_suite(REGISTRY.find("suites", name).path)["controls"]
+    assert controls["clean"] == "clean" and "random" in controls["random"]
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_profile_names_what_exists(name):
+    """All but the data, which not every machine has."""
+    content = read_suite(REGISTRY.find("suites", name).path)
+    for profile in content["profiles"]:
+        config = compose(name, content, {"profile": profile, "mem.bert": "FOLDER"}, NAMES)
+        make_recipe(config.recipe, config.paradigm)
+        for kind in ("dataset", "method", "victim", "defense"):
+            for word in getattr(config, kind):
+                found, given = next(iter(word.items())) if isinstance(word, dict) else (word, {})
+                stored = {**(config.parameters.get(found) or {}), **(given or {})}
+                REGISTRY.create(f"{kind}s", found, stored)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_the_smallest_profile_can_be_planned(name):
+    content = read_suite(REGISTRY.find("suites", name).path)
+    plan = make_plan(compose(name, content, {"profile": "smoke"}, NAMES), REGISTRY, "command")
+    methods = {trial.method.name for trial in plan.trials}
+    assert {"clean", "random"} < methods and len({trial.seed for trial in plan.trials}) == 1
