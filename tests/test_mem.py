@@ -381,21 +381,3 @@ class TestLanguageModel:
 def test_the_data_of_these_tests_has_captions_of_different_lengths():
     data = described()
     assert isinstance(data, ImageSet) and len({len(text.split()) for text in data.captions[3]}) == 2
-
-
-def test_the_surrogate_can_start_from_weights(monkeypatch):
-    """Fine-tuning a pretrained CLIP, as in the study of faces: what the victims registry is asked for."""
-
-    class Asked(Exception):
-        pass
-
-    def ask(view, context, name, parameters):
-        raise Asked(name, parameters)
-
-    monkeypatch.setattr("ue_bench_methods.mem.clip_surrogate", ask)
-    with pytest.raises(Asked) as scratch:
-        protect(MEM(), described())
-    with pytest.raises(Asked) as tuned:
-        protect(MEM(surrogate_pretrained="openai"), described())
-    assert scratch.value.args == ("clip_rn50", {})
-    assert tuned.value.args == ("clip_rn50", {"pretrained": "openai", "checkpoint": "", "quickgelu": True})

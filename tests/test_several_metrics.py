@@ -10,7 +10,7 @@ from reports import CLEAN, RANDOM, entry, record
 
 from ue_bench.report import build_report, render
 
-METRICS = ["i2t_hit@10", "i2t_medr", "t2i_hit@10"]
+METRICS = ["i2t_hit@10", "i2t_medr", "t2i_hit@10"]  # what a paper prints; its Hit@1 is in no table
 
 
 def retrieval(trial, hit: float, rank: float, back: float):
@@ -66,6 +66,7 @@ def test_printed_numbers_stand_beside_each_metric():
     heading, _, *body = rows(render(made(published=True)))
     named = [text for text in heading if text.startswith("published")]
     assert len(named) == 3 and any("i2t MedR in T2UE table 2" in text for text in named)
+    assert "- published: as printed in T2UE table 2" in render(made(published=True))
     column = next(n for n, text in enumerate(heading) if "i2t Hit@10 in T2UE" in text)
     assert next(row for row in body if row[0] == "mine")[column] == "7.90"
 

@@ -109,7 +109,7 @@ def _names(report: Report, row: Row) -> list[Text]:
 
 
 def _value(cell: Cell | None, report: Report) -> Text:
-    if cell is None:
+    if cell is None or (report.measure.cost and cell.control == "clean"):
         return Text(NOTHING)
     if cell.summary is None:
         return Text(cell.state)

@@ -128,7 +128,8 @@ def _guesses(report: Report) -> list[str]:
 
 
 def _published(report: Report) -> list[str]:
-    matches = [match for row in report.rows for cell in row.cells.values() for match in cell.published]
+    cells = [cell for view in report.measured for row in view.rows for cell in row.cells.values()]
+    matches = [match for cell in cells for match in cell.published]
     if not matches:
         return ["published: the papers print no number for these methods, data and victims"]
     origins = ", ".join(dict.fromkeys(match.figure.origin for match in matches))
