@@ -182,7 +182,7 @@ def digits():
         ("resnet18", 8, 5, {}),
         ("vgg11", 32, 4, {}),
         ("densenet121", 8, 5, {}),
-        ("googlenet", 8, 5, {}),
+        ("googlenet", 8, 9, {}),
         ("vit_small", 8, 5, {"grid": 2}),
         ("resnet_tiny", 32, 6, {}),
         ("vgg_tiny", 32, 6, {}),
@@ -201,6 +201,7 @@ def test_every_family_learns_with_its_recipe(digits, name, size, epochs, paramet
     preset = dataclasses.replace(PRESETS["tiny"], epochs=epochs, batch_size=16, flip=False)
     recipe = REGISTRY.create("victims", name).recipe(preset)
     model = built(name, 10, size, **parameters)
+    torch.manual_seed(0)  # dropout draws from global state, which a trial's road seeds
     curves = train(model, training, recipe, device=CPU, seed=0, clock=Clock(CPU))
     assert curves.train_accuracy[-1] >= 75
     if size == 32 and name != "vgg11":
