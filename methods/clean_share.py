@@ -15,7 +15,7 @@ from ue_bench.errors import ConfigError
 class CleanShare(Method):
     """The clean share alone: images that others protect are withheld here, the victim trains on the rest.
 
-    A control for poison ratios below 1 (EM, ICLR 2021, section 4.2, prints it as "only the clean data"). Protection
+    A control for poison ratios below 1; CUDA's paper (Sadasivan et al., CVPR 2023) prints it for its method. Protection
     of a share works as far as the victim does no better than here, where it never saw those images.
     """
 
