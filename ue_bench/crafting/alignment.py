@@ -21,7 +21,7 @@ from ue_bench.crafting.ssagan import BOUNDS, LATENT, SSAGAN, bounded, fitted
 from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import ConfigError, TrainingError, unknown
 from ue_bench.seeds import derive
-from ue_bench.training.supervised import autocast
+from ue_bench.training.epochs import autocast
 from ue_bench.training.towers import Towers, contrastive_loss
 
 BETAS = (0.0, 0.9)  # Adam's; SSA-GAN and T2UE's code

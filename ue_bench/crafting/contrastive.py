@@ -19,7 +19,7 @@ from ue_bench.crafting.surrogates import training_step
 from ue_bench.crafting.views import Augmentation, view
 from ue_bench.errors import ConfigError, unknown
 from ue_bench.seeds import derive
-from ue_bench.training.supervised import autocast
+from ue_bench.training.epochs import autocast
 
 FRAMEWORKS = ("simclr", "simsiam", "moco", "byol")
 

@@ -19,8 +19,9 @@ from ue_bench.crafting.resident import Index, ResidentImages
 from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import ConfigError, UnavailableError
 from ue_bench.seeds import derive
+from ue_bench.training.epochs import autocast
 from ue_bench.training.recipe import Recipe
-from ue_bench.training.supervised import autocast, train
+from ue_bench.training.supervised import train
 
 SOURCES = ("timm", "clip", "rotation")
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

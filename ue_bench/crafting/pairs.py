@@ -17,9 +17,9 @@ from ue_bench.crafting.surrogates import training_step
 from ue_bench.crafting.whole_noise import WholeNoise
 from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.seeds import derive
+from ue_bench.training.epochs import autocast
 from ue_bench.training.optim import make_contrastive_optimizer
 from ue_bench.training.recipe import ContrastiveRecipe
-from ue_bench.training.supervised import autocast
 from ue_bench.training.towers import Towers, contrastive_loss, trim
 
 JUDGED = 1024  # pairs, drawn once, on which a search's effect is measured

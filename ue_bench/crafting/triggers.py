@@ -11,8 +11,8 @@ from torch import Tensor
 from ue_bench.crafting.hotflip import candidates, search, token_gradients
 from ue_bench.crafting.pairs import Captions, PairNoise
 from ue_bench.errors import ConfigError
+from ue_bench.training.epochs import autocast
 from ue_bench.training.pairs import put_in_front
-from ue_bench.training.supervised import autocast
 from ue_bench.training.towers import Towers, contrastive_loss, trim
 
 STARTS = ("random", "the", "official")

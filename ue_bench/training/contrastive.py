@@ -8,19 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ue_bench.clock import Clock
 from ue_bench.contracts.defense import Defense
 from ue_bench.data.imageset import ImageSet
-from ue_bench.errors import TrainingError
 from ue_bench.progress import Progress
 from ue_bench.retrieval import retrieval
 from ue_bench.training.batches import plain_batches
+from ue_bench.training.epochs import autocast, descend, run_epochs, set_learning_rate
 from ue_bench.training.optim import contrastive_learning_rate, make_contrastive_optimizer
 from ue_bench.training.pairs import PairBatches, Pairs
 from ue_bench.training.recipe import ContrastiveRecipe
-from ue_bench.training.supervised import autocast
 from ue_bench.training.towers import Towers, contrastive_loss, trim
 
 MEAN_EPOCHS = 5  # single epochs of protected victims differ by half their median rank
@@ -100,19 +99,14 @@ def train_contrastive(
         with clock.phase("evaluate"):
             gallery = Gallery(test, towers)
             curves.add(gallery.search(towers, device))
-    for epoch in progress.track(range(recipe.epochs), "epoch"):
-        with clock.phase("train"):
-            loss, accuracy = _epoch(towers, batches, optimizer, recipe, epoch, defense)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the training loss became {loss} in epoch {epoch + 1}: lower recipe.learning_rate "
-                f"(now {recipe.learning_rate:g}) or set recipe.gradient_clip"
-            )
-        curves.train_loss.append(loss)
-        curves.train_accuracy.append(accuracy)
-        if test is not None:
-            with clock.phase("evaluate"):
-                curves.add(gallery.search(towers, device))
+
+    def one(epoch: int) -> tuple[float, float]:
+        return _epoch(towers, batches, optimizer, recipe, epoch, defense)
+
+    def measure() -> None:
+        curves.add(gallery.search(towers, device))
+
+    run_epochs(recipe, curves, one, measure if test is not None else None, clock, progress)
     return curves
 
 
@@ -138,8 +132,7 @@ def _epoch(towers, batches, optimizer, recipe, epoch, defense) -> tuple[float, f
     device, steps = batches.device, len(batches)
     total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
     for step, (images, tokens) in enumerate(batches.epoch()):
-        for group in optimizer.param_groups:
-            group["lr"] = contrastive_learning_rate(recipe, epoch, step, steps)
+        set_learning_rate(optimizer, contrastive_learning_rate(recipe, epoch, step, steps))
         if defense is not None and type(defense).attack_pairs is not Defense.attack_pairs:
             images = defense.attack_pairs(
                 _loss_of_images(towers, tokens, recipe.bf16), images, batches.generator
@@ -148,11 +141,7 @@ def _epoch(towers, batches, optimizer, recipe, epoch, defense) -> tuple[float, f
         with autocast(device, recipe.bf16):
             seen, read = towers.encode_image(images), towers.encode_text(tokens)
         loss = contrastive_loss(seen, read, towers.scale)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if recipe.gradient_clip:
-            nn.utils.clip_grad_norm_(towers.parameters(), recipe.gradient_clip)
-        optimizer.step()
+        descend(loss, optimizer, towers.parameters(), recipe)
         with torch.no_grad():
             towers.clip.logit_scale.clamp_(0, math.log(recipe.max_scale))
             own = torch.arange(len(images), device=device)

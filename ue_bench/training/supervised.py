@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +14,7 @@ from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import TrainingError
 from ue_bench.progress import Progress
 from ue_bench.training.batches import Batches, plain_batches
+from ue_bench.training.epochs import autocast, descend, run_epochs, set_learning_rate
 from ue_bench.training.optim import learning_rate, make_optimizer
 from ue_bench.training.recipe import Recipe
 
@@ -76,19 +76,15 @@ def train(
         images = defense.images_once(data.images) if defense else data.images
         batches = Batches(images, recipe.batch_size, recipe.crop_padding, recipe.flip, device, seed)
         targets = functional.one_hot(data.labels, data.classes).to(device, torch.float32)
-    for epoch in progress.track(range(recipe.epochs), "epoch"):
-        with clock.phase("train"):
-            loss, accuracy = _epoch(model, batches, targets, optimizer, recipe, epoch, defense)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the training loss became {loss} in epoch {epoch + 1}: lower recipe.learning_rate "
-                f"(now {recipe.learning_rate:g}) or set recipe.gradient_clip"
-            )
-        curves.train_loss.append(loss)
-        curves.train_accuracy.append(accuracy)
-        if test is not None:
-            with clock.phase("evaluate"):
-                curves.test_accuracy.append(accuracy_of(model, test, device, recipe.bf16))
+
+    def one(epoch: int) -> tuple[float, float]:
+        return _epoch(model, batches, targets, optimizer, recipe, epoch, defense)
+
+    def measure() -> None:
+        assert test is not None
+        curves.test_accuracy.append(accuracy_of(model, test, device, recipe.bf16))
+
+    run_epochs(recipe, curves, one, measure if test is not None else None, clock, progress)
     return curves
 
 
@@ -98,8 +94,7 @@ def _epoch(model, batches, targets, optimizer, recipe, epoch, defense) -> tuple[
     device, steps = batches.device, len(batches)
     total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
     for step, (images, index) in enumerate(batches.epoch()):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, epoch, step, steps)
+        set_learning_rate(optimizer, learning_rate(recipe, epoch, step, steps))
         goal = targets[index]
         with autocast(device, recipe.bf16):
             if defense is not None:
@@ -107,20 +102,10 @@ def _epoch(model, batches, targets, optimizer, recipe, epoch, defense) -> tuple[
                 images = defense.attack(model, images, goal, batches.generator)
             logits = model(images)
             loss = functional.cross_entropy(logits, goal, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if recipe.gradient_clip:
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
-        optimizer.step()
+        descend(loss, optimizer, model.parameters(), recipe)
         total += loss.detach()
         correct += (logits.detach().argmax(1) == goal.argmax(1)).float().mean()
     return float(total) / steps, 100 * float(correct) / steps
-
-
-def autocast(device: torch.device, wanted: bool) -> torch.autocast:
-    """bf16 arithmetic where the device has it and gains by it (not on CPUs)."""
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted and able)
 
 
 @torch.no_grad()

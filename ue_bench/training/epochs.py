@@ -1,0 +1,83 @@
+"""What every trainer does alike: epochs with their curves, the step down the gradient, the arithmetic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ue_bench.clock import Clock
+from ue_bench.errors import TrainingError
+from ue_bench.progress import Progress
+from ue_bench.training.recipe import ContrastiveRecipe, Recipe
+
+AnyRecipe = Recipe | ContrastiveRecipe
+
+
+class TrainingCurves(Protocol):
+    """The curves that every trainer has, one number an epoch."""
+
+    train_loss: list[float]
+    train_accuracy: list[float]
+
+
+def run_epochs(
+    recipe: AnyRecipe,
+    curves: TrainingCurves,
+    one: Callable[[int], tuple[float, float]],
+    measure: Callable[[], None] | None,
+    clock: Clock,
+    progress: Progress,
+) -> None:
+    """All epochs of a training.
+
+    Args:
+        recipe: for its number of epochs.
+        curves: get the loss and the accuracy of every epoch.
+        one: epoch, from 0 -> (mean loss, accuracy in percent); counted as ``train``.
+        measure: after every epoch, counted as ``evaluate``; None for surrogates.
+        clock: gets the phases.
+        progress: to tell the epoch.
+
+    Raises:
+        TrainingError: if the loss stops being finite.
+    """
+    for epoch in progress.track(range(recipe.epochs), "epoch"):
+        with clock.phase("train"):
+            loss, accuracy = one(epoch)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the training loss became {loss} in epoch {epoch + 1}: lower recipe.learning_rate "
+                f"(now {recipe.learning_rate:g}) or set recipe.gradient_clip"
+            )
+        curves.train_loss.append(loss)
+        curves.train_accuracy.append(accuracy)
+        if measure is not None:
+            with clock.phase("evaluate"):
+                measure()
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Of all groups of parameters alike."""
+    for group in optimizer.param_groups:
+        group["lr"] = value
+
+
+def descend(
+    loss: Tensor, optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor], recipe: AnyRecipe
+) -> None:
+    """One step of the optimizer down the loss, its gradient clipped where the recipe says so."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if recipe.gradient_clip:
+        nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
+    optimizer.step()
+
+
+def autocast(device: torch.device, wanted: bool) -> torch.autocast:
+    """bf16 arithmetic where the device has it and gains by it (not on CPUs)."""
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted and able)
