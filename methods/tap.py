@@ -12,6 +12,8 @@ from torch import Tensor
 from ue_bench.crafting.adversarial import AdversarialNoise
 from ue_bench.errors import ConfigError
 
+from ._adversarial import DEFAULTS, PRESETS
+
 
 @dataclass(frozen=True)
 class TAP(AdversarialNoise):
@@ -30,9 +32,6 @@ class TAP(AdversarialNoise):
     one, from zero, down the loss of a CLIP trained on the clean pairs. For steps as few as UAP's: ``iterations=8``.
     """
 
-    surrogate: str | None = (
-        None  # a victim, trained on clean data. None: resnet18, contrastive clip_rn50 (papers)
-    )
     iterations: int | None = (
         None  # sign steps an image and restart. None: 250 (paper), in contrastive runs too
     )
@@ -44,47 +43,10 @@ class TAP(AdversarialNoise):
     )
     published_names: ClassVar[tuple[str, ...]] = ("TAP",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "smoke": {
-            "surrogate": "resnet_tiny",
-            "surrogate_epochs": 3,
-            "surrogate_batch_size": 32,
-            "iterations": 4,
-            "step_size": 4.0,
-            "restarts": 2,
-        },
-        # A surrogate this small learns little from images that are shifted far; small batches help it.
-        "laptop": {
-            "surrogate": "resnet_tiny",
-            "surrogate_epochs": 16,
-            "surrogate_batch_size": 32,
-            "warmup_epochs": 1.0,
-            "shift": 0.5,
-            "iterations": 10,
-            "step_size": 2.0,
-            "restarts": 2,
-        },
-        # The surrogates are UAP's, so that one serves both.
-        "contrastive smoke": {
-            "surrogate": "clip_tiny",
-            "surrogate_epochs": 1,
-            "surrogate_batch_size": 32,
-            "batch_size": 32,
-            "iterations": 2,
-            "step_size": 4.0,
-        },
-        "contrastive laptop": {
-            "surrogate": "clip_tiny",
-            "surrogate_epochs": 5,
-            "surrogate_batch_size": 64,
-            "learning_rate": 1e-3,
-            "warmup_steps": 100,
-            "iterations": 20,
-        },
+        **PRESETS,
+        "contrastive laptop": {**PRESETS["contrastive laptop"], "iterations": 20},
     }
-    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "supervised": {**AdversarialNoise.defaults["supervised"], "surrogate": "resnet18"},
-        "contrastive": {**AdversarialNoise.defaults["contrastive"], "surrogate": "clip_rn50"},
-    }
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = DEFAULTS
 
     def aim(self, labels: Tensor, classes: int) -> Tensor:
         if self.target_offset % classes == 0:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ue_bench.crafting.adversarial import AdversarialNoise
 
+from ._adversarial import DEFAULTS, PRESETS
+
 
 @dataclass(frozen=True)
 class UAP(AdversarialNoise):
@@ -23,9 +25,6 @@ class UAP(AdversarialNoise):
     few steps up CLIP's loss from zero, against a CLIP trained on the clean pairs as a victim is.
     """
 
-    surrogate: str | None = (
-        None  # a victim, trained on clean data. None: resnet18, contrastive clip_rn50 (papers)
-    )
     iterations: int | None = (
         None  # sign steps an image and restart. None: 250 (paper), contrastive 8 (MEM's code)
     )
@@ -35,50 +34,10 @@ class UAP(AdversarialNoise):
         "contrastive: 32 epochs, then 8 passes a pair"
     )
     published_names: ClassVar[tuple[str, ...]] = ("UAP",)
-    # As TAP's, so that one surrogate serves both.
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "smoke": {
-            "surrogate": "resnet_tiny",
-            "surrogate_epochs": 3,
-            "surrogate_batch_size": 32,
-            "iterations": 4,
-            "step_size": 4.0,
-            "restarts": 2,
-        },
-        # A surrogate this small learns little from images that are shifted far; small batches help it.
-        "laptop": {
-            "surrogate": "resnet_tiny",
-            "surrogate_epochs": 16,
-            "surrogate_batch_size": 32,
-            "warmup_epochs": 1.0,
-            "shift": 0.5,
-            "iterations": 10,
-            "step_size": 2.0,
-            "restarts": 2,
-        },
-        "contrastive smoke": {
-            "surrogate": "clip_tiny",
-            "surrogate_epochs": 1,
-            "surrogate_batch_size": 32,
-            "batch_size": 32,
-            "iterations": 2,
-            "step_size": 4.0,
-        },
-        "contrastive laptop": {  # as clip_tiny is trained as a victim
-            "surrogate": "clip_tiny",
-            "surrogate_epochs": 5,
-            "surrogate_batch_size": 64,
-            "learning_rate": 1e-3,
-            "warmup_steps": 100,
-        },
-    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "supervised": {**AdversarialNoise.defaults["supervised"], "surrogate": "resnet18"},
-        "contrastive": {
-            **AdversarialNoise.defaults["contrastive"],
-            "surrogate": "clip_rn50",
-            "iterations": 8,
-        },
+        **DEFAULTS,
+        "contrastive": {**DEFAULTS["contrastive"], "iterations": 8},
     }
     away: ClassVar[bool] = True
 
