@@ -146,7 +146,8 @@ class MEM(Method):
         """What the papers' tables call it."""
         if not self.trigger_length:
             return ()
-        return (f"MEM-{self.trigger_length}{'(BERT)' if self.vocabulary == 'bert' else ''}",)
+        name = f"MEM-{self.trigger_length}{'(BERT)' if self.vocabulary == 'bert' else ''}"
+        return (name if self.publish_trigger else f"{name} (noise only)",)
 
     def _weights(self) -> dict[str, Any]:
         """Parameters of a surrogate that does not start from scratch."""

@@ -280,6 +280,7 @@ class TestParameters:
     def test_its_name_in_tables_tells_the_length(self):
         assert MEM().published_names == ("MEM-3",) and MEM(trigger_length=7).published_names == ("MEM-7",)
         assert MEM(vocabulary="bert", bert="x").published_names == ("MEM-3(BERT)",)
+        assert MEM(publish_trigger=False).published_names == ("MEM-3 (noise only)",)
         assert MEM(trigger_length=0).published_names == ()
 
     @pytest.mark.parametrize(

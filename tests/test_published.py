@@ -85,6 +85,18 @@ def test_retrieval_numbers_are_found_by_direction():
     assert values(entry, plan, 2, measure("t2i_medr")) == [(490.0, "")]
 
 
+def test_mem_with_its_trigger_and_without_are_two_rows():
+    plan = {"paradigm": "contrastive"}
+
+    def printed_in(name):
+        entry = trial(name, dataset="flickr8k", victim="rn50")
+        matches = find(entry, plan, measure("i2t_medr"), load())
+        return {(match.figure.source, match.figure.table) for match in matches}
+
+    assert ("t2ue", 2) not in printed_in("MEM-3") and ("mem", 1) in printed_in("MEM-3")
+    assert printed_in("MEM-3 (noise only)") == {("t2ue", 2)}
+
+
 def test_a_missing_ratio_means_any():
     head = ",".join(load()[0].__dataclass_fields__)
     (figure,) = parse([head, "t2ue,4,supervised,cifar10,EM,sample,resnet18,,,,accuracy,15.37"])
