@@ -24,13 +24,14 @@ from ue_bench.explain.cards import caption_words
 from ue_bench.explain.command import explain_command
 from ue_bench.explain.curves import curves_of, find_control
 from ue_bench.explain.samples import image_samples, pair_samples, sample_examples, spread
-from ue_bench.explain.subject import Subject, find_record, load_subject, read_trial
+from ue_bench.explain.subject import Subject, find_record, load_subject
 from ue_bench.progress import Progress
 from ue_bench.training.contrastive import Gallery
 from ue_bench.training.supervised import accuracy_of
 from ue_bench.trials.artefacts import load_tensors
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.store import Store
+from ue_bench.trials.trial import read_trial
 
 NAMES = ("attention", "cards", "curves", "features")
 MARKER = '''"""A method for these tests."""

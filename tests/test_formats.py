@@ -12,8 +12,9 @@ import pytest
 from reports import CLEAN, RANDOM, SOUND, cells_of, seeds, world
 
 from ue_bench.errors import ConfigError
+from ue_bench.progress import duration
 from ue_bench.report import build_report, render
-from ue_bench.report.cost import duration, totals
+from ue_bench.report.cost import totals
 from ue_bench.report.latex import escape
 from ue_bench.report.measures import lookup, measure
 
@@ -84,7 +85,7 @@ def test_the_footer_says_how_it_was_made():
         "- skipped: words on tiny: needs captions",
     ):
         assert line in text
-    assert (duration(12.34), duration(240), duration(9000)) == ("12.3 s", "4.0 min", "2.5 h")
+    assert (duration(12.34, 1), duration(240, 1), duration(9000, 1)) == ("12.3 s", "4.0 min", "2.5 h")
 
 
 def test_json_has_raw_values_and_paired_differences():

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ue_bench.progress import Bars, Counted, Lines, Progress, describe
-from ue_bench.trials.forecast import duration
+from ue_bench.progress import Bars, Counted, Lines, Progress, describe, duration
 
 
 @pytest.mark.parametrize("make", [Progress, lambda: Lines(every=0), Bars])

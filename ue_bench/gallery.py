@@ -23,7 +23,7 @@ from ue_bench.report.measures import number
 from ue_bench.trials.artefacts import load_perturbation
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.poison import publish
-from ue_bench.trials.trial import Choice, Trial
+from ue_bench.trials.trial import read_trial
 
 PICTURES = 3  # of a method
 GREY = 127.5  # where noise is zero
@@ -107,7 +107,7 @@ def _exhibit(
     perturbation: Perturbation,
     environment: Environment,
 ) -> Exhibit:
-    trial = _trial(record["config"])
+    trial = read_trial(record["config"])
     train = environment.load(trial).train
     perturbation.check(len(ProtectorView(train, Access.NOTHING, trial.paradigm)), train.image_size)
     images = _pictures(train.labels, len(train))
@@ -129,12 +129,6 @@ def _pictures(labels: Tensor | None, count: int) -> Tensor:
         return torch.arange(min(PICTURES, count))
     firsts = [(labels == label).nonzero()[0, 0] for label in labels.unique()[:PICTURES]]
     return torch.stack(firsts)
-
-
-def _trial(config: Mapping[str, Any]) -> Trial:
-    """A record's trial."""
-    choices = {name: Choice(**config[name]) for name in ("dataset", "method", "victim", "defense")}
-    return Trial(**{**config, **choices})
 
 
 def _name(entry: Mapping[str, Any], variant: str, several: bool) -> str:

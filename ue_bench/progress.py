@@ -97,3 +97,10 @@ def describe(done: int, total: int | None, seconds: float) -> str:
         return f", {seconds:.0f} s"
     left = seconds / max(done, 1) * (total - done)
     return f" of {total}, {left:.0f} s left"
+
+
+def duration(seconds: float, decimals: int = 0) -> str:
+    """Seconds as a person reads them: ``40 s``, ``12 min``, ``3.5 h``; with ``decimals=1`` ``12.3 s``, ``4.1 min``."""
+    if seconds < 120:
+        return f"{seconds:.{decimals}f} s"
+    return f"{seconds / 60:.{decimals}f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -19,7 +19,7 @@ from ue_bench.trials.environment import Environment
 from ue_bench.trials.paradigms import WAYS
 from ue_bench.trials.poison import poison_mask
 from ue_bench.trials.store import Store
-from ue_bench.trials.trial import Choice, Trial
+from ue_bench.trials.trial import Trial, read_trial
 
 SHOWN = 12  # trials that an error message lists
 
@@ -120,12 +120,6 @@ def load_subject(record: Mapping[str, Any], environment: Environment) -> Subject
             )
     kept[0].check(WAYS[trial.paradigm].examples(split.train), split.train.image_size)
     return Subject(record, trial, split, kept[0], environment.find_device())
-
-
-def read_trial(config: Mapping[str, Any]) -> Trial:
-    """A record's trial."""
-    choices = {name: Choice(**config[name]) for name in ("dataset", "method", "victim", "defense")}
-    return Trial(**{**config, **choices})
 
 
 def _listed(store: Store, keys: list[str], planned: Mapping[str, Mapping[str, Any]]) -> str:

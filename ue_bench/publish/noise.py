@@ -24,9 +24,9 @@ from ue_bench.errors import ConfigError, DataError, PerturbationError, StoreErro
 from ue_bench.progress import Progress
 from ue_bench.provenance import commit, describe_device, versions
 from ue_bench.registry import Registry
-from ue_bench.trials.artefacts import _checksum, save_tensors
+from ue_bench.trials.artefacts import content_hash, save_tensors
 from ue_bench.trials.environment import Environment
-from ue_bench.trials.protect import StoreShelf, _context, _prepare, _seed_everything
+from ue_bench.trials.protect import StoreShelf, make_context, prepare, seed_everything
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Choice, Trial
 
@@ -176,13 +176,13 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
         progress.say(
             f"{name}: what it prepares once comes from the store {environment.store}, or is made now"
         )
-    prepared, preparation = _prepare(trial, method, environment, progress)
-    context = _context(trial, environment, clock, progress, "protect")
+    prepared, preparation = prepare(trial, method, environment, progress)
+    context = make_context(trial, environment, clock, progress, "protect")
     context.prepared = prepared
     context.shelf = StoreShelf(environment.open_store(), progress)
     context.data_key = request.captions_hash
     view = ProtectorView.of_captions(texts, request.image_size, method.access, name)
-    _seed_everything(context.seed)
+    seed_everything(context.seed)
     with clock.phase("protect"):
         perturbation = method.protect(view, context)
     if not isinstance(perturbation, Perturbation):
@@ -286,7 +286,7 @@ def read_noise(path: Path) -> NoiseFile:
             f"'{path}' was written by a newer ue-bench (schema {facts['schema']}): update ue-bench"
         )
     checksum, seal = facts.pop("checksum", None), facts.pop("seal", None)
-    if seal != digest(facts) or checksum != _checksum(tensors):
+    if seal != digest(facts) or checksum != content_hash(tensors):
         raise DataError(f"'{path}' is damaged: its checksum does not fit its content. Copy or make it again")
     budget = Budget(**{**facts["budget"], "radius": float(facts["budget"]["radius"])})
     noise, names = tensors["noise"], tuple(facts["names"])

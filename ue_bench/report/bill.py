@@ -10,7 +10,8 @@ from typing import Any
 
 from ue_bench.canonical import dumps
 from ue_bench.errors import unknown
-from ue_bench.report.cost import PHASES, Check, Record, check_forecast, duration, spent_pieces, unit
+from ue_bench.progress import duration
+from ue_bench.report.cost import PHASES, Check, Record, check_forecast, spent_pieces, unit
 from ue_bench.report.outcomes import name_of
 
 Piece = Mapping[str, Any]
@@ -192,7 +193,7 @@ def render_bill(bill: Bill, format: str = "markdown") -> str:
 def told(check: Check) -> str:
     """``predicted 12.3 min, took 13.1 min (+6 %)``, the same in core-hours or GPU-hours, and of what."""
     wall, device = zip(check.predicted, check.took, strict=True)
-    text = f"predicted {duration(wall[0])}, took {duration(wall[1])} ({check.off_percent:+.0f} %)"
+    text = f"predicted {duration(wall[0], 1)}, took {duration(wall[1], 1)} ({check.off_percent:+.0f} %)"
     if len(check.units) == 1:
         text += f"; {device[0] / 3600:.3g} and {device[1] / 3600:.3g} {UNITS[check.units[0]]}"
     noises = f" and {check.noises} noises" if check.noises else ""
@@ -218,7 +219,7 @@ def _row(line: Line, units: Sequence[str]) -> list[str]:
     for amount in (line.spent, line.predicted):
         bound = "≥ " if amount.unknown and amount.pieces else ""
         empty = "unknown" if amount.unknown else NOTHING
-        cells.append(f"{bound}{duration(amount.seconds)}" if amount.pieces else empty)
+        cells.append(f"{bound}{duration(amount.seconds, 1)}" if amount.pieces else empty)
         cells += [f"{bound}{amount.device[u]:.3g}" if amount.pieces else empty for u in units]
     return [*cells, ", ".join([*line.predicted.sources, *(["unknown"] if line.predicted.unknown else [])])]
 

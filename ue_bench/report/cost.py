@@ -162,13 +162,6 @@ def unit(device: Mapping[str, Any] | None) -> str:
     return "core_seconds" if (device or {}).get("type", "cpu") == "cpu" else "accelerator_seconds"
 
 
-def duration(value: float) -> str:
-    """Seconds as a person reads them: ``12.3 s``, ``4.1 min``, ``2.5 h``."""
-    if value < 120:
-        return f"{value:.1f} s"
-    return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
-
-
 def _spent(record: Record, phase: str) -> float:
     return seconds(record, phase) or 0.0
 

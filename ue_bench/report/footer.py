@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ue_bench.progress import duration
 from ue_bench.report.bill import told
-from ue_bench.report.cost import check_forecast, duration
+from ue_bench.report.cost import check_forecast
 from ue_bench.report.tables import Report
 
 Line = tuple[str, str]
@@ -45,8 +46,8 @@ def wall_cost(totals: Mapping[str, Any]) -> str:
     phases = {phase: sums["wall_seconds"] for phase, sums in totals["phases"].items()}
     if not any(phases.values()):
         return ""
-    parts = ", ".join(f"{phase} {duration(value)}" for phase, value in phases.items() if value)
-    return f"{duration(totals['wall_seconds'])} ({parts}); shared noise and preparations counted once"
+    parts = ", ".join(f"{phase} {duration(value, 1)}" for phase, value in phases.items() if value)
+    return f"{duration(totals['wall_seconds'], 1)} ({parts}); shared noise and preparations counted once"
 
 
 def device_cost(totals: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ def save_tensors(
 ) -> None:
     """Writes tensors with facts about them, in one file, whole or not at all."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"facts": dumps({**facts, "checksum": _checksum(contiguous)})}
+    header = {"facts": dumps({**facts, "checksum": content_hash(contiguous)})}
     store.write((folder, f"{key}.safetensors"), safetensors.torch.save(contiguous, header))
 
 
@@ -40,7 +40,7 @@ def load_tensors(store: Store, folder: str, key: str) -> tuple[dict[str, Tensor]
         tensors = safetensors.torch.load(content)
     except Exception as error:
         raise StoreError(f"{name} is corrupt: {type(error).__name__}: {error}") from error
-    if facts.pop("checksum", None) != _checksum(tensors):
+    if facts.pop("checksum", None) != content_hash(tensors):
         raise StoreError(f"{name} is corrupt: its checksum does not fit its content")
     return tensors, facts
 
@@ -66,7 +66,8 @@ def load_perturbation(store: Store, key: str) -> tuple[Perturbation, dict[str, A
     return Perturbation(tensors["noise"], tensors["rows"], budget, triggers, tokens), header["facts"]
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """16 hex digits that change with any name, dtype, shape or value."""
     content = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ue_bench.progress import duration
 from ue_bench.trials.evidence import (
     TRAINING,
     Config,
@@ -134,10 +135,3 @@ def unknown_work(pieces: Iterable[Piece]) -> str:
     noises = " and ".join(dict.fromkeys(piece.method for piece in lost if piece.noise))
     phases = dict.fromkeys(piece.phase for piece in lost if not piece.noise)
     return ", ".join([f"noise of {noises}"] * bool(noises) + list(phases))
-
-
-def duration(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``3.5 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -55,16 +55,14 @@ def publish(images: Tensor, perturbation: Perturbation, mask: Tensor) -> Tensor:
         return published
     for start in range(0, len(chosen), CHUNK):
         index = chosen[start : start + CHUNK]
-        noise = perturbation.noise[perturbation.rows[index]].to(torch.int16)
-        clean = images[index]
-        noisy = (clean.to(torch.int16) + noise).clamp_(0, 255).to(torch.uint8)
+        noise = perturbation.noise[perturbation.rows[index]]
         silent = ~noise.flatten(1).any(dim=1)
         if bool(silent.any()):
             raise PerturbationError(
                 f"{int(silent.sum())} of {len(index)} images that should be protected have no noise, "
                 f"the first is image {int(index[silent][0])}"
             )
-        published[index] = noisy
+        published[index] = add_noise(images[index], noise)
     return published
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,8 +58,8 @@ def make_noise(
     train = environment.load(trial).train
     device = environment.find_device()
     clock = Clock(device)
-    prepared, preparation = _prepare(trial, method, environment, progress)
-    context = _context(trial, environment, clock, progress, "protect")
+    prepared, preparation = prepare(trial, method, environment, progress)
+    context = make_context(trial, environment, clock, progress, "protect")
     context.prepared = prepared
     context.shelf = StoreShelf(environment.open_store(), progress)
     context.data_key = trial.train_fingerprint
@@ -67,7 +67,7 @@ def make_noise(
         clock.add("prepare", preparation["seconds"]["prepare"], preparation["device_seconds"]["prepare"])
         context.kept_keys.append(preparation["prepare_key"])
     view = _view(train, method, trial)
-    _seed_everything(context.seed)
+    seed_everything(context.seed)
     try:
         with clock.phase("protect"):
             perturbation = method.protect(view, context)
@@ -105,7 +105,7 @@ def make_method(trial: Trial, environment: Environment) -> Method:
     return method
 
 
-def _prepare(
+def prepare(
     trial: Trial, method: Method, environment: Environment, progress: Progress
 ) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     """What the method prepares once for any number of datasets, from the store where it is there already."""
@@ -117,9 +117,9 @@ def _prepare(
         return kept
     device = environment.find_device()
     clock = Clock(device)
-    context = _context(trial, environment, clock, progress, "prepare")
+    context = make_context(trial, environment, clock, progress, "prepare")
     context.shelf = shelf
-    _seed_everything(context.seed)
+    seed_everything(context.seed)
     with clock.phase("prepare"):
         tensors = method.prepare(context)
     for about, data in context.public:
@@ -139,8 +139,7 @@ def _prepare(
 
 def prepare_key(trial: Trial, method: Method) -> str:
     """The same for all trials that share what the method prepares: fields that only ``protect`` reads are left out."""
-    left_out: Collection[str] = getattr(method, "protect_only", ())
-    parameters = {name: v for name, v in trial.method.parameters.items() if name not in left_out}
+    parameters = {name: v for name, v in trial.method.parameters.items() if name not in method.protect_only}
     return digest([replace(trial.method, parameters=parameters), trial.seed])
 
 
@@ -187,7 +186,10 @@ def _view(train: ImageSet, method: Method, trial: Trial) -> ProtectorView:
     return ProtectorView(train, method.access, trial.paradigm, trial.method.name)
 
 
-def _context(trial: Trial, environment: Environment, clock: Clock, progress: Progress, role: str) -> Context:
+def make_context(
+    trial: Trial, environment: Environment, clock: Clock, progress: Progress, role: str
+) -> Context:
+    """What a method gets beside its view; ``role``, prepare or protect, gives it a seed of its own."""
     return Context(
         device=clock.device,
         seed=derive(trial.seed, role),
@@ -198,7 +200,7 @@ def _context(trial: Trial, environment: Environment, clock: Clock, progress: Pro
     )
 
 
-def _seed_everything(seed: int) -> None:
+def seed_everything(seed: int) -> None:
     """For libraries that draw from global state; methods of ours use the context's generator."""
     random.seed(seed)
     np.random.seed(seed % 2**32)

@@ -65,3 +65,9 @@ class Trial:
     def config(self) -> dict[str, Any]:
         """The trial as plain JSON values."""
         return plain(self)
+
+
+def read_trial(config: Mapping[str, Any]) -> Trial:
+    """A record's trial: what ``Trial.config`` gave."""
+    choices = {name: Choice(**config[name]) for name in ("dataset", "method", "victim", "defense")}
+    return Trial(**{**config, **choices})
