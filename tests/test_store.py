@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+import safetensors
 import torch
 
 from ue_bench import Budget, Perturbation
 from ue_bench.errors import StoreError
-from ue_bench.trials.artefacts import load_perturbation, save_perturbation
+from ue_bench.trials.artefacts import load_perturbation, load_tensors, save_perturbation, save_tensors
 from ue_bench.trials.store import Store
 
 RECORD = {"id": "abc", "status": "done", "metrics": {"accuracy_last": 12.5}}
@@ -102,6 +104,32 @@ def test_damaged_noise_is_noticed(tmp_path, damage):
     path.write_bytes({"truncate": content[:-10], "flip": content, "empty": b""}[damage])
     with pytest.raises(StoreError, match="k.safetensors is corrupt"):
         load_perturbation(store, "k")
+
+
+def test_a_disk_that_fills_up_under_noise_is_named_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(StoreError, match="No space left on device.*kept.*store=DIR"):
+        save_perturbation(Store(tmp_path), "k", some_noise(), {})
+    assert os.listdir(tmp_path / "noise") == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell kinds of memory apart")
+def test_noise_is_mapped_not_read_and_changing_it_changes_no_file(tmp_path):
+    store, size = Store(tmp_path), 64 * 2**20
+    save_tensors(store, "noise", "k", {"noise": torch.ones(size, dtype=torch.int8)}, {})
+
+    def own_bytes() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
+
+    before = own_bytes()
+    tensors, _ = load_tensors(store, "noise", "k")
+    assert own_bytes() - before < size / 4
+    tensors["noise"][0] = 5
+    assert load_tensors(store, "noise", "k")[0]["noise"][0] == 1
 
 
 def test_an_address_of_another_kind_works():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -25,21 +26,35 @@ def save_tensors(
     """Writes tensors with facts about them, in one file, whole or not at all."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {"facts": dumps({**facts, "checksum": content_hash(contiguous)})}
-    store.write((folder, f"{key}.safetensors"), safetensors.torch.save(contiguous, header))
+
+    def fill(path: Path) -> None:
+        try:
+            safetensors.torch.save_file(contiguous, path, header)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error  # a full disk, in this library's words
+
+    store.write_file((folder, f"{key}.safetensors"), fill)
 
 
 def load_tensors(store: Store, folder: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Reads them back; None if there are none, StoreError if the file is truncated or altered."""
-    content = store.read(folder, f"{key}.safetensors")
-    if content is None:
-        return None
+    """Reads them back, mapped to the file: they may be larger than the memory, and changing them changes no file.
+
+    Returns:
+        None if there are none.
+
+    Raises:
+        StoreError: if the file is truncated or altered.
+    """
     name = store.path(folder, f"{key}.safetensors")
-    try:
-        (length,) = struct.unpack("<Q", content[:8])
-        facts = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["facts"])
-        tensors = safetensors.torch.load(content)
-    except Exception as error:
-        raise StoreError(f"{name} is corrupt: {type(error).__name__}: {error}") from error
+    with store.open_file(folder, f"{key}.safetensors") as path:
+        if path is None:
+            return None
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                facts = json.loads(file.metadata()["facts"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        except Exception as error:
+            raise StoreError(f"{name} is corrupt: {type(error).__name__}: {error}") from error
     if facts.pop("checksum", None) != content_hash(tensors):
         raise StoreError(f"{name} is corrupt: its checksum does not fit its content")
     return tensors, facts

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import tempfile
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +49,27 @@ class Store:
 
     def write(self, parts: tuple[str, ...], content: bytes) -> None:
         """Writes a file whole or not at all."""
+        self.write_file(parts, lambda path: path.write_bytes(content))
+
+    def write_file(self, parts: tuple[str, ...], fill: Callable[[Path], object]) -> None:
+        """Writes a file whole or not at all: ``fill`` puts the content, of any size, at the path that it is given.
+
+        Raises:
+            StoreError: if it cannot be written, whatever OSError ``fill`` raises included.
+        """
         target = self.path(*parts)
-        temporary = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
         try:
             self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
             if not self.local:
-                self.fs.pipe_file(target, content)  # object stores publish an object when it is complete
+                with tempfile.TemporaryDirectory() as folder:
+                    fill(Path(folder) / parts[-1])
+                    # object stores publish an object when it is complete
+                    self.fs.put_file(str(Path(folder) / parts[-1]), target)
                 return
+            temporary = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
             try:
-                with open(temporary, "wb") as handle:
-                    handle.write(content)
-                    handle.flush()
+                fill(Path(temporary))
+                with open(temporary, "rb+") as handle:
                     os.fsync(handle.fileno())
                 os.replace(temporary, target)
             finally:
@@ -68,6 +80,24 @@ class Store:
                 f"cannot write {target}: {error.strerror or error}. What was finished before is kept; "
                 "free the disk or name another folder with store=DIR, then run the same command again"
             ) from error
+
+    @contextlib.contextmanager
+    def open_file(self, *parts: str) -> Iterator[Path | None]:
+        """A file as one of this machine while the block lasts; None if there is none. For what is too large to read."""
+        target = self.path(*parts)
+        if self.local:
+            yield Path(target) if os.path.isfile(target) else None
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / parts[-1]
+            try:
+                self.fs.get_file(target, str(copy))
+            except FileNotFoundError:
+                yield None
+                return
+            except OSError as error:
+                raise StoreError(f"cannot read {target}: {error.strerror or error}") from error
+            yield copy
 
     def read(self, *parts: str) -> bytes | None:
         """A file's content, or None if there is none."""
