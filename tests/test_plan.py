@@ -102,3 +102,21 @@ def test_victims_and_defenses_that_are_changed_are_told():
     ]
     tiny = plan("victim=resnet_tiny", "resnet_tiny.stem_stride=1").header["trials"][0]
     assert tiny["adjusted"] == {"resnet_tiny": {"stem_stride": [1, 2]}}
+
+
+def test_two_settings_of_one_defense_or_victim_are_two_things():
+    """Otherwise a cell would hold the mean of two attacks, and one clean control would vouch for both."""
+    two = "defense=[none,{jpeg: {quality: 10}},{jpeg: {quality: 30}}]"
+    found = plan(two, "victim=[resnet_tiny]", "method=[]").header["trials"]
+    told = [(entry["defense"], entry.get("settings")) for entry in found if entry["control"] == "clean"]
+    assert told == [
+        ("none", None),
+        ("jpeg", {"defense": "quality=10"}),
+        ("jpeg", {"defense": "quality=30"}),
+    ]
+    joint = "defense=[{jpeg+cutout: {jpeg: {quality: 30}}},jpeg+cutout]"
+    settings = {entry["settings"]["defense"] for entry in plan(joint, "method=[]").header["trials"]}
+    assert settings == {"jpeg.quality=30", "jpeg.quality=10"}
+    victims = "victim=[resnet_tiny,{resnet_tiny: {stem_stride: 1}}]"
+    settings = {entry["settings"]["victim"] for entry in plan(victims, "method=[]").header["trials"]}
+    assert settings == {"stem_stride=2", "stem_stride=1"}

@@ -227,3 +227,24 @@ def test_no_records_and_no_trials_are_tables_too(format, published):
 def test_no_records_say_missing_everywhere():
     rows = cells_of(render(build_report(plan([t for t, _ in SOUND]), {}), "markdown"))
     assert [row["accuracy, last epoch (%)"] for row in rows] == ["missing"] * 3
+
+
+def test_settings_of_one_defense_have_cells_and_clean_controls_of_their_own():
+    values = []
+    for quality, clean, mine in ((10, 50.0, 40.0), (30, 2.0, 20.0)):
+        changes = {"defense": "jpeg", "settings": {"defense": f"quality={quality}"}, "reduced": {}}
+        for kind, value in ((CLEAN, clean), ({}, mine)):
+            trial = entry(**{**kind, **changes})
+            values.append(({**trial, "id": f"{trial['id']}{quality}"}, value))
+    trials = [trial for trial, _ in values]
+    records = {trial["id"]: record(trial, value) for trial, value in values}
+    report = build_report(plan(trials, floors={"clean_accuracy": 20}), records)
+    rows = cells_of(render(report, "markdown"))
+    shown = {(row["method"], row["defense"]): row["accuracy, last epoch (%)"] for row in rows}
+    assert shown == {
+        ("plain", "jpeg (quality=10)"): "50.00",
+        ("plain", "jpeg (quality=30)"): "2.00†",  # below its floor
+        ("mine", "jpeg (quality=10)"): "**40.00**",
+        ("mine", "jpeg (quality=30)"): "20.00†",
+    }
+    assert "jpeg (quality=30)" in render(report, "csv") and "jpeg (quality=10)" in render(report, "json")

@@ -116,7 +116,9 @@ def test_a_disk_that_fills_up_under_noise_is_named_and_leaves_nothing(tmp_path, 
     assert os.listdir(tmp_path / "noise") == []
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell kinds of memory apart")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="needs Linux to tell kinds of memory apart"
+)
 def test_noise_is_mapped_not_read_and_changing_it_changes_no_file(tmp_path):
     store, size = Store(tmp_path), 64 * 2**20
     save_tensors(store, "noise", "k", {"noise": torch.ones(size, dtype=torch.int8)}, {})

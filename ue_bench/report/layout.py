@@ -13,6 +13,18 @@ Key = tuple[Any, ...]
 DIMENSIONS = ("method", "granularity", "budget", "variant", "dataset", "victim", "defense", "poison_ratio")
 # What belongs to a method and goes where the method goes.
 OF_METHOD = ("granularity", "budget", "variant")
+# What may take part with several settings, each a value of its own.
+SET_UP = ("victim", "defense")
+
+
+def full_name(trial: Trial, dimension: str) -> str:
+    """A trial's victim or defense (``none`` without one), with its setting where it takes part with several.
+
+    Example: ``jpeg (quality=30)``.
+    """
+    name = str(trial.get(dimension) or ("none" if dimension == "defense" else ""))
+    setting = (trial.get("settings") or {}).get(dimension)
+    return f"{name} ({setting})" if setting else name
 
 
 @dataclass(frozen=True)
@@ -39,8 +51,8 @@ class Layout:
             return self.variants.get(trial["id"], "")
         if dimension == "dataset" and self.labelled:
             return trial.get("dataset_label") or trial.get("dataset", "")
-        if dimension == "defense":
-            return trial.get("defense") or "none"
+        if dimension in SET_UP:
+            return full_name(trial, dimension)
         return trial.get(dimension, "")
 
     def row_key(self, trial: Trial) -> Key:

@@ -11,7 +11,7 @@ from ue_bench.canonical import dumps
 from ue_bench.report.cells import CONTROLS, Cell
 from ue_bench.report.footer import footer
 from ue_bench.report.footnotes import cause, footnotes
-from ue_bench.report.layout import Trial
+from ue_bench.report.layout import SET_UP, Trial
 from ue_bench.report.published import Match
 from ue_bench.report.statistics import Difference
 from ue_bench.report.tables import Report, Row, row_costs
@@ -69,7 +69,10 @@ def identity(report: Report, trial: Trial) -> dict[str, Any]:
     """What a cell is, in every dimension."""
     named = [name for name in (*report.layout.rows, *report.layout.columns) if name not in _IDENTITY]
     return {
-        **{name: trial.get(name) for name in _IDENTITY},
+        **{
+            name: report.layout.value(trial, name) if name in SET_UP else trial.get(name)
+            for name in _IDENTITY
+        },
         **{name: report.layout.value(trial, name) for name in named},
     }
 

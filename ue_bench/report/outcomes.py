@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ue_bench.report.layout import Trial
+from ue_bench.report.layout import SET_UP, Trial, full_name
 from ue_bench.report.measures import lookup, number
 
 
@@ -83,9 +83,8 @@ def name_of(trial: Trial, seed: bool = True) -> str:
     parts = [str(trial.get("method", ""))]
     if trial.get("granularity") and trial.get("control") != "clean":
         parts[0] += f" ({trial['granularity']})"
-    parts += [str(trial[key]) for key in ("dataset", "victim") if trial.get(key)]
-    if (trial.get("defense") or "none") != "none":
-        parts.append(str(trial["defense"]))
+    parts += [str(trial["dataset"])] if trial.get("dataset") else []
+    parts += [name for key in SET_UP if (name := full_name(trial, key)) not in ("", "none")]
     ratio = number(trial.get("poison_ratio"))
     if ratio is not None and 0 < ratio < 1:
         parts.append(f"ratio {100 * ratio:g}%")

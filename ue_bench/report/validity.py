@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ue_bench.report.layout import Key, Trial
+from ue_bench.report.layout import Key, Trial, full_name
 from ue_bench.report.measures import lookup, measure
 from ue_bench.report.outcomes import Outcome, floor_of
 from ue_bench.report.statistics import summarise
@@ -18,8 +18,8 @@ def place(trial: Trial) -> Key:
     return (
         trial.get("dataset"),
         trial.get("dataset_label"),
-        trial.get("victim"),
-        trial.get("defense") or "none",
+        full_name(trial, "victim"),
+        full_name(trial, "defense"),
     )
 
 

@@ -116,6 +116,7 @@ def make_plan(config: Config, registry: Registry, command: str) -> Plan:
     if not plan.trials:
         reasons = "; ".join(f"{item['what']}: {item['reason']}" for item in plan.skipped)
         raise ConfigError(f"nothing is left to do. {reasons}")
+    _tell_settings_apart(list(entries.values()))
     plan.header = _header(config, command, list(entries.values()), plan.skipped)
     return plan
 
@@ -277,6 +278,32 @@ def _adjusted(used: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             if changed:
                 found[part] = {key: [plain(value), plain(defaults[key])] for key, value in changed.items()}
     return found
+
+
+def _tell_settings_apart(entries: list[dict[str, Any]]) -> None:
+    """Adds ``settings``, {victim or defense: its parameters in words}, where one name takes part with several."""
+    for kind in ("victim", "defense"):
+        for name in dict.fromkeys(entry[kind] for entry in entries):
+            group = [entry for entry in entries if entry[kind] == name]
+            several = is_composed("defenses", name)
+            parts = parts_of(name) if several else [name]
+            changed = [
+                {
+                    (f"{part}.{key}" if several else key): pair
+                    for part in parts
+                    for key, pair in entry["adjusted"].get(part, {}).items()
+                }
+                for entry in group
+            ]
+            defaults = {key: pair[1] for one in changed for key, pair in one.items()}
+            values = [
+                {key: one.get(key, [default])[0] for key, default in defaults.items()} for one in changed
+            ]
+            varying = [key for key in defaults if any(each[key] != values[0][key] for each in values)]
+            for entry, own in zip(group, values, strict=True):
+                if varying:
+                    text = ", ".join(f"{key}={own[key]}" for key in varying)
+                    entry.setdefault("settings", {})[kind] = text
 
 
 def _header(
