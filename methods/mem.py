@@ -83,6 +83,7 @@ class MEM(Method):
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES | Access.CAPTIONS
+    files: ClassVar[frozenset[str]] = frozenset({"surrogate_checkpoint", "bert"})
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("pair", "image")
     cost: ClassVar[str] = (
@@ -161,7 +162,7 @@ class MEM(Method):
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         settings = {name: value for name, value in self.parameters().items() if name != "publish_trigger"}
-        what = {"noise and triggers": settings, "version": self.version}
+        what = {"noise and triggers": settings, "version": self.edition()}
         model = clip_surrogate(view, context, self.surrogate, self._weights())
         # Kept, so that the same noise is made once whether its triggers are published or not.
         made = context.keep(what, lambda: self._optimise(model, view, context))

@@ -91,6 +91,7 @@ class T2UE(Method):
     bf16: bool = True  # training, where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.CAPTIONS | Access.LABELS | Access.CLASS_NAMES
+    files: ClassVar[frozenset[str]] = frozenset({"surrogate_checkpoint"})
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("pair", "image", "class")
     protect_only: ClassVar[frozenset[str]] = frozenset(

@@ -79,6 +79,7 @@ class UC(Method):
     bf16: bool = True  # surrogate, where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES
+    files: ClassVar[frozenset[str]] = frozenset({"checkpoint"})
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("cluster",)
     cost: ClassVar[str] = "500 forward and backward passes an image at 224 pixels, with pretrained weights"

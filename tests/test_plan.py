@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from ue_bench.config import compose, parse_words, read_suite
+from ue_bench.contracts.content import Content
 from ue_bench.errors import ConfigError
 from ue_bench.registry import Registry
 from ue_bench.trials.plan import Plan, make_plan
@@ -120,3 +124,36 @@ def test_two_settings_of_one_defense_or_victim_are_two_things():
     victims = "victim=[resnet_tiny,{resnet_tiny: {stem_stride: 1}}]"
     settings = {entry["settings"]["victim"] for entry in plan(victims, "method=[]").header["trials"]}
     assert settings == {"stem_stride=2", "stem_stride=1"}
+
+
+def test_a_file_with_other_content_is_another_trial(tmp_path):
+    """A checkpoint that is trained on and saved again under its name must not answer with the old results."""
+
+    @dataclass(frozen=True)
+    class Reader(Content):
+        weights: str = ""
+        files: ClassVar[frozenset[str]] = frozenset({"weights"})
+
+    file, folder = tmp_path / "a.safetensors", tmp_path / "model"
+    assert Reader().edition() == 1 and Reader(str(file)).edition() == 1, "absent: whoever reads it tells"
+    file.write_bytes(b"first")
+    first = Reader(str(file)).edition()
+    assert str(first).startswith("1+")
+    (tmp_path / "b.safetensors").write_bytes(b"first")
+    assert Reader(str(tmp_path / "b.safetensors")).edition() == first
+    file.write_bytes(b"second")
+    assert Reader(str(file)).edition() != first
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    whole = Reader(str(folder)).edition()
+    (folder / "weights").write_bytes(b"x")
+    assert Reader(str(folder)).edition() != whole
+
+
+def test_fields_that_name_files_are_declared():
+    for kind in ("methods", "victims", "defenses"):
+        for name in REGISTRY.names(kind):
+            content = REGISTRY.load(kind, name)
+            fields = {field.name for field in dataclasses.fields(content) if field.type == "str"}
+            assert content.files <= fields
+            assert {field for field in fields if field.endswith("checkpoint")} <= content.files, name

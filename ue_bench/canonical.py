@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -38,3 +40,17 @@ def dumps(value: Any, indent: int | None = None) -> str:
 def digest(value: Any, length: int = 16) -> str:
     """A hash of ``value``'s canonical JSON, in ``length`` hexadecimal digits."""
     return hashlib.sha256(dumps(value).encode()).hexdigest()[:length]
+
+
+def hash_path(path: Path) -> str:
+    """A hash of a file's content, or of a folder's: its files' names and contents; where the path lies is no part."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return digest(
+        [[file.relative_to(path).as_posix(), _hash_file(file, file.stat().st_mtime_ns)] for file in files]
+    )
+
+
+@functools.cache
+def _hash_file(file: Path, changed: int) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

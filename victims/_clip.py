@@ -21,6 +21,7 @@ class ClipFamily(Victim):
         False  # QuickGELU as in MEM's code; from scratch either will do, OpenAI's weights need it
     )
 
+    files: ClassVar[frozenset[str]] = frozenset({"checkpoint"})
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
     architecture: ClassVar[str] = ""
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
+
+from ue_bench.canonical import digest, hash_path
 
 
 @dataclass(frozen=True)
@@ -17,9 +20,18 @@ class Content:
     Attributes:
         version: raise it when the same parameters give other results than before; records made by an older
             version are then done again.
+        files: fields that name a local file or folder, or are empty; other content in it gives other results.
     """
 
     version: ClassVar[int] = 1
+    files: ClassVar[frozenset[str]] = frozenset()
+
+    def edition(self) -> int | str:
+        """The version; where a file takes part, with a hash of its content: ``1+5f0c...``. A file that is absent is
+        left out: whoever reads it tells."""
+        paths = [Path(getattr(self, name)) for name in sorted(self.files) if getattr(self, name)]
+        found = [hash_path(path) for path in paths if path.exists()]
+        return f"{self.version}+{digest(found)}" if found else self.version
 
     def parameters(self) -> dict[str, Any]:
         """Every field with its value."""

@@ -78,7 +78,7 @@ class Request:
     @property
     def choice(self) -> Choice:
         """The method with every parameter."""
-        return Choice(self.name, plain(self.method.parameters()), self.method.version)
+        return Choice(self.name, plain(self.method.parameters()), self.method.edition())
 
     @property
     def key(self) -> str:

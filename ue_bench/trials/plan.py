@@ -206,7 +206,7 @@ def _create(registry: Registry, kind: str, word: Any, config: Config, used: set[
 
 
 def _choice(name: str, content: Any) -> Choice:
-    return Choice(name, plain(content.parameters()), content.version)
+    return Choice(name, plain(content.parameters()), content.edition())
 
 
 def _unfit(

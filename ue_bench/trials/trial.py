@@ -17,12 +17,12 @@ class Choice:
     Attributes:
         name: of a method, victim, defense or dataset.
         parameters: all of them, defaults included, so that a changed default is a changed choice.
-        version: of its behaviour.
+        version: of its behaviour, and of the files that it reads: ``Content.edition``.
     """
 
     name: str
     parameters: Mapping[str, Any]
-    version: int = 1
+    version: int | str = 1
 
 
 @dataclass(frozen=True)
