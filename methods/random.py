@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench.contracts.perturbation import quantise
 from ue_bench.errors import ConfigError, unknown
 
 DISTRIBUTIONS = ("sign", "uniform")
@@ -21,11 +22,12 @@ class Random(Method):
 
     ``sign`` spends the whole budget at every value, which makes it the stronger control; ``uniform`` is what
     the authors' code draws. Image-wise noise is harmless; class-wise noise works in part: it marks the class.
+    With an l2 budget every noise lies on the sphere of its radius, in a direction drawn evenly.
     """
 
-    budget: Budget = Budget("linf", 8)  # steps of 1/255; EM's paper
+    budget: Budget = Budget("linf", 8)  # linf, steps of 1/255 (EM's paper), or l2
     granularity: str = "image"  # image, class or pair: which examples share one noise
-    distribution: str = "sign"  # sign: -radius or +radius; uniform: U(-radius, radius), as EM's code draws it
+    distribution: str = "sign"  # linf only. sign: -radius or +radius; uniform: between, as EM's code draws it
 
     access: ClassVar[Access] = Access.LABELS  # read only for class-wise noise
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
@@ -34,14 +36,15 @@ class Random(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.budget.norm != "linf" or self.budget.signs != "both":
-            raise ConfigError(f"random noise needs an linf budget such as linf:8, not {self.budget}")
+        if self.budget.norm not in ("linf", "l2") or self.budget.signs != "both":
+            raise ConfigError(f"random noise needs a budget such as linf:8 or l2:1.0, not {self.budget}")
         if self.distribution not in DISTRIBUTIONS:
             raise unknown("distribution", self.distribution, DISTRIBUTIONS, "ue-bench show method random")
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         rows = view.rows(self.granularity)
-        dtype = torch.int8 if self.budget.radius <= 127 else torch.int16
+        largest = self.budget.radius * (255 if self.budget.norm == "l2" else 1)  # that one value may be
+        dtype = torch.int8 if largest <= 127 else torch.int16
         noise = torch.empty(int(rows.max()) + 1, 3, *view.image_size, dtype=dtype)
         for chunk in noise.split(CHUNK):
             self._fill(chunk, context.generator)
@@ -49,6 +52,11 @@ class Random(Method):
 
     def _fill(self, noise: Tensor, generator: torch.Generator) -> None:
         """Draws ``noise``, int8 or int16 [R, 3, H, W], in place."""
+        if self.budget.norm == "l2":
+            delta = torch.randn(noise.shape, generator=generator)
+            delta *= self.budget.radius / delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+            noise.copy_(quantise(delta, self.budget))
+            return
         radius = int(self.budget.radius)
         if self.distribution == "sign":
             noise.random_(0, 2, generator=generator).mul_(2).sub_(1).mul_(radius)

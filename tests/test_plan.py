@@ -11,7 +11,7 @@ import pytest
 
 from ue_bench.config import compose, parse_words, read_suite
 from ue_bench.contracts.content import Content
-from ue_bench.errors import ConfigError
+from ue_bench.errors import ConfigError, UnavailableError
 from ue_bench.registry import Registry
 from ue_bench.trials.plan import Plan, make_plan
 
@@ -157,3 +157,36 @@ def test_fields_that_name_files_are_declared():
             fields = {field.name for field in dataclasses.fields(content) if field.type == "str"}
             assert content.files <= fields
             assert {field for field in fields if field.endswith("checkpoint")} <= content.files, name
+
+
+def test_random_noise_is_an_arm_at_every_budget_that_takes_part_and_at_no_other():
+    def budgets(*methods: str) -> list[str]:
+        found = plan(f"method=[{','.join(methods)}]").header["trials"]
+        return [trial["budget"] for trial in found if trial["control"] == "random"]
+
+    assert budgets("synper", "em", "uc") == ["Linf 8/255", "L2 1.304", "Linf 16/255"]
+    assert budgets("synper") == ["L2 1.304"]
+    assert budgets("fragile") == ["Linf 8/255"]
+
+
+def test_a_share_that_rounds_to_no_image_is_skipped():
+    """Nothing poisoned must not pass as done."""
+    found = plan("poison_ratio=[0.0001,1.0]")
+    assert {trial["poison_ratio"] for trial in found.header["trials"]} == {0.0, 1.0}
+    assert any("protects none" in item["reason"] for item in found.skipped)
+
+
+def test_what_this_machine_cannot_do_is_told_before_any_work(monkeypatch):
+    monkeypatch.setattr("ue_bench.defenses.cutout.Cutout.unavailable", lambda self: "install scissors")
+    with pytest.raises(UnavailableError, match="cutout: install scissors"):
+        plan("defense=[none,cutout]")
+
+
+def test_a_papers_variant_is_told_apart_but_not_reduced():
+    """MEM-1 at the paper's settings is not less than the paper."""
+    content = read_suite(REGISTRY.find("suites", "clip_retrieval").path)
+    words = parse_words(["profile=smoke", "method=[{mem: {granularity: pair, trigger_length: 1}}]"])
+    header = make_plan(compose("clip_retrieval", content, words, NAMES), REGISTRY, "command").header
+    (entry,) = [entry for entry in header["trials"] if entry["method"] == "mem"]
+    assert entry["chosen"] == {"trigger_length": [1, 3]}
+    assert "rounds" in entry["reduced"] and "trigger_length" not in entry["reduced"]

@@ -35,6 +35,15 @@ class TestRandom:
         assert abs(float((noise == 0).float().mean()) - 1 / 16) < 0.005
         assert abs(float((noise == 8).float().mean()) - 1 / 32) < 0.005
 
+    def test_l2_noise_lies_on_its_sphere_in_every_direction_alike(self, make_images, make_context):
+        """The control of methods whose noise is bounded so (AR's 1.0, SynPer's 1.304)."""
+        perturbation = protect(Random(budget=Budget("l2", 1.0)), make_images(count=400), make_context())
+        noise = perturbation.noise.float() / 255
+        sizes = noise.flatten(1).norm(dim=1)
+        assert float(sizes.max()) <= 1.0 + 1e-6 and float(sizes.min()) > 0.98
+        assert abs(float(noise.mean())) < 0.002
+        assert len(perturbation.noise.flatten(1).unique(dim=0)) == 400
+
     @pytest.mark.parametrize("distribution", ["sign", "uniform"])
     def test_each_image_has_its_own_noise(self, make_images, make_context, distribution):
         perturbation = protect(Random(distribution=distribution), make_images(count=9), make_context())
@@ -78,7 +87,7 @@ class TestRandom:
         wide = protect(Random(budget=Budget("linf", 200)), make_images(), make_context()).noise
         assert wide.dtype == torch.int16 and wide.unique().tolist() == [-200, 200]
 
-    @pytest.mark.parametrize("budget", [Budget("l2", 1.0), Budget("none"), Budget("linf", 8, "positive")])
+    @pytest.mark.parametrize("budget", [Budget("l0", 9), Budget("none"), Budget("linf", 8, "positive")])
     def test_other_budgets_are_refused(self, budget):
         with pytest.raises(ConfigError, match="linf"):
             Random(budget=budget)

@@ -33,6 +33,11 @@ class Content:
         found = [hash_path(path) for path in paths if path.exists()]
         return f"{self.version}+{digest(found)}" if found else self.version
 
+    def unavailable(self) -> str:
+        """Why this machine cannot do what the parameters ask for, with what to install or set, or "". Asked before a
+        run; whatever cannot be told without work is told when it fails."""
+        return ""
+
     def parameters(self) -> dict[str, Any]:
         """Every field with its value."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -48,6 +48,8 @@ class Method(Content):
         paradigms: ``supervised``, ``contrastive`` or both.
         granularities: the values that ``granularity`` may take.
         published_names: what the papers' tables call it, as in results/published.csv.
+        variants: fields that choose among the papers' own variants, such as the length of a trigger: other values than
+            the defaults tell rows apart and reduce nothing.
         protect_only: fields that only ``protect`` reads; arms that differ in these alone share what was prepared.
         withholds: True for the control whose protected images are not published at all.
         cost: in words, at the paper's settings.
@@ -64,6 +66,7 @@ class Method(Content):
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
     granularities: ClassVar[tuple[str, ...]] = ("image",)
     published_names: ClassVar[tuple[str, ...]] = ()
+    variants: ClassVar[frozenset[str]] = frozenset()
     protect_only: ClassVar[frozenset[str]] = frozenset()
     withholds: ClassVar[bool] = False
     cost: ClassVar[str] = ""
@@ -82,6 +85,10 @@ class Method(Content):
         if self.budget.norm != "linf" or self.budget.empty:
             return self
         return replace(self, budget=replace(self.budget, radius=steps))
+
+    def published_as(self, paradigm: str) -> tuple[str, ...]:
+        """What the papers' tables of a paradigm call it."""
+        return tuple(self.published_names)
 
     def unfit(self, paradigm: str) -> str:
         """Why these settings make no sense in the paradigm, or ""."""

@@ -101,15 +101,18 @@ def mark_leaders(cells: dict[Any, Cell], layout: Layout, wanted: Measure) -> dic
 
 
 def compare(cell: Cell, others: Sequence[Cell]) -> Cell:
-    """Compares with each control in the same place; nearest by budget, then ratio, then granularity.
+    """Compares with each control in the same place; nearest by ratio, then granularity.
 
-    The clean share alone is another line at every ratio: it is compared at equal ratios only.
+    Random noise is a reference for noise of its own budget only. The clean share alone is another line at every
+    ratio: it is compared at equal ratios only.
     """
     differences = {}
     for kind in CONTROLS:
         controls = [
             c for c in others if c.control == kind and validity.place(c.trial) == validity.place(cell.trial)
         ]
+        if kind == "random":
+            controls = [c for c in controls if _size(c.trial) == _size(cell.trial)]
         if kind == "share":
             controls = [c for c in controls if c.trial["poison_ratio"] == cell.trial.get("poison_ratio")]
         nearest = max(controls, key=lambda c: _likeness(c.trial, cell.trial), default=None)
@@ -120,7 +123,12 @@ def compare(cell: Cell, others: Sequence[Cell]) -> Cell:
 
 
 def _likeness(one: Trial, other: Trial) -> tuple[bool, ...]:
-    return tuple(one.get(key) == other.get(key) for key in ("budget", "poison_ratio", "granularity"))
+    return tuple(one.get(key) == other.get(key) for key in ("poison_ratio", "granularity"))
+
+
+def _size(trial: Trial) -> str:
+    """The budget without its signs: noise that must be positive has random noise of both signs as its control."""
+    return str(trial.get("budget", "")).partition(",")[0]
 
 
 def add_published(cells: dict[Any, Cell], plan: Mapping[str, Any], wanted: Measure) -> dict[Any, Cell]:

@@ -123,14 +123,18 @@ def _method_key(trial: Trial) -> Key:
 
 def _setting(trial: Trial, group: Sequence[Trial]) -> str:
     """A trial's values of the parameters in which the group differs; what it does not name is at its default."""
-    defaults = {name: pair[1] for one in group for name, pair in (one.get("reduced") or {}).items()}
+    defaults = {name: pair[1] for one in group for name, pair in _changed(one).items()}
     values = {
-        name: [(one.get("reduced") or {}).get(name, [default])[0] for one in group]
-        for name, default in defaults.items()
+        name: [_changed(one).get(name, [default])[0] for one in group] for name, default in defaults.items()
     }
-    own = trial.get("reduced") or {}
+    own = _changed(trial)
     return ", ".join(
         f"{name}={own.get(name, [defaults[name]])[0]}"
         for name, all_values in values.items()
         if any(value != all_values[0] for value in all_values)
     )
+
+
+def _changed(trial: Trial) -> Mapping[str, Any]:
+    """{parameter: [value, default]} of what its method does not use as it comes: variants, and what is reduced."""
+    return {**(trial.get("chosen") or {}), **(trial.get("reduced") or {})}

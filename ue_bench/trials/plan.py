@@ -18,7 +18,7 @@ from ue_bench.contracts.defense import Defense
 from ue_bench.contracts.method import Access, Method
 from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import PARADIGMS, Split
-from ue_bench.errors import ConfigError, unknown
+from ue_bench.errors import ConfigError, UnavailableError, unknown
 from ue_bench.floors import check_floors
 from ue_bench.registry import Registry, fit
 from ue_bench.trials.paradigms import WAYS
@@ -77,6 +77,7 @@ def make_plan(config: Config, registry: Registry, command: str) -> Plan:
             f"'{name}' has parameters set, but takes no part in this run: add it or leave them out"
         )
     check_floors(config.floors, registry)
+    _check_available([*victims, *defenses, *((arm.name, arm.method) for arm in arms)])
     recipe = make_recipe(config.recipe, config.paradigm)
     splits = [load_cached(dataset, name, config.image_size) for name, dataset in datasets]
     seeds = range(config.seed, config.seed + config.seeds)
@@ -95,6 +96,11 @@ def make_plan(config: Config, registry: Registry, command: str) -> Plan:
         share = _share(arm, ratio)
         if share is None:
             plan.skipped.append(_pointless(arm, ratio))
+            continue
+        if reason := _rounded_away(arm, ratio, len(split.train)):
+            plan.skipped.append(
+                {"what": f"{arm.name} on {dataset_name} at ratio {100 * ratio:g}%", "reason": reason}
+            )
             continue
         trial = Trial(
             paradigm=config.paradigm,
@@ -135,6 +141,23 @@ def _pointless(arm: Arm, ratio: float) -> dict[str, str]:
     if ratio > 0:
         return {"what": f"{arm.name} at ratio {100 * ratio:g}%", "reason": "it leaves nothing to train on"}
     return {"what": "noise at ratio 0%", "reason": "without protected images, all is the clean control"}
+
+
+def _rounded_away(arm: Arm, ratio: float, count: int) -> str:
+    """Why so small or large a share of so few images is none or all of them, or ""."""
+    chosen = round(count * ratio)
+    if not arm.method.budget.empty and chosen == 0:
+        return f"of {count} images it protects none"
+    if arm.method.withholds and chosen == count:
+        return f"of {count} images it leaves none to train on"
+    return ""
+
+
+def _check_available(contents: list[tuple[str, Any]]) -> None:
+    """UnavailableError for what this machine cannot do, before any work."""
+    for name, content in contents:
+        if reason := content.unavailable():
+            raise UnavailableError(f"{name}: {reason}")
 
 
 def make_recipe(word: Any, paradigm: str = "supervised") -> Any:
@@ -186,7 +209,25 @@ def _arms(config: Config, registry: Registry, used: set[str], skipped: list[dict
             method = dataclasses.replace(method, granularity=config.granularity)
         if not any(arm.name == name and arm.method == method for arm in arms):
             arms.append(Arm(name, method, role))
-    return arms
+    return _with_random_noise_of_each_budget(arms, skipped)
+
+
+def _with_random_noise_of_each_budget(arms: list[Arm], skipped: list[dict[str, str]]) -> list[Arm]:
+    """The arms with the random control at every budget that takes part, and at no other."""
+    found = next((arm for arm in arms if arm.role == "random"), None)
+    noisy = [arm.method.budget for arm in arms if not arm.role and not arm.method.budget.empty]
+    if found is None or not noisy:
+        return arms
+    budgets = dict.fromkeys(dataclasses.replace(budget, signs="both") for budget in noisy)
+    controls: list[Arm] = []
+    for budget in sorted(budgets, key=lambda budget: budget != found.method.budget):  # the stated one first
+        try:
+            controls.append(Arm(found.name, dataclasses.replace(found.method, budget=budget), "random"))
+        except ConfigError as error:
+            skipped.append({"what": f"random noise of the budget {budget}", "reason": str(error)})
+    taken = [found.method, *(arm.method for arm in controls)]  # a suite may list the control itself once more
+    place = arms.index(found)
+    return [*arms[:place], *controls, *(arm for arm in arms[place:] if arm.method not in taken)]
 
 
 def _create(registry: Registry, kind: str, word: Any, config: Config, used: set[str]) -> tuple[str, Any]:
@@ -241,11 +282,12 @@ def _entry(trial: Trial, arm: Arm, dataset: Dataset, victim: Any, defense: Defen
     """What reports need to know of a trial before it is done."""
     defaults = {f.name: f.default for f in dataclasses.fields(arm.method)}
     defaults |= arm.method.defaults.get(trial.paradigm, {})
-    reduced = {
+    changed = {
         name: [plain(value), plain(defaults[name])]
         for name, value in arm.method.changed_parameters().items()
         if name not in ("granularity", "budget") and value != defaults[name]
     }
+    variants = arm.method.variants
     return {
         "id": trial.id,
         "dataset": trial.dataset.name,
@@ -259,9 +301,10 @@ def _entry(trial: Trial, arm: Arm, dataset: Dataset, victim: Any, defense: Defen
         "poison_ratio": trial.poison_ratio,
         "seed": trial.seed,
         "control": arm.role or None,
-        "published_names": list(arm.method.published_names),
+        "published_names": list(arm.method.published_as(trial.paradigm)),
         "prepares_once": type(arm.method).prepare is not Method.prepare,
-        "reduced": reduced,
+        "reduced": {name: pair for name, pair in changed.items() if name not in variants},
+        "chosen": {name: pair for name, pair in changed.items() if name in variants},
         "adjusted": _adjusted({trial.victim.name: victim, trial.defense.name: defense}),
     }
 
