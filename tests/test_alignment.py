@@ -120,7 +120,12 @@ class TestTraining:
         assert resumed.curves == whole.curves
         assert all(torch.equal(value, resumed.result()[name]) for name, value in whole.result().items())
         assert context.clock.seconds["prepare"] > kept[1]["seconds"] > 0, "what was spent before counts"
-        assert [tensors for tensors, _ in shelf.values()] == [{}], "nothing large is left behind"
+        ((tensors, _),) = shelf.values()
+        assert not any(name.startswith("moment.") for name in tensors), "what only training needs is not left behind"
+        again, _ = teach(lessons, shelf=shelf, progress=Killed(after=0))
+        assert all(torch.equal(value, again.result()[name]) for name, value in whole.result().items()), (
+            "a run that dies before its result is kept loses no epoch"
+        )
 
     def test_snapshots_are_the_generator_as_it_was_and_survive_a_kill(self):
         lessons = dataclasses.replace(LESSONS, epochs=4, snapshots=(1, 4))
@@ -144,6 +149,10 @@ class TestTraining:
             with pytest.raises(KeyboardInterrupt):
                 teach(lessons, shelf=shelf, progress=Killed(after=3))
         assert len(shelf) == 2
+        other = frozen(build_victim("", 0, (32, 32), 8))
+        with pytest.raises(KeyboardInterrupt):
+            teach(LESSONS, shelf=shelf, progress=Killed(after=3), towers=other)
+        assert len(shelf) == 3, "another surrogate, though it is called the same"
 
     def test_the_best_epoch_is_kept_if_asked_for(self):
         training, _ = teach(dataclasses.replace(LESSONS, official_best=True, epochs=3))

@@ -61,3 +61,22 @@ def test_the_table_has_the_costs_and_the_break_even():
     text = render(made())
     assert "prepare (hours)" in text and "10.0000" in text and "1200.0" in text
     assert "paid for its preparation" in text and "lower is cheaper" in text
+
+
+def test_two_settings_of_one_method_are_two_rivals():
+    """The mean of MEM-3's and MEM-5's hours is neither's."""
+    trials = [entry(method="text", prepares_once=True)]
+    trials += [entry(method="search", chosen={"length": [k, 3]} if k != 3 else {}) for k in (3, 5)]
+    trials = [{**trial, "id": str(number)} for number, trial in enumerate(trials)]
+    spent = {"0": (10.0, 1.0), "1": (0.0, 3.0), "2": (0.0, 6.0)}
+    records = {}
+    for trial in trials:
+        prepare, protect = spent[trial["id"]]
+        seconds = {"prepare": 3600 * prepare, "protect": 3600 * protect}
+        noise = {"key": trial["id"], "prepare_key": trial["id"], "changed_images": 9}
+        records[trial["id"]] = record(trial, 10.0, seconds=seconds, device_seconds=seconds, noise=noise)
+    table = {"rows": ["method"], "columns": ["dataset"], "metrics": ["prepare_hours", "protect_hours"]}
+    plan = {"suite": "cost", "paradigm": "supervised", "table": table, "trials": trials, "floors": {}}
+    text = render(build_report(plan, records), "markdown")
+    assert "against search (image), tiny (length=3) (3 h a dataset) after 5 datasets" in text
+    assert "against search (image), tiny (length=5) (6 h a dataset) after 2 datasets" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from captioned import pictures
 
 from ue_bench import ImageSet, Split
 from ue_bench.canonical import plain
+from ue_bench.crafting.public import load_pairs
+from ue_bench.errors import ConfigError
 from ue_bench.progress import Progress
 from ue_bench.registry import Registry
 from ue_bench.trials.environment import Environment
@@ -187,3 +190,21 @@ def test_data_without_captions_has_none_in_common():
     bare = dataclasses.replace(part(["c"], pixel=9), captions=None, _memo={})
     facts, warning = compare(about(public), hashes(public), "ours", Split(bare, bare))
     assert facts["overlap"]["train"] == {"images_shared": 0.0, "captions_shared": None} and warning is None
+
+
+def test_public_data_may_have_parameters_of_its_own():
+    """Own pairs from a file, say; a misspelt setting is told."""
+    asked = []
+
+    def load_public(name, size, parameters):
+        asked.append((name, size, dict(parameters)))
+        return Split(part(["a", "b"]), part(["c"]))
+
+    context = SimpleNamespace(load_public=load_public)
+    assert len(load_pairs(context, "captions path='/my data/mine.csv' seed=3", 32, 7)) == 2
+    load_pairs(context, "shapes", 48, 0)
+    own = {"path": "/my data/mine.csv", "seed": 3, "train_images": 7}
+    assert asked == [("captions", 32, own), ("shapes", 48, {})]
+    for wrong in ("captions /mine.csv", "captions path='", ""):
+        with pytest.raises(ConfigError):
+            load_pairs(context, wrong, 32, 0)

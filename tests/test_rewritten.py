@@ -37,17 +37,20 @@ def test_captions_from_a_file(tmp_path):
     found = Rewritten(of="shapes", words=WORDS, captions=str(path)).load(16).train.captions
     assert found == (("text 0", "text 0"), ("text 1",), ("text 2",), ("text 3",), ("text 4",), ("text 5",))
     path.write_text("image,caption\n0,a\n9,b\nx,c\n1,\n")
-    with pytest.raises(DataError, match="line 3; line 4; line 5; image 1 has no caption"):
+    with pytest.raises(DataError, match=r"line 5 \(no text\)"):
         Rewritten(of="shapes", words=WORDS, captions=str(path)).load(16)
+    path.write_text("\ufeffimage;caption\n" + "".join(f"{n};text {n}\n" for n in range(6)), encoding="utf-8")
+    spreadsheet = Rewritten(of="shapes", words=WORDS, captions=str(path), keep="others").load(16).train
+    assert spreadsheet.captions == tuple((f"text {n}",) for n in range(6)), "the suite's keep gives way to a file"
     path.write_text("picture,text\n")
-    with pytest.raises(DataError, match="needs the columns image and caption"):
+    with pytest.raises(DataError, match="no column of images"):
         Rewritten(of="shapes", words=WORDS, captions=str(path)).load(16)
 
 
 def test_exactly_one_way_is_asked_for():
     for wrong in (
         {},
-        {"keep": "others", "model": "x"},
+        {"captions": "a.csv", "model": "x"},
         {"keep": "some"},
         {"of": "rewritten", "keep": "first"},
     ):

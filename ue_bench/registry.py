@@ -231,6 +231,8 @@ def fit(value: Any, field: dataclasses.Field, where: str) -> Any:
     base, optional = kind.removesuffix(" | None"), kind.endswith(" | None")
     if value is None and optional:
         return None
+    if base == "str" and value is None:
+        return ""  # NAME.parameter= on the command line, as a shell passes NAME.parameter=""
     if base == "float" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if base == "int" and isinstance(value, float) and value == int(value):

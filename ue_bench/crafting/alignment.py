@@ -23,6 +23,7 @@ from ue_bench.errors import ConfigError, TrainingError, unknown
 from ue_bench.seeds import derive
 from ue_bench.training.epochs import autocast
 from ue_bench.training.towers import Towers, contrastive_loss
+from ue_bench.trials.artefacts import content_hash
 
 BETAS = (0.0, 0.9)  # Adam's; SSA-GAN and T2UE's code
 OFFICIAL_END = 1e-3  # where the authors' learning rate rises to
@@ -205,12 +206,12 @@ class Training:
         """The trained weights and statistics, by name."""
         return self.best if self.lessons.official_best else dict(self.network.state_dict())
 
-    def state(self) -> dict[str, Tensor]:
-        """All that the next epoch depends on."""
-        moments = self.optimizer.state_dict()["state"]
+    def state(self, moments: bool = True) -> dict[str, Tensor]:
+        """All that the next epoch depends on; without the optimizer's moments, all that the result depends on."""
+        sums = self.optimizer.state_dict()["state"] if moments else {}
         return {
             **{f"network.{name}": value for name, value in self.network.state_dict().items()},
-            **{f"moment.{i}.{name}": value for i, part in moments.items() for name, value in part.items()},
+            **{f"moment.{i}.{name}": value for i, part in sums.items() for name, value in part.items()},
             **{f"best.{name}": value for name, value in self.best.items()},
             **{f"kept.{name}": value for name, value in self.kept.items()},
         }
@@ -251,35 +252,30 @@ class Training:
 def train_generator(training: Training, context: Context, about: Any, checkpoint_epochs: int) -> None:
     """All epochs, kept on the context's shelf now and then, so that a run that was killed goes on from there.
 
-    Curves and costs of the part before are kept with it. What is left on the shelf after the last epoch is empty.
+    Curves and costs of the part before are kept with it. The weights of the last epoch stay on the shelf, too: a run
+    that ends before its result is kept has lost nothing.
 
     Args:
         training: fresh.
-        about: what its result depends on beside seed and training itself; part of the key.
+        about: what its result depends on beside seed, surrogate and training itself; part of the key.
         checkpoint_epochs: between two states that are kept.
     """
-    key, shelf = digest(["generator training", about, training.lessons, context.seed]), context.shelf
+    surrogate = content_hash({name: value.cpu() for name, value in training.towers.state_dict().items()})
+    key = digest(["generator training", about, surrogate, training.lessons, context.seed])
+    shelf, epochs = context.shelf, training.lessons.epochs
     kept = shelf.load(key) if shelf is not None else None
     before = context.clock.spent("prepare")
-    if kept is not None and kept[0]:
+    if kept is not None:
         tensors, facts = kept
         training.restore(tensors, facts["curves"])
         context.clock.add("prepare", facts["seconds"], facts["device_seconds"])
         context.progress.say(f"    the generator's training goes on after epoch {training.done}")
-    for _ in context.progress.track(range(training.done, training.lessons.epochs), "epoch"):
+    for _ in context.progress.track(range(training.done, epochs), "epoch"):
         with context.clock.phase("prepare"):
             training.epoch()
-        if (
-            shelf is not None
-            and training.done % checkpoint_epochs == 0
-            and training.done < training.lessons.epochs
-        ):
+        last = training.done == epochs
+        if shelf is not None and (last or training.done % checkpoint_epochs == 0):
             now = context.clock.spent("prepare")
             cost = {"seconds": now[0] - before[0], "device_seconds": now[1] - before[1]}
-            shelf.save(
-                key,
-                training.state(),
-                {"curves": {name: list(values) for name, values in training.curves.items()}, **cost},
-            )
-    if shelf is not None:
-        shelf.save(key, {}, {"done": True})
+            curves = {name: list(values) for name, values in training.curves.items()}
+            shelf.save(key, training.state(moments=not last), {"curves": curves, **cost})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ue_bench.clock import Clock
+from ue_bench.config import parse_words
 from ue_bench.contracts.context import Context
 from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import ConfigError, DataError
@@ -95,15 +97,26 @@ class Surrogate:
         towers.load_state_dict({name: tensor.to(context.device) for name, tensor in state.items()})
 
 
-def load_pairs(context: Context, name: str, size: int, images: int) -> ImageSet:
+def load_pairs(context: Context, words: str, size: int, images: int) -> ImageSet:
     """The training images of a public dataset with captions.
 
     Args:
-        name: in the datasets registry.
+        words: its name in the datasets registry, and parameters of it: ``captions path=/data/mine.csv``.
         size: side in pixels.
         images: how many the dataset is to draw, as its ``train_images``; 0: all that it has.
+
+    Raises:
+        ConfigError: if the words cannot be read, or name no dataset or parameter.
+        DataError: if it is absent or has no captions.
     """
-    public = context.load_public(name, size, {"train_images": images} if images else {}).train
+    try:
+        name, *settings = shlex.split(words)
+    except ValueError as error:
+        raise ConfigError(
+            f"public is NAME or 'NAME parameter=value ...', not {words!r}: {error or 'no name'}"
+        ) from None
+    parameters = {**parse_words(settings), **({"train_images": images} if images else {})}
+    public = context.load_public(name, size, parameters).train
     if public.captions is None:
         raise DataError(
             f"the public dataset '{name}' has no captions: take one with captions, such as mscoco"

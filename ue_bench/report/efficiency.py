@@ -11,16 +11,21 @@ from ue_bench.report.outcomes import Outcome, name_of
 from ue_bench.report.statistics import summarise
 
 
-def break_even(outcomes: Sequence[Outcome]) -> list[str]:
+def break_even(outcomes: Sequence[Outcome], variants: Mapping[str, str] | None = None) -> list[str]:
     """One sentence for each method that prepares once for any number of datasets, against each costlier one.
 
     What a method that prepares for each dataset anew (a surrogate trained on that data) spends on it counts
     with its noise. Example: 10 hours once and 1 hour a dataset against 3 hours a dataset are even after 5 datasets.
+
+    Args:
+        outcomes: of all trials of the table.
+        variants: trial id -> its parameters in words, where one method takes part with several settings.
     """
     arms: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         if outcome.record and outcome.record.get("noise") and not outcome.trial.get("control"):
-            arms.setdefault(name_of(_method(outcome.trial), seed=False), []).append(outcome)
+            name, variant = name_of(_method(outcome.trial), seed=False), (variants or {}).get(outcome.trial["id"])
+            arms.setdefault(f"{name} ({variant})" if variant else name, []).append(outcome)
     costs = {name: _costs(found) for name, found in arms.items()}
     once = {name for name, found in arms.items() if found[0].trial.get("prepares_once")}
     notes = []

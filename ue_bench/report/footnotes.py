@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ue_bench.report.efficiency import break_even
 from ue_bench.report.layout import Trial
@@ -22,7 +23,7 @@ def footnotes(report: Report) -> list[str]:
     notes += _repeated_seeds(report)
     notes += _reduced(report.outcomes)
     if any(view.measure.cost for view in report.measured):
-        notes += break_even(report.outcomes)
+        notes += break_even(report.outcomes, report.layout.variants)
     notes += _guesses(report)
     if report.published:
         notes += _published(report)
@@ -37,12 +38,19 @@ def cause(outcome: Outcome) -> str:
     if outcome.misfit:
         reason = "a run that does not fit its own training data is a failed run, not a protected one"
         return f"{outcome.misfit}: {reason}"
-    error = (outcome.record or {}).get("error") or {}
-    text = ": ".join(str(error[key]) for key in ("kind", "message") if error.get(key))
+    text = _error((outcome.record or {}).get("error") or {})
     lines = (
         text or "; ".join((outcome.record or {}).get("warnings") or []) or "no cause recorded"
     ).splitlines()
     return lines[0] if len(lines[0]) <= 200 else lines[0][:199] + "…"
+
+
+def _error(error: Mapping[str, Any]) -> str:
+    """``KIND: MESSAGE``; a record's message may open with the kind already."""
+    kind, message = (str(error.get(key) or "") for key in ("kind", "message"))
+    while kind and message.startswith(f"{kind}: "):
+        message = message.removeprefix(f"{kind}: ")
+    return ": ".join(dict.fromkeys(text for text in (kind, message) if text))
 
 
 def _verdicts(report: Report) -> list[str]:
@@ -104,27 +112,38 @@ def _method(trial: Trial) -> str:
 
 
 def _guesses(report: Report) -> list[str]:
-    """What retrieval by guessing reaches, in closed form and as untrained victims drew it."""
+    """What retrieval by guessing reaches on each dataset, in closed form and as untrained victims drew it."""
+    records: dict[str, list[Mapping[str, Any]]] = {}
+    for outcome in report.outcomes:
+        found = records.setdefault(str(report.layout.value(outcome.trial, "dataset")), [])
+        found += [outcome.record] if outcome.record is not None else []
+    return [
+        f"{what}{f', {dataset}' if len(records) > 1 else ''}: {text}"
+        for dataset, found in records.items()
+        for what, text in _guesses_on(report, found)
+    ]
+
+
+def _guesses_on(report: Report, records: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The same on one dataset, as (what, numbers in words)."""
     guess: dict[str, float] = {}
     drawn: dict[str, list[float]] = {}
-    for record in report.records:
+    for record in records:
         guess |= (record.get("notes") or {}).get("random_retrieval") or {}
         if record.get("status") == "done":
             for name, values in ((record.get("curves") or {}).get("retrieval") or {}).items():
                 drawn.setdefault(name, []).extend(values[:1])
-    notes = []
-    for what, values in (
-        ("guessing, in closed form", guess),
-        ("untrained victims", {name: summary.mean for name in drawn if (summary := summarise(drawn[name]))}),
-    ):
+    untrained = {name: summary.mean for name in drawn if (summary := summarise(drawn[name]))}
+    lines = []
+    for what, values in (("guessing, in closed form", guess), ("untrained victims", untrained)):
         texts = [
             f"{view.measure.short} {view.measure.text(values[view.measure.name])}"
             for view in report.measured
             if view.measure.name in values
         ]
         if texts:
-            notes.append(f"{what}: {', '.join(texts)}")
-    return notes
+            lines.append((what, ", ".join(texts)))
+    return lines
 
 
 def _published(report: Report) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,9 @@ from pathlib import Path
 import torch
 
 from ue_bench import Dataset, ImageSet, Split
+from ue_bench.data.captions_csv import read_rows
+from ue_bench.data.decode import faulty
+from ue_bench.data.files import find_files, find_state
 from ue_bench.errors import ConfigError, DataError
 
 
@@ -26,7 +28,7 @@ class Rewritten(Dataset):
 
     of: str = "flickr8k"  # the dataset whose images these are
     words: tuple[str, ...] = ()  # parameters of that dataset, such as [train_images=2000]
-    keep: str = ""  # others: all captions but the first; first: only that one
+    keep: str = ""  # others: all captions but the first; first: only that one. Unused with captions or model
     captions: str = (
         ""  # CSV file image,caption; image counts the training images from 0; several rows an image
     )
@@ -35,11 +37,11 @@ class Rewritten(Dataset):
     seed: int = 0  # model only: of crops, mirrors and rotations
 
     def __post_init__(self) -> None:
-        ways = [name for name in ("keep", "captions", "model") if getattr(self, name)]
-        if len(ways) != 1:
+        ways = [name for name in ("captions", "model") if getattr(self, name)]
+        if len(ways) > 1 or not (ways or self.keep):
             raise ConfigError(
-                "rewritten needs one of keep=others, captions=FILE.csv and model=FOLDER, "
-                f"not {' and '.join(ways) or 'none'}"
+                "rewritten needs keep=others, captions=FILE.csv or model=FOLDER, "
+                f"not {' and '.join(ways) or 'none of them'}"
             )
         if self.keep not in ("", "others", "first"):
             raise ConfigError(f"rewritten.keep is others or first, not '{self.keep}'")
@@ -51,28 +53,30 @@ class Rewritten(Dataset):
         train = split.train
         if train.captions is None:
             raise DataError(f"{self.of} has no captions to rewrite")
-        if self.keep:
-            captions = _kept(train.captions, self.keep)
-        elif self.captions:
-            captions = _read(Path(self.captions), len(train))
-        else:
+        if self.captions:
+            captions = _read(self.captions, len(train))
+        elif self.model:
             captions = tuple(_written(train, self.model, self.per_image, self.seed))
+        else:
+            captions = _kept(train.captions, self.keep)
         return Split(dataclasses.replace(train, captions=captions, _memo={}), split.test)
 
     def label(self) -> str:
-        how = {"others": "all captions but the first", "first": "the first caption only"}.get(self.keep)
-        how = how or (
-            f"captions from {Path(self.captions).name}" if self.captions else f"by {Path(self.model).name}"
-        )
+        if self.captions or self.model:
+            how = f"captions from {Path(self.captions).name}" if self.captions else f"by {Path(self.model).name}"
+        else:
+            how = {"others": "all captions but the first", "first": "the first caption only"}[self.keep]
         return f"{self._source().label()}, {how}"
 
     def source_state(self) -> object:
         state = self._source().source_state()
-        if state is None or self.keep:
+        if state is None or not (self.captions or self.model):
             return state
-        path = Path(self.captions or self.model)
+        if self.captions:
+            return [state, find_state(find_files("", self.captions))]
+        path = Path(self.model)
         if not path.exists():
-            raise DataError(f"rewritten: there is no {path}")
+            raise DataError(f"rewritten: there is no folder {path} with a GIT model")
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         return [state, [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]]
 
@@ -95,32 +99,20 @@ def _kept(captions: tuple[tuple[str, ...], ...], keep: str) -> tuple[tuple[str, 
     return tuple(texts[1:] for texts in captions)
 
 
-def _read(path: Path, count: int) -> tuple[tuple[str, ...], ...]:
+def _read(address: str, count: int) -> tuple[tuple[str, ...], ...]:
     """Captions by the number of their image."""
+    faults: list[str] = []
+    (file,) = find_files("", address)
     found: list[list[str]] = [[] for _ in range(count)]
-    problems = []
-    try:
-        with path.open(encoding="utf-8", newline="") as handle:
-            rows = csv.DictReader(handle)
-            if not {"image", "caption"} <= set(rows.fieldnames or ()):
-                raise DataError(
-                    f"{path} needs the columns image and caption, it has {', '.join(rows.fieldnames or ())}"
-                )
-            for line, row in enumerate(rows, 2):
-                number, text = str(row["image"]).strip(), str(row["caption"] or "").strip()
-                if not number.isdigit() or int(number) >= count or not text:
-                    problems.append(f"line {line}")
-                else:
-                    found[int(number)].append(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-    problems += [f"image {number} has no caption" for number, texts in enumerate(found) if not texts]
-    if problems:
-        more = f" and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise DataError(
-            f"{path}: image must count the training images from 0 to {count - 1}, each with a caption: "
-            f"{'; '.join(problems[:10])}{more}"
-        )
+    for row in read_rows(file, faults, ("image",), ("caption",)):
+        if row.image.isdecimal() and int(row.image) < count:
+            found[int(row.image)].append(row.caption)
+        else:
+            faults.append(f"line {row.line} (no image '{row.image}')")
+    faults += [f"image {number} has no caption" for number, texts in enumerate(found) if not texts]
+    if faults:
+        advice = f"image must count the training images from 0 to {count - 1}, each with a caption"
+        raise faulty(faults, max(len(faults), count), "entries", file.path, advice)
     return tuple(tuple(texts) for texts in found)
 
 
