@@ -12,7 +12,7 @@ from PIL import Image
 from ue_bench.errors import ConfigError, DataError
 from ue_bench.publish.account import REPORT
 from ue_bench.publish.apply import name_outputs
-from ue_bench.publish.commands import APPLY, NOISE, apply_command
+from ue_bench.publish.commands import APPLY, EXPORT, NOISE, apply_command
 
 
 @pytest.fixture
@@ -231,11 +231,20 @@ def test_the_page_for_people_says_what_the_commands_do(home, monkeypatch):
     """Its lines for ``apply`` run as they stand, those for ``noise`` name keys that exist."""
     page = (Path(__file__).parent.parent / "docs" / "protecting_pictures.md").read_text()
     lines = [line.split() for line in page.splitlines() if line.startswith("       ue-bench ")]
-    assert [line[1] for line in lines] == ["noise", "apply"]
-    assert {word.split("=")[0] for word in lines[0][2:]} <= set(NOISE)
+    assert [line[1] for line in lines] == ["noise", "export", "noise", "apply"]
+    for line in lines[:3]:
+        assert {word.split("=")[0] for word in line[2:]} <= set(EXPORT if line[1] == "export" else NOISE)
     home.put("a.png", colourful())
     monkeypatch.chdir(home.images.parent)
     home.noise_path.rename("noise.safetensors")
-    assert apply_command(lines[1][2:]) == 0 and Path("protected/a.png").is_file()
+    assert apply_command(lines[3][2:]) == 0 and Path("protected/a.png").is_file()
     for key in APPLY:
         assert f"{key}=" in page, key
+
+
+def test_a_caption_with_another_extension_is_told(home):
+    """Cameras write JPG, programs jpg: the row says what would fit."""
+    home.make_noise("a.png", "b.JPG")
+    home.put("a.png", colourful())
+    home.put("b.jpeg", encode(colourful(), "JPEG"))
+    assert "say match=stem" in home.apply(status=1)["b.jpeg"][WHY]

@@ -12,7 +12,7 @@ from ue_bench import Access, ProtectorView
 from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import AccessError, ConfigError, DataError, PerturbationError, StoreError
 from ue_bench.publish.captions import Matcher, read_captions
-from ue_bench.publish.commands import noise_command
+from ue_bench.publish.commands import export_command, noise_command
 from ue_bench.publish.noise import read_noise
 
 CAPTIONS = "image,caption\na.jpg,a dog\nsub/b.png,a cat\na.jpg,a brown dog\n"
@@ -128,8 +128,11 @@ def test_noise_follows_the_first_caption_and_what_is_prepared_is_made_once(make,
 
 def test_a_profile_sets_what_the_method_says_it_does(make, capsys):
     assert make("wordy", "profile=smoke").facts["method"]["parameters"]["shift"] == 1
-    assert "by wordy (shift=1): Noise drawn from a caption's letters" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "by wordy (shift=1): Noise drawn from a caption's letters" in printed
+    assert "THIS IS A TRIAL, and most likely protects nothing: shift less than in the paper" in printed
     assert make("wordy", "profile=paper", "out=p.safetensors").facts["method"]["parameters"]["shift"] == 0
+    assert "TRIAL" not in capsys.readouterr().out
     with pytest.raises(ConfigError, match="unknown profile of method 'wordy' 'smok': did you mean 'smoke'"):
         make("wordy", "profile=smok", "out=q.safetensors")
 
@@ -269,3 +272,30 @@ def test_files_find_their_noise_by_name_or_by_stem():
     assert by_name.find("sub/a.jpg") == [1] and by_name.find("a.png") == [] and by_name.find("A.jpg") == []
     assert by_stem.find("a.png") == [0] and by_stem.find("b.png") == [3] and by_stem.find("b.webp") == [2, 3]
     assert by_name.find("cafe\u0301.png") == [4], "macOS spells accents as two characters"
+
+
+def test_what_is_prepared_travels_as_one_file(make, tmp_path, capsys):
+    """Trained where the GPU is, used where the captions are: nothing is trained twice."""
+    noise = make("wordy", "seed=4", "profile=smoke", "wordy.granularity=image").noise
+    words = ["method=wordy", "out=wordy.safetensors", "store=store"]
+    assert export_command(words) == 0
+    assert "ue-bench noise method=wordy prepared=wordy.safetensors" in capsys.readouterr().out
+    elsewhere = make("wordy", "prepared=wordy.safetensors", "store=elsewhere", "out=e.safetensors")
+    assert torch.equal(elsewhere.noise, noise), "its settings and its seed travel with it"
+    assert (tmp_path / "prepared.txt").read_text() == "once "
+    with pytest.raises(ConfigError, match="is there already"):
+        export_command(words)
+    with pytest.raises(ConfigError, match=r"does not fit.*shift=7 \(prepared: 1\)"):
+        make("wordy", "prepared=wordy.safetensors", "wordy.shift=7", "store=elsewhere", "out=f.safetensors")
+    make("wordy", "seed=5", "out=g.safetensors")
+    with pytest.raises(ConfigError, match="several things.*key=.*seed 4.*key="):
+        export_command(["method=wordy", "out=h.safetensors", "store=store"])
+    with pytest.raises(ConfigError, match="has prepared nothing"):
+        export_command(["method=wordy", "out=h.safetensors", "store=empty"])
+    with pytest.raises(ConfigError, match="is of wordy, seed 4.*not of random"):
+        make("random", "prepared=wordy.safetensors", "out=i.safetensors")
+    content = bytearray((tmp_path / "wordy.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "wordy.safetensors").write_bytes(content)
+    with pytest.raises(DataError, match="damaged"):
+        make("wordy", "prepared=wordy.safetensors", "out=j.safetensors")

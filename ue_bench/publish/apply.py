@@ -92,7 +92,7 @@ def apply_noise(
         if found.problem:
             return Outcome(name, "skipped" if found.harmless else "failed", found.problem)
         if not fitting:
-            return _without_noise(images / name, name)
+            return _without_noise(images / name, name, matcher.find_by_stem(name))
         output, target = outputs[name], out / outputs[name]
         if len(fitting) > 1:
             rivals = " and ".join(noise.names[row] for row in fitting[:3])
@@ -113,7 +113,8 @@ def apply_noise(
     return work()
 
 
-def _without_noise(path: Path, name: str) -> Outcome:
+def _without_noise(path: Path, name: str, nearly: bool = False) -> Outcome:
+    """A picture that no caption names, or another file; ``nearly``: one names it with another extension."""
     try:
         picture = is_picture(path)
     except Exception as error:  # of a file that no caption names
@@ -122,7 +123,8 @@ def _without_noise(path: Path, name: str) -> Outcome:
             name, "skipped", f"no caption of that name, and it cannot be read: {reason}", open=True
         )
     if picture:
-        return Outcome(name, "skipped", "no caption of that name: it is not protected", open=True)
+        hint = "; a caption has its name with another extension: say match=stem" if nearly else ""
+        return Outcome(name, "skipped", f"no caption of that name: it is not protected{hint}", open=True)
     return Outcome(name, "skipped", "not a picture")
 
 

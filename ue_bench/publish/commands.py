@@ -15,7 +15,14 @@ from ue_bench.publish.apply import Outcome, Settings, apply_noise
 from ue_bench.publish.captions import MATCHES, read_captions
 from ue_bench.publish.noise import Request, choose_method, describe, make_noise, read_noise, write_noise
 from ue_bench.publish.pictures import EXIF, OUTPUTS
+from ue_bench.publish.preparation import (
+    check_settings,
+    find_preparation,
+    read_preparation,
+    write_preparation,
+)
 from ue_bench.trials.environment import Environment
+from ue_bench.trials.store import Store
 
 NOISE = {
     "method": "",
@@ -27,9 +34,11 @@ NOISE = {
     "profile": "",
     "device": "auto",
     "store": "runs",
+    "prepared": "",
     "plugins": "",
     "overwrite": "false",
 }
+EXPORT = {"method": "", "out": "", "store": "runs", "key": "", "overwrite": "false"}
 APPLY = {
     "noise": "",
     "images": "",
@@ -48,8 +57,9 @@ SIDES = (8, 4096)  # of noise, in pixels
 def noise_command(words: Sequence[str]) -> int:
     """Makes noise for pictures that are elsewhere, from their captions.
 
-    ``method=NAME captions=captions.csv size=224 out=noise.safetensors``, and if need be ``seed= epsilon= profile=
-    device= store= plugins= overwrite=`` and the method's parameters as ``NAME.parameter=``.
+    ``method=NAME captions=captions.csv size=224 out=noise.safetensors``, and if need be ``prepared=`` (a file of
+    ``export``, instead of training), ``seed= epsilon= profile= device= store= plugins= overwrite=`` and the method's
+    parameters as ``NAME.parameter=``.
 
     Returns:
         0. A mistake raises UEBenchError.
@@ -71,8 +81,20 @@ def noise_command(words: Sequence[str]) -> int:
     environment.find_device()
     overwrite, size, seed = _flag(given, "overwrite"), _size(given["size"]), int(_number(given, "seed", int))
     epsilon = _number(given, "epsilon", float) if given["epsilon"] else None
-    method = choose_method(environment.registry(), name, parameters, epsilon, given["profile"])
+    if given["prepared"]:
+        preparation = read_preparation(Path(given["prepared"]).expanduser())
+        if preparation.method != name:
+            raise ConfigError(f"prepared={given['prepared']} is of {preparation.describe()}, not of {name}")
+        seed = preparation.seed
+        free = environment.registry().load("methods", name).protect_only
+        kept = {key: value for key, value in preparation.parameters.items() if key not in free}
+        method = choose_method(environment.registry(), name, {**kept, **parameters}, epsilon)
+        check_settings(preparation, method)
+    else:
+        method = choose_method(environment.registry(), name, parameters, epsilon, given["profile"])
     request = Request(name, method, read_captions(given["captions"]), size, seed)
+    if given["prepared"]:
+        preparation.put(environment.open_store(), request.preparation)
     if out.exists() and not overwrite:
         there = read_noise(out)
         if there.facts["request"] != request.key:
@@ -87,6 +109,31 @@ def noise_command(words: Sequence[str]) -> int:
     print(f"wrote {out}: {describe(noise)}")
     print("It holds the pictures' names, not their captions. Take it to where the pictures are, then:")
     print(f"  ue-bench apply noise={out} images=FOLDER out=FOLDER")
+    return 0
+
+
+def export_command(words: Sequence[str]) -> int:
+    """Writes what a method prepared in a store to one file, for ``ue-bench noise prepared=FILE`` elsewhere.
+
+    ``method=NAME out=FILE.safetensors``, and if need be ``store= key= overwrite=``.
+
+    Returns:
+        0. A mistake raises UEBenchError.
+    """
+    given = _read(words, EXPORT, ("method", "out"), "export")
+    out = Path(given["out"]).expanduser()
+    if out.suffix != ".safetensors" or out.is_dir():
+        raise ConfigError(
+            f"out={given['out']}: it is kept in a file such as out={given['method']}.safetensors"
+        )
+    if out.exists() and not _flag(given, "overwrite"):
+        raise ConfigError(f"out={out} is there already: name another file, or say overwrite=true")
+    preparation = find_preparation(Store(given["store"]), given["method"], given["key"] or None)
+    write_preparation(out, preparation)
+    print(f"wrote {out}: {preparation.describe()}. It makes noise wherever the captions are:")
+    print(
+        f"  ue-bench noise method={given['method']} prepared={out} captions=captions.csv size=224 out=noise.safetensors"
+    )
     return 0
 
 

@@ -26,7 +26,7 @@ from ue_bench.provenance import commit, describe_device, versions
 from ue_bench.registry import Registry
 from ue_bench.trials.artefacts import content_hash, save_tensors
 from ue_bench.trials.environment import Environment
-from ue_bench.trials.protect import StoreShelf, make_context, prepare, seed_everything
+from ue_bench.trials.protect import StoreShelf, make_context, prepare, prepare_key, seed_everything
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Choice, Trial
 
@@ -79,6 +79,11 @@ class Request:
     def choice(self) -> Choice:
         """The method with every parameter."""
         return Choice(self.name, plain(self.method.parameters()), self.method.edition())
+
+    @property
+    def preparation(self) -> str:
+        """The key of what the method prepares once."""
+        return prepare_key(_as_trial(self), self.method)
 
     @property
     def key(self) -> str:
@@ -173,9 +178,7 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
     trial = _as_trial(request)
     clock = Clock(environment.find_device())
     if type(method).prepare is not Method.prepare:
-        progress.say(
-            f"{name}: what it prepares once comes from the store {environment.store}, or is made now"
-        )
+        progress.say(_where_from(request, environment))
     prepared, preparation = prepare(trial, method, environment, progress)
     context = make_context(trial, environment, clock, progress, "protect")
     context.prepared = prepared
@@ -200,6 +203,7 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
         "changed": {
             k: v for k, v in method.changed_parameters().items() if k not in ("budget", "granularity")
         },
+        "reduced": _reduced(method),
         "summary": environment.registry().find("methods", name).summary,
         "budget": perturbation.budget,
         "seed": request.seed,
@@ -215,6 +219,26 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
     return NoiseFile(
         _one_each(perturbation, view), tuple(request.captions), perturbation.budget, plain(facts)
     )
+
+
+def _where_from(request: Request, environment: Environment) -> str:
+    """One line: what the method prepares once is there, or what making it now means."""
+    store = environment.open_store()
+    if request.preparation in store.names("prepared", ".safetensors"):
+        return f"{request.name}: what it prepares once is in the store {environment.store}"
+    return (
+        f"{request.name}: what it prepares once is not in the store {environment.store} and is made now "
+        f"(at the paper's settings: {request.method.cost}). Where it was made before: ue-bench export "
+        f"method={request.name} out=FILE, then prepared=FILE here"
+    )
+
+
+def _reduced(method: Method) -> list[str]:
+    """The parameters that are as small as one of the method's presets makes them."""
+    changed = method.changed_parameters()
+    small = [item for preset in method.presets.values() for item in preset.items()]
+    free = method.variants | method.protect_only | {"granularity"}
+    return [name for name, value in changed.items() if name not in free and (name, value) in small]
 
 
 def _as_trial(request: Request) -> Trial:
@@ -300,7 +324,10 @@ def describe(noise: NoiseFile) -> str:
     facts = noise.facts
     height, width = facts["image_size"]
     changed = ", ".join(f"{name}={value}" for name, value in facts["changed"].items())
+    reduced = ", ".join(facts.get("reduced", []))
     lines = [
+        *[f"THIS IS A TRIAL, and most likely protects nothing: {reduced} less than in the paper"]
+        * bool(reduced),
         f"noise for {len(noise.names)} pictures, {height}x{width} pixels, {noise.budget}, seed {facts['seed']}",
         f"by {facts['method']['name']}{f' ({changed})' if changed else ''}: {facts['summary']}",
         *facts["warnings"],

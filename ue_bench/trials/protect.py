@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ue_bench.canonical import digest
+from ue_bench.canonical import digest, plain
 from ue_bench.clock import Clock
 from ue_bench.contracts.context import Context
 from ue_bench.contracts.method import Method
@@ -131,8 +131,14 @@ def prepare(
         "notes": context.notes,
         "warnings": context.warnings,
         "prepare_key": key,
+        "method": trial.method,
+        "seed": trial.seed,
+        "device": describe_device(device),
+        "versions": versions(),
+        "commit": commit(),
         "public_data": [about for about, _ in context.public],
     }
+    facts = plain(facts)
     shelf.save(key, tensors, facts)
     return tensors, facts
 

@@ -1,0 +1,140 @@
+"""What a method prepared once, as one file: taken from where it was trained to where people make noise with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ue_bench.canonical import plain
+from ue_bench.contracts.method import Method
+from ue_bench.errors import ConfigError, DataError, StoreError
+from ue_bench.trials.artefacts import load_tensors, save_tensors
+from ue_bench.trials.store import Store
+
+KIND = "ue-bench preparation"
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """A trained generator, say.
+
+    Attributes:
+        tensors: as the method's ``prepare`` gave them.
+        facts: the method with its parameters, the seed, what it cost, the public data it learned from.
+    """
+
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return str(self.facts["method"]["name"])
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The method's, as it was prepared."""
+        return dict(self.facts["method"]["parameters"])
+
+    @property
+    def seed(self) -> int:
+        """That it was made with, and noise is drawn with."""
+        return int(self.facts["seed"])
+
+    @property
+    def key(self) -> str:
+        """Its name in the store that it comes from."""
+        return str(self.facts["prepare_key"])
+
+    def describe(self) -> str:
+        """Where it comes from, in words."""
+        about = [f"{each['dataset']} ({each['train_images']} images)" for each in self.facts["public_data"]]
+        hours = self.facts["seconds"].get("prepare", 0) / 3600
+        learned = f"learned from {', '.join(about) or 'no data'} in {hours:.3g} h"
+        return f"{self.method}, seed {self.facts['seed']}, {learned}"
+
+    def put(self, store: Store, key: str) -> None:
+        """Keeps it where runs and ``ue-bench noise`` look for it, unless it is there."""
+        if load_tensors(store, "prepared", key) is None:
+            save_tensors(store, "prepared", key, self.tensors, {**self.facts, "prepare_key": key})
+
+
+def find_preparation(store: Store, name: str, wanted: str | None = None) -> Preparation:
+    """What a method prepared in a store.
+
+    Args:
+        store: where runs kept it.
+        name: the method's.
+        wanted: its key, or None if there is only one.
+
+    Raises:
+        ConfigError: if there is none, or several and no key.
+    """
+    found = []
+    for key in [wanted] if wanted else store.names("prepared", ".safetensors"):
+        loaded = load_tensors(store, "prepared", key)
+        if loaded and (loaded[1].get("method") or {}).get("name") == name and "prepare_key" in loaded[1]:
+            found.append(Preparation(*loaded))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        which = f" {wanted}" if wanted else ""
+        raise ConfigError(
+            f"{name} has prepared nothing{which} in store {store.address} (or an older ue-bench did): run a suite "
+            "with it there, or make noise with it"
+        )
+    listed = "; ".join(f"key={each.key} is {each.describe()}" for each in found)
+    raise ConfigError(f"{name} has prepared several things in store {store.address}, say which: {listed}")
+
+
+def write_preparation(path: Path, preparation: Preparation) -> None:
+    """Writes the file whole or not at all.
+
+    Raises:
+        StoreError: if it cannot be written.
+    """
+    target = path.absolute()
+    facts = {**preparation.facts, "kind": KIND}
+    save_tensors(Store(target.parent.parent), target.parent.name, target.stem, preparation.tensors, facts)
+
+
+def read_preparation(path: Path) -> Preparation:
+    """Reads the file, mapped into memory, and checks it whole.
+
+    Raises:
+        DataError: if there is none, it is something else, or it is damaged.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"no file '{path}'. Make one where it was trained: ue-bench export method=NAME out={path}"
+        )
+    target = Path(os.path.abspath(path))
+    try:
+        loaded = load_tensors(Store(target.parent.parent), target.parent.name, target.stem)
+    except StoreError as error:
+        raise DataError(
+            f"'{path}' is damaged, or not of ue-bench export: {error}. Copy or make it again"
+        ) from error
+    if loaded is None or loaded[1].get("kind") != KIND:
+        raise DataError(f"'{path}' is not of ue-bench export, but something else in the same format")
+    return Preparation(loaded[0], {name: value for name, value in loaded[1].items() if name != "kind"})
+
+
+def check_settings(preparation: Preparation, method: Method) -> None:
+    """ConfigError if the method is set otherwise than it was when it prepared."""
+    before = preparation.parameters
+    now = plain(method.parameters())
+    free = method.protect_only | method.files  # a file may lie elsewhere: its content is in the edition
+    changed = [name for name in now if name not in free and now[name] != before.get(name)]
+    now["version"], before["version"] = method.edition(), preparation.facts["method"]["version"]
+    changed += ["version"] if now["version"] != before["version"] else []
+    if changed:
+        told = ", ".join(f"{name}={now[name]} (prepared: {before.get(name)})" for name in changed)
+        raise ConfigError(
+            f"what {preparation.method} prepared does not fit its settings here: {told}. Leave them out"
+        )
