@@ -14,6 +14,7 @@ import torch
 
 from ue_bench import Defense
 from ue_bench.cli import main
+from ue_bench.composition import merge_parameters
 from ue_bench.config import compose, parse_words, read_suite
 from ue_bench.conformance import Subject, defense_keeps_the_form
 from ue_bench.contracts.composed import STAGES, Composed
@@ -150,6 +151,40 @@ def test_a_change_of_any_part_is_a_change_of_the_whole():
 
     assert Composed((("a", Scribe()), ("b", Scribe()))).version == 1
     assert Composed((("a", Scribe()), ("b", Newer()))).version == 3
+
+
+def test_files_of_a_part_are_files_of_the_whole(tmp_path):
+    """Other content in them gives other results, so trials must not be taken for done."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Reader(Scribe):
+        files: ClassVar[frozenset[str]] = frozenset({"words"})
+        words: str = ""
+
+    path = tmp_path / "words.txt"
+    without = Composed((("a", Reader()), ("b", Scribe()))).edition()
+    assert without == Composed((("a", Scribe()), ("b", Scribe()))).edition() == 1
+    editions = set()
+    for text in ("one", "two"):
+        path.write_text(text)
+        both = Composed((("a", Reader(words=str(path))), ("b", Scribe())))
+        editions |= {both.edition(), Composed(both.parts[::-1]).edition()}
+    assert len(editions) == 2 and all(str(edition).startswith("1+") for edition in editions)
+
+
+def test_presets_of_a_paradigm_and_profile_come_first(monkeypatch):
+    jpeg = REGISTRY.load("defenses", "jpeg")
+    presets = {"laptop": {"quality": 20}, "contrastive laptop": {"quality": 30}}
+    monkeypatch.setattr(jpeg, "presets", presets, raising=False)
+
+    def quality(*words: str, given=None) -> int:
+        merged = merge_parameters(REGISTRY, "jpeg+grayscale", given or {}, {}, *words)
+        return merged["jpeg"].get("quality")
+
+    assert quality("laptop", "contrastive") == 30
+    assert quality("laptop", "supervised") == quality("laptop") == 20
+    assert quality("paper", "contrastive") is None
+    assert quality("laptop", "contrastive", given={"jpeg": {"quality": 40}}) == 40
 
 
 def test_paradigms_are_those_that_all_parts_share():

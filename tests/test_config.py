@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ue_bench import config as settings
 from ue_bench.config import compose, number, parse_words, read_suite
 from ue_bench.errors import ConfigError
+from ue_bench.report import cells, layout, measures, published
 from ue_bench.trials.plan import make_recipe
 
 CONTENT = {
@@ -76,11 +78,49 @@ def test_the_command_line_wins_over_the_profile_and_that_over_the_suite():
         ("image_size=2", "image_size must be at least 8"),
         ("dataset=[]", "dataset is empty"),
         ("floors.clean=3", "unknown floor 'clean'"),
+        (
+            "table.metric=acuracy_last",
+            "unknown metric of supervised .*'acuracy_last': did you mean 'accuracy_l",
+        ),
+        (
+            "table.metrics=[accuracy_last,i2t_medr]",
+            "unknown metric of supervised training in table 'i2t_medr'",
+        ),
+        ("table.rows=[metod]", "unknown dimension in table.rows 'metod': did you mean 'method'"),
+        ("table.columns=[datset]", "unknown dimension in table.columns 'datset': did you mean 'dataset'"),
+        ("controls={claen: clean}", "unknown role in controls 'claen': did you mean 'clean'"),
+        ("published={victm: resnet18}", "unknown key of published 'victm': did you mean 'victim'"),
+        ("floors.clean_accuracy={a: 1, a: 2}", "key 'a' stands twice"),
     ],
 )
 def test_mistakes_name_what_is_allowed(word, message):
     with pytest.raises(ConfigError, match=message):
         build(word)
+
+
+def test_what_a_suite_may_ask_for_is_what_reports_know():
+    """The names stand below the report, which nothing on the floor of configurations may import."""
+    assert set(measures._COSTS) == set(settings.COSTS)
+    assert set(settings.DIMENSIONS) == {*layout.DIMENSIONS, "seed"}
+    assert settings.ROLES == cells.CONTROLS
+    plan = {"published": {name: "other" for name in settings.PUBLISHED if name != "paradigm"}}
+    assert {published.beside(plan, {}, name) for name in plan["published"]} == {"other"}
+    for paradigm, names in settings.TABLE_METRICS.items():
+        assert (
+            measures.headlines({"paradigm": paradigm, "table": {"metric": settings.DEFAULT_METRIC}})[0]
+            in names
+        )
+
+
+def test_tables_of_retrieval_show_retrieval():
+    words = ["paradigm=contrastive", "table.metrics=[best.i2t_hit@10,mean5.t2i_medr,i2t_hit@1,protect_ms]"]
+    assert len(build(*words).table.metrics) == 4
+    with pytest.raises(ConfigError, match=r"'i2t_hit@11': did you mean .*'i2t_hit@1'"):
+        build("paradigm=contrastive", "table.metric=i2t_hit@11")
+    with pytest.raises(ConfigError, match="unknown metric of contrastive training in table 'accuracy_last'"):
+        build("paradigm=contrastive", "table.metrics=[accuracy_last]")
+    plan = {"paradigm": "contrastive", "table": vars(build("paradigm=contrastive").table)}
+    assert measures.headlines(plan) == ["i2t_hit@10"], "accuracy stands in no contrastive record"
 
 
 def test_suite_files_are_checked(tmp_path):
@@ -90,6 +130,8 @@ def test_suite_files_are_checked(tmp_path):
         ("profiles: {smoke: {sedes: 1}}\n", "profile 'smoke'.*'sedes'"),
         ("- a\n", "must hold keys and values"),
         ("a: [\n", "cannot be read"),
+        ("seeds: 1\nvictim: [a]\nseeds: 2\n", r"key 'seeds' stands twice \(line 3\)"),
+        ("profiles:\n  smoke: {seeds: 1, seeds: 1}\n", r"key 'seeds' stands twice \(line 2\)"),
     ]:
         path.write_text(text)
         with pytest.raises(ConfigError, match=message):

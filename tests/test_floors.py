@@ -18,6 +18,7 @@ from ue_bench.trials.plan import make_plan
 REGISTRY = Registry([Path(__file__).parent / "content"])
 NAMES = [name for kind in ("methods", "victims", "datasets", "defenses") for name in REGISTRY.names(kind)]
 NESTED = {"easy": {"none": 90, "jpeg": 80}, "hard": 20, "default": 40}
+VICTIMS = {"vit": 30, "timm:one": {"jpeg": 20, "default": 25}, "easy": {"vit": 70}, "jpeg": 10}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,33 @@ NESTED = {"easy": {"none": 90, "jpeg": 80}, "hard": 20, "default": 40}
 )
 def test_the_floor_of_a_trial(stated, dataset, defense, floor):
     assert floor_of(stated, entry(dataset=dataset, defense=defense)) == floor
+
+
+@pytest.mark.parametrize(
+    ("dataset", "victim", "defense", "floor"),
+    [
+        ("easy", "vit", "none", 70),
+        ("easy", "net", "jpeg", 10),
+        ("hard", "vit", "jpeg", 30),
+        ("hard", "timm:one", "jpeg", 20),
+        ("hard", "timm:one", "none", 25),
+        ("hard", "timm:two", "none", None),
+        ("hard", "net", "jpeg", 10),
+    ],
+)
+def test_victims_come_after_datasets_and_before_defenses(dataset, victim, defense, floor):
+    assert floor_of(VICTIMS, entry(dataset=dataset, victim=victim, defense=defense)) == floor
+
+
+def test_each_victim_is_held_to_its_own_clean_floor():
+    values = [
+        pair
+        for victim in ("net", "vit")
+        for pair in [*seeds({**CLEAN, "victim": victim}, [60.0]), *seeds({"victim": victim}, [10.0])]
+    ]
+    table = {"rows": ["method"], "columns": ["victim"], "metric": "accuracy_last"}
+    report = build_report(*world(values, floors={"clean_accuracy": {"net": 55, "vit": 65}}, table=table))
+    assert [cell.marks for cell in report.rows[1].cells.values()] == [(), ("invalid",)]
 
 
 def test_no_defense_may_be_absent_from_an_old_plan():
@@ -84,9 +112,10 @@ def test_training_accuracy_is_no_failure_where_it_is_not_comparable():
     [
         (
             {"clean_accuracy": {"jepg": 40}},
-            r"unknown dataset or defense in floors\.clean_accuracy 'jepg'.*'jpeg'",
+            r"unknown dataset, victim or defense in floors\.clean_accuracy 'jepg'.*'jpeg'",
         ),
         ({"clean_accuracy": {"blobs": {"non": 40}}}, r"floors\.clean_accuracy\.blobs 'non'.*'none'"),
+        ({"clean_accuracy": {"linaer": 40}}, r"floors\.clean_accuracy 'linaer'.*'linear'"),
         ({"clean_accuracy": {"jpeg+grey": 40}}, "unknown defense 'grey'"),
         ({"clean_accuracy": {"none": "forty"}}, r"floors\.clean_accuracy\.none must be a number.*'forty'"),
         ({"train_accuracy": True}, "must be a number"),
@@ -99,6 +128,7 @@ def test_misspelt_floors_are_found_before_any_work(floors, message):
 
 def test_floors_that_name_what_there_is_pass():
     check_floors({"clean_accuracy": {"blobs": {"none": 50, "jpeg+grayscale": 30}, "default": 20}}, REGISTRY)
+    check_floors({"clean_accuracy": {"linear": 50, "timm:convnext_atto": {"blobs": 30}}}, REGISTRY)
     check_floors({"clean_accuracy": 50, "train_accuracy": {"default": 50.5}}, REGISTRY)
 
 
@@ -111,5 +141,7 @@ def test_suites_and_words_may_state_them():
     assert floors() == {"clean_accuracy": 50, "train_accuracy": {"none": 50}}
     stated = floors("floors.clean_accuracy={none: 50, default: 35}", "floors.train_accuracy=10")
     assert stated == {"clean_accuracy": {"none": 50, "default": 35}, "train_accuracy": 10}
+    stated = floors("floors.train_accuracy={linear: 60}", "floors.clean_accuracy={linear: 40}")
+    assert stated == {"clean_accuracy": {"linear": 40}, "train_accuracy": {"none": 50, "linear": 60}}
     with pytest.raises(ConfigError, match="did you mean 'none'"):
         floors("floors.clean_accuracy={nome: 50}")

@@ -88,6 +88,32 @@ def test_the_footer_says_how_it_was_made():
     assert (duration(12.34, 1), duration(240, 1), duration(9000, 1)) == ("12.3 s", "4.0 min", "2.5 h")
 
 
+def test_the_footer_says_how_victims_were_trained():
+    tiny = {"epochs": 16, "batch_size": 64, "optimizer": "sgd", "learning_rate": 0.1, "crop_padding": 0}
+    tiny |= {"flip": True, "weight_decay": 0.0005}
+    other = {**tiny, "optimizer": "adamw", "learning_rate": 0.001, "crop_padding": 4, "weight_decay": 0.05}
+    values = []
+    for victim, recipe in (("net", tiny), ("vgg", tiny), ("vit", other)):
+        config = {"recipe": recipe, "image_size": None, "victim": {"name": victim, "parameters": {}}}
+        values += seeds({"victim": victim}, [10.0, 12.0], config=config)
+    text = render(build_report(*world(values)), "markdown")
+    for line in (
+        "- image size: as stored\n",
+        "- recipe: 16 epochs, batches of 64, sgd with learning rate 0.1, no crops, flips, weight_decay 0.0005: "
+        "net, vgg\n",
+        "- recipe: 16 epochs, batches of 64, adamw with learning rate 0.001, crops with a padding of 4 pixels, "
+        "flips, weight_decay 0.05: vit\n",
+    ):
+        assert line in text
+    pairs = {"epochs": 1, "batch_size": 128, "learning_rate": 0.0005, "warmup_steps": 10}
+    config = {"recipe": pairs, "image_size": 48, "victim": {"name": "clip"}}
+    text = render(build_report(*world(seeds({}, [10.0], config=config))), "markdown")
+    assert "- image size: 48 pixels\n" in text
+    told = "- recipe: 1 epoch, batches of 128, adamw with learning rate 0.0005, no crops, no flips: clip\n"
+    assert told in text
+    assert "recipe:" not in render(build_report(*world(SOUND)), "markdown"), "these records tell none"
+
+
 def test_json_has_raw_values_and_paired_differences():
     made = json.loads(render(build_report(*world(SOUND)), "json"))
     (cell,) = made["rows"][2]["cells"]

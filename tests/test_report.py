@@ -150,7 +150,16 @@ def test_a_floor_may_be_stated_for_each_dataset():
     ]
     report = build_report(*world(values, floors={"clean_accuracy": {"easy": 80.0, "hard": 50.0}}))
     marks = {column[0]: cell.marks for column, cell in report.rows[1].cells.items()}
-    assert marks == {"easy": ("invalid",), "hard": (), "free": ()}
+    assert marks == {"easy": ("invalid",), "hard": (), "free": ("unchecked",)}
+    text = render(report, "markdown")
+    assert "‡ unchecked: free, net, no defense: no floor is stated for the clean victim here" in text
+    assert "Say 'floors.clean_accuracy={NAME: 50}'" in text and "No floor is stated" not in text
+
+
+def test_one_floor_that_applies_is_enough():
+    floors = {"clean_accuracy": 50.0, "clean_i2t_hit@10": {"other": 5.0}}
+    report = build_report(*world([*seeds(CLEAN, [60.0]), *seeds({}, [10.0])], floors=floors))
+    assert not any(row.marks for row in report.rows)
 
 
 @pytest.mark.parametrize("clean", [[None], []])
@@ -213,6 +222,22 @@ def test_missing_failed_invalid_and_unmeasured_are_named():
     assert "- failed: c (image), tiny, net, seeds 0, 1, 2: OutOfMemoryError: no memory left\n" in text
     assert "- invalid: d (image), tiny, net, seeds 0, 1: nan: loss" in text
     assert "failed: f (image), tiny, net, seed 0: no cause recorded" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "told"),
+    [
+        ("RuntimeError", "RuntimeError: no memory", "RuntimeError: no memory"),
+        ("RuntimeError", "no memory", "RuntimeError: no memory"),
+        ("RuntimeError", "RuntimeError: RuntimeError", "RuntimeError"),
+        ("DataError", "DataErrors: 3", "DataError: DataErrors: 3"),
+        ("", "no memory", "no memory"),
+    ],
+)
+def test_the_kind_of_an_error_is_told_once(kind, message, told):
+    error = {"kind": kind, "message": message}
+    text = render(build_report(*world(seeds({}, [1.0], status="failed", error=error))), "markdown")
+    assert f"- failed: mine (image), tiny, net, seed 0: {told}\n" in text
 
 
 @pytest.mark.parametrize("format", ["markdown", "csv", "json", "latex"])

@@ -93,3 +93,30 @@ def test_guessing_stands_under_the_table():
     text = render(report)
     assert "- guessing, in closed form: i2t Hit@10 1.00, i2t MedR 647.0, t2i Hit@10 1.00" in text
     assert "- untrained victims: i2t MedR 705.8" in text, "700 and the mean of 8 9 8 9 2 3 3 4"
+
+
+def test_guessing_is_told_for_each_dataset():
+    """The closed form depends on how many images and captions there are."""
+    pairs = [(name, entry(granularity="pair", dataset=name)) for name in ("few", "many", "none_done")]
+    records = {}
+    for (_, trial), rank in zip(pairs[:2], (60.0, 700.0), strict=True):
+        records[trial["id"]] = {
+            **retrieval(trial, 2.0, rank, 3.0),
+            "notes": {"random_retrieval": {"i2t_medr": rank}},
+            "curves": {"retrieval": {"i2t_medr": [rank + 1]}},
+        }
+    table = {"rows": ["method"], "columns": ["dataset"], "metrics": METRICS}
+    text = render(build_report({"table": table, "trials": [trial for _, trial in pairs]}, records))
+    for line in (
+        "- guessing, in closed form, few: i2t MedR 60.0\n- untrained victims, few: i2t MedR 61.0\n",
+        "- guessing, in closed form, many: i2t MedR 700.0\n- untrained victims, many: i2t MedR 701.0\n",
+    ):
+        assert line in text
+    assert "none_done:" not in text
+
+
+def test_a_contrastive_table_that_names_no_metric_shows_retrieval():
+    trial = entry(granularity="pair")
+    plan = {"paradigm": "contrastive", "table": {"metric": "accuracy_last"}, "trials": [trial]}
+    text = render(build_report(plan, {trial["id"]: retrieval(trial, 2.0, 60.0, 3.0)}))
+    assert "i2t Hit@10" in text and "**2.00**" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -44,13 +45,30 @@ def test_a_damaged_record_counts_as_missing(tmp_path, damage):
     assert store.read_record("abc") is None
 
 
-def test_a_newer_schema_is_refused(tmp_path):
+@pytest.mark.parametrize("schema", [2, "2.0", 1.5, None, True, [1]])
+@pytest.mark.parametrize("checksum", [True, False])
+def test_a_newer_schema_is_refused(tmp_path, schema, checksum):
+    """Whatever else is unknown in it: a record that counts as missing would be overwritten."""
     store = Store(tmp_path)
     store.write_record(RECORD)
     path = tmp_path / "trials" / "abc.json"
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
-    with pytest.raises(StoreError, match="newer ue-bench"):
+    body = {**json.loads(path.read_text()), "schema": schema}
+    if not checksum:
+        del body["checksum"]
+    path.write_text(json.dumps(body))
+    with pytest.raises(StoreError, match="newer ue-bench.*this one knows 1.*store=DIR"):
         store.read_record("abc")
+
+
+@pytest.mark.parametrize("part", ["schema", "checksum"])
+def test_a_record_of_ours_that_lost_a_part_counts_as_missing(tmp_path, part):
+    store = Store(tmp_path)
+    store.write_record(RECORD)
+    path = tmp_path / "trials" / "abc.json"
+    body = json.loads(path.read_text())
+    del body[part]
+    path.write_text(json.dumps(body))
+    assert store.read_record("abc") is None
 
 
 def test_a_store_that_is_a_file_is_refused(tmp_path):

@@ -7,7 +7,9 @@ import re
 import pytest
 
 from ue_bench.config import compose, read_suite
+from ue_bench.floors import check_floors
 from ue_bench.registry import Registry
+from ue_bench.report.outcomes import floor_of
 from ue_bench.trials.plan import make_plan, make_recipe
 
 REGISTRY = Registry()
@@ -36,11 +38,28 @@ def test_every_profile_names_what_exists(name):
     for profile in content["profiles"]:
         config = compose(name, content, {"profile": profile, "mem.bert": "FOLDER"}, NAMES)
         make_recipe(config.recipe, config.paradigm)
+        check_floors(config.floors, REGISTRY)
         for kind in ("dataset", "method", "victim", "defense"):
             for word in getattr(config, kind):
                 found, given = next(iter(word.items())) if isinstance(word, dict) else (word, {})
                 stored = {**(config.parameters.get(found) or {}), **(given or {})}
                 REGISTRY.create(f"{kind}s", found, stored)
+
+
+@pytest.mark.parametrize(
+    "name", ["supervised", "supervised_transfer", "poison_ratio", "augmentation_defenses", "training_curves"]
+)
+def test_at_paper_size_the_datasets_of_the_field_have_a_clean_floor(name):
+    content = read_suite(REGISTRY.find("suites", name).path)
+    config = compose(name, content, {"profile": "paper"}, NAMES)
+    for victim in config.victim:
+        floors = [
+            floor_of(
+                config.floors["clean_accuracy"], {"dataset": dataset, "victim": victim, "defense": "none"}
+            )
+            for dataset in ("cifar10", "cifar100", "stl10", "another")
+        ]
+        assert all(floors) and floors == sorted(floors, reverse=True)
 
 
 @pytest.mark.parametrize("name", SUITES)

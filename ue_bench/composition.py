@@ -75,6 +75,7 @@ def merge_parameters(
     given: Mapping[str, Any],
     everywhere: Mapping[str, Mapping[str, Any]],
     profile: str,
+    paradigm: str = "",
 ) -> dict[str, Any]:
     """{part: {parameter: value}} from all the places where a run may set them, the last one winning.
 
@@ -83,19 +84,25 @@ def merge_parameters(
         name: of the composed defense.
         given: beside the name: ``{part: {parameter: value}}``.
         everywhere: {name: {parameter: value}} for whatever is so called: parts, or the composed name.
-        profile: whose presets apply.
+        profile: whose presets apply; those named ``PARADIGM PROFILE`` come before those named ``PROFILE``.
+        paradigm: of the run.
     """
     layers: Sequence[Mapping[str, Any]] = (everywhere.get(name) or {}, given)
     for layer in layers:
         _check_parts(name, layer)
     return {
         part: {
-            **getattr(registry.load(KIND, part), "presets", {}).get(profile, {}),
+            **_preset(registry.load(KIND, part), profile, paradigm),
             **(everywhere.get(part) or {}),
             **{key: value for layer in layers for key, value in (layer.get(part) or {}).items()},
         }
         for part in parts_of(name)
     }
+
+
+def _preset(content: type, profile: str, paradigm: str) -> Mapping[str, Any]:
+    presets: Mapping[str, Mapping[str, Any]] = getattr(content, "presets", {})
+    return presets.get(f"{paradigm} {profile}", presets.get(profile, {}))
 
 
 def _check_parts(name: str, parameters: Mapping[str, Any]) -> None:

@@ -18,12 +18,26 @@ from ue_bench.errors import ConfigError, unknown
 LISTS = ("dataset", "method", "victim", "defense", "poison_ratio", "plugins")
 MAPPINGS = ("controls", "parameters", "floors", "table", "published")
 
-
-METRICS = (
-    "accuracy",
-    *(f"{way}_{kind}" for way in ("i2t", "t2i") for kind in ("hit@1", "hit@5", "hit@10", "medr")),
-)
+RETRIEVAL = tuple(f"{way}_{kind}" for way in ("i2t", "t2i") for kind in ("hit@1", "hit@5", "hit@10", "medr"))
+METRICS = ("accuracy", *RETRIEVAL)
 FLOORS = ("train_accuracy", *(f"clean_{metric}" for metric in METRICS))
+# What may be asked of a table, checked before any work. tests/test_config.py holds these against the report.
+DEFAULT_METRIC = "accuracy_last"  # of a contrastive table that names none: i2t_hit@10
+COSTS = ("prepare_hours", "protect_hours", "protect_ms")
+TABLE_METRICS = {
+    "supervised": (DEFAULT_METRIC, "accuracy_best", "train_accuracy_last", *COSTS),
+    "contrastive": (
+        *(f"{part}{metric}" for part in ("", "best.", "mean5.") for metric in RETRIEVAL),
+        "train_accuracy_last",
+        *COSTS,
+    ),
+}
+DIMENSIONS = (
+    *("method", "granularity", "budget", "variant", "dataset", "victim", "defense", "poison_ratio"),
+    "seed",
+)
+ROLES = ("clean", "random", "share")
+PUBLISHED = ("paradigm", "dataset", "victim", "defense")
 
 
 @dataclass
@@ -32,7 +46,7 @@ class TableConfig:
 
     rows: list[str] = field(default_factory=lambda: ["method"])
     columns: list[str] = field(default_factory=lambda: ["dataset"])
-    metric: str = "accuracy_last"
+    metric: str = DEFAULT_METRIC
     metrics: list[str] = field(default_factory=list)  # several: a column each, the first leads in figures
 
 
@@ -44,7 +58,7 @@ class SuiteConfig:
     source: str = ""  # paper and table
     paradigm: str = "supervised"
     dataset: list[Any] = field(default_factory=list)  # names, or {name: {parameter: value}}
-    controls: dict[str, Any] = field(default_factory=dict)  # role (clean, random) -> method; always run
+    controls: dict[str, Any] = field(default_factory=dict)  # role, see ROLES -> method; always run
     method: list[Any] = field(default_factory=list)
     victim: list[Any] = field(default_factory=list)
     defense: list[Any] = field(default_factory=lambda: ["none"])
@@ -84,6 +98,21 @@ SUITE_KEYS = tuple(f.name for f in fields(SuiteConfig))
 PROFILE_KEYS = tuple(key for key in SUITE_KEYS if key not in ("profiles", "default_profile", "paradigm"))
 
 
+class Loader(yaml.SafeLoader):
+    """YAML that says nothing twice: of equal keys the plain loader silently keeps the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, Any]] = set()
+        for key, _ in node.value:
+            said = key.tag, str(key.value)
+            if said in seen:
+                line = key.start_mark.line + 1
+                raise ConfigError(f"key '{key.value}' stands twice (line {line}): make one of the two")
+            seen.add(said)
+        return node
+
+
 def number(text: str) -> Any:
     """Reads a word of the command line as YAML, and a fraction such as ``8/255`` as a number."""
     if re.fullmatch(r"\d+(\.\d+)?/\d+", text.strip()):
@@ -92,7 +121,7 @@ def number(text: str) -> Any:
         except ZeroDivisionError:
             raise ConfigError(f"{text} divides by zero") from None
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"cannot read {text!r}: {str(error).splitlines()[0]}") from None
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
@@ -116,8 +145,8 @@ def parse_words(words: Iterable[str]) -> dict[str, Any]:
 def read_suite(path: Path) -> dict[str, Any]:
     """A suite's YAML as a mapping, its keys checked."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ConfigError) as error:
         raise ConfigError(f"suite file {path} cannot be read: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"suite file {path} must hold keys and values, not {type(content).__name__}")
@@ -228,3 +257,21 @@ def _check(config: Config) -> None:
             raise unknown("floor", name, FLOORS)
         if not isinstance(floor, (int, float, dict)):
             raise ConfigError(f"floors.{name} must be a number in percent, not {floor!r}")
+    _check_table(config)
+
+
+def _check_table(config: Config) -> None:
+    """Everything that would otherwise be found when all is trained and the table stays empty."""
+    table = config.table
+    asked = [*table.metrics, *([table.metric] if table.metric != DEFAULT_METRIC else [])]
+    allowed = TABLE_METRICS.get(config.paradigm, asked)  # an unknown paradigm is told of elsewhere
+    for what, words, known in (
+        (f"metric of {config.paradigm} training in table", asked, allowed),
+        ("dimension in table.rows", table.rows, DIMENSIONS),
+        ("dimension in table.columns", table.columns, DIMENSIONS),
+        ("role in controls", config.controls, ROLES),
+        ("key of published", config.published, PUBLISHED),
+    ):
+        for word in words:
+            if word not in known:
+                raise unknown(what, str(word), known)

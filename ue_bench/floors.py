@@ -10,17 +10,18 @@ from ue_bench.errors import ConfigError, unknown
 from ue_bench.registry import Registry
 
 DEFAULT = "default"
+KINDS = ("datasets", "victims", KIND)  # in this order a trial's floor is looked up
 
 
 def check_floors(floors: Mapping[str, Any], registry: Registry) -> None:
-    """ConfigError for a floor that is no number, or stands under a name that is neither a dataset nor a defense.
+    """ConfigError for a floor that is no number, or stands under a name that is no dataset, victim or defense.
 
     Args:
-        floors: {metric: floor}; a floor is a number, or {NAME: floor} with names of datasets, defenses or
-            ``default``.
+        floors: {metric: floor}; a floor is a number, or {NAME: floor} with names of datasets, victims (such as
+            ``timm:NAME``), defenses or ``default``.
         registry: what there is.
     """
-    names = {*registry.names("datasets"), *registry.names(KIND), DEFAULT}
+    names = {*(name for kind in KINDS for name in registry.names(kind)), DEFAULT}
     for metric, stated in floors.items():
         _check(f"floors.{metric}", stated, names, registry)
 
@@ -32,7 +33,9 @@ def _check(where: str, stated: Any, names: set[str], registry: Registry) -> None
             if is_composed(KIND, name):
                 registry.find(KIND, name)
             elif name.partition(":")[0] not in names:
-                raise unknown(f"dataset or defense in {where}", name, names)
+                raise unknown(f"dataset, victim or defense in {where}", name, names)
             _check(f"{where}.{name}", inner, names, registry)
     elif isinstance(stated, bool) or not isinstance(stated, (int, float)):
-        raise ConfigError(f"{where} must be a number, or numbers by dataset or defense, not {stated!r}")
+        raise ConfigError(
+            f"{where} must be a number, or numbers by dataset, victim or defense, not {stated!r}"
+        )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ue_bench.canonical import digest
 from ue_bench.contracts.defense import Defense
 from ue_bench.errors import ConfigError
 
@@ -76,6 +77,12 @@ class Composed(Defense):
     def comparable_training(self) -> bool:  # type: ignore[override]
         """Whether every part leaves training accuracy comparable."""
         return all(part.comparable_training for _, part in self.parts)
+
+    def edition(self) -> int | str:
+        """The version; where files take part in any part, with a hash of those parts' editions."""
+        editions = {name: part.edition() for name, part in self.parts}
+        found = {name: edition for name, edition in editions.items() if isinstance(edition, str)}
+        return f"{self.version}+{digest(found)}" if found else self.version
 
     def parameters(self) -> dict[str, Any]:
         """Each part's parameters under its name."""

@@ -61,13 +61,32 @@ class Line:
 
 @dataclass(frozen=True)
 class Bill:
-    """A plan's costs, before any format."""
+    """A plan's costs, before any format.
+
+    Attributes:
+        plan: as the store keeps it.
+        done: how many of its trials count.
+        invalid: how many were done and do not count; they are not done again.
+        failed: how many failed; they are to do.
+        untimed: how many records of those hold no times.
+        lines: by phase, method and cell, then the total.
+        unknowns: what has no known cost, and why.
+        check: how the last forecast fared.
+    """
 
     plan: Mapping[str, Any]
     done: int
+    invalid: int
+    failed: int
+    untimed: int
     lines: tuple[Line, ...]
     unknowns: tuple[str, ...]
     check: Check | None
+
+    @property
+    def todo(self) -> int:
+        """How many trials are still to do."""
+        return len(self.plan["trials"]) - self.done - self.invalid
 
     @property
     def total(self) -> Line:
@@ -85,14 +104,15 @@ def make_bill(
 
     Args:
         plan: as the store keeps it.
-        records: id -> record; of the plan's trials only those that are done count.
+        records: id -> record; what failed and invalid trials of the plan took was spent as well.
         predicted: pieces of work to come: ``phase id method source seconds device_seconds why``.
         device: that they will run on, with its ``type``.
     """
     trials = {trial["id"]: trial for trial in plan["trials"]}
-    done = [records[key] for key in trials if (records.get(key) or {}).get("status") == "done"]
+    known = [records[key] for key in trials if key in records]
+    state = {name: [r for r in known if r.get("status") == name] for name in ("done", "invalid", "failed")}
     order = {key: number for number, key in enumerate(trials)}
-    spent = sorted(spent_pieces(done), key=lambda piece: order[piece["id"]])
+    spent = sorted(spent_pieces(known), key=lambda piece: order[piece["id"]])
     coming = [{**piece, "unit": unit(device)} for piece in predicted]
 
     def cell(piece: Piece) -> str:
@@ -117,7 +137,9 @@ def make_bill(
         kept = [line for line in found.values() if by == "total" or _matters(line)]
         lines += sorted(kept, key=_phase_order) if by == "phase" else kept
     whys = {f"{_work(piece)}: {piece['why']}": None for piece in coming if piece["seconds"] is None}
-    return Bill(plan, len(done), tuple(lines), tuple(whys), check_forecast(plan, done))
+    untimed = sum(not record.get("seconds") for record in state["failed"])
+    counts = [len(found) for found in state.values()]
+    return Bill(plan, *counts, untimed, tuple(lines), tuple(whys), check_forecast(plan, known))
 
 
 def as_markdown(bill: Bill) -> str:
@@ -129,9 +151,11 @@ def as_markdown(bill: Bill) -> str:
     rows = [_row(line, list(units)) for line in bill.lines]
     align = ["left", "left", *["right"] * (2 + 2 * len(units)), "left"]
     profile = f" ({plan['profile']})" if plan.get("profile") else ""
-    todo = len(plan["trials"]) - bill.done
+    invalid = f", {bill.invalid} invalid" if bill.invalid else ""
+    again = f" ({bill.failed} failed before)" if bill.failed else ""
+    state = f"{bill.done} done{invalid}, {bill.todo} to do{again}"
     parts = [
-        f"### Cost of {plan.get('suite')}{profile}: {len(plan['trials'])} trials, {bill.done} done, {todo} to do",
+        f"### Cost of {plan.get('suite')}{profile}: {len(plan['trials'])} trials, {state}",
         tabulate(rows, headings, tablefmt="pipe", disable_numparse=True, colalign=align),
         "\n".join(f"- {note}" for note in _notes(bill)),
     ]
@@ -145,7 +169,13 @@ def as_json(bill: Bill) -> str:
             "schema": 1,
             "suite": bill.plan.get("suite"),
             "profile": bill.plan.get("profile"),
-            "trials": {"planned": len(bill.plan["trials"]), "done": bill.done},
+            "trials": {
+                "planned": len(bill.plan["trials"]),
+                "done": bill.done,
+                "invalid": bill.invalid,
+                "failed": bill.failed,
+                "to_do": bill.todo,
+            },
             "lines": [
                 {
                     "by": line.by,
@@ -228,6 +258,8 @@ def _notes(bill: Bill) -> list[str]:
     notes = [
         "Seconds are wall clock. Noise and preparations that trials share count once, with the first of them."
     ]
+    if bill.untimed:
+        notes.append(f"{bill.untimed} failed trials are not in what was spent: their records hold no times.")
     if bill.total.predicted.unknown:
         notes.append("≥: a lower bound, for a part is unknown: " + "; ".join(bill.unknowns))
     if bill.check:

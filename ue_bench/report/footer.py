@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ue_bench.canonical import dumps
 from ue_bench.progress import duration
 from ue_bench.report.bill import told
 from ue_bench.report.cost import check_forecast
@@ -16,6 +17,8 @@ _COLUMNS = (
     "prepare s, protect s: mean per piece of work, done once and shared; train s: mean per trial; "
     "peak GB: the highest, 10^9 bytes, of the accelerator (on a CPU: of the process)"
 )
+# Fields of a recipe that are always told; the others where recipes of one table differ in them.
+_TOLD = ("epochs", "batch_size", "optimizer", "learning_rate", "crop_padding", "flip")
 
 
 def footer(report: Report) -> list[Line]:
@@ -28,6 +31,8 @@ def footer(report: Report) -> list[Line]:
         ("columns", _COLUMNS),
         ("trials", _states(report)),
         ("datasets", _datasets(plan)),
+        ("image size", _image_sizes(records)),
+        *(("recipe", text) for text in _recipes(records)),
         ("device", _devices(records)),
         ("versions", _versions(records)),
         ("commit", _commits(records)),
@@ -95,6 +100,40 @@ def _datasets(plan: Mapping[str, Any]) -> str:
         name, label = str(trial.get("dataset", "")), str(trial.get("dataset_label") or "")
         labels[f"{name} is {label}" if label and not label.startswith(name) else label or name] = None
     return "; ".join(labels)
+
+
+def _image_sizes(records: Iterable[Mapping[str, Any]]) -> str:
+    sizes = dict.fromkeys(r["config"].get("image_size") for r in records if r.get("config"))
+    return " and ".join("as stored" if size is None else f"{size} pixels" for size in sizes)
+
+
+def _recipes(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """One line for each recipe that victims were trained with, and which victims that are."""
+    recipes: dict[str, Mapping[str, Any]] = {}
+    victims: dict[str, dict[str, None]] = {}
+    for config in (record["config"] for record in records if (record.get("config") or {}).get("recipe")):
+        key = dumps(config["recipe"])
+        recipes[key] = config["recipe"]
+        victims.setdefault(key, {})[str((config.get("victim") or {}).get("name", "unknown"))] = None
+    fields = dict.fromkeys(name for recipe in recipes.values() for name in recipe if name not in _TOLD)
+    varying = [name for name in fields if len({dumps(r.get(name)) for r in recipes.values()}) > 1]
+    return [
+        ", ".join([*_in_words(recipe), *(f"{name} {recipe.get(name)}" for name in varying)])
+        + f": {', '.join(victims[key])}"
+        for key, recipe in recipes.items()
+    ]
+
+
+def _in_words(recipe: Mapping[str, Any]) -> list[str]:
+    """A contrastive recipe names neither an optimizer, for it is AdamW, nor crops or flips, for there are none."""
+    epochs, padding = recipe.get("epochs"), recipe.get("crop_padding")
+    return [
+        f"{epochs} epoch{'s' * (epochs != 1)}",
+        f"batches of {recipe.get('batch_size')}",
+        f"{recipe.get('optimizer') or 'adamw'} with learning rate {recipe.get('learning_rate')}",
+        f"crops with a padding of {padding} pixels" if padding else "no crops",
+        "flips" if recipe.get("flip") else "no flips",
+    ]
 
 
 def _devices(records: Iterable[Mapping[str, Any]]) -> str:

@@ -58,6 +58,18 @@ _COSTS = {
     "protect_ms": ("protect (ms a noise)", "protect", 0.001, True, ""),
 }
 
+# What a table shows whose plan names no metric.
+_HEADLINES = {"contrastive": "i2t_hit@10"}
+
+
+def headlines(plan: Mapping[str, Any]) -> list[str]:
+    """The names of a plan's metrics, the leading one first; accuracy is none of a contrastive plan."""
+    table = plan.get("table") or {}
+    name = table.get("metric") or "accuracy_last"
+    if name == "accuracy_last":
+        name = _HEADLINES.get(str(plan.get("paradigm")), name)
+    return [str(each) for each in table.get("metrics") or [name]]
+
 
 def measure(name: str) -> Measure:
     """The measure of a metric's name.

@@ -62,16 +62,17 @@ def _misfit(trial: Trial, record: Mapping[str, Any], floors: Mapping[str, Any]) 
 
 
 def floor_of(stated: Any, trial: Trial) -> float | None:
-    """A floor that may be one number, or one for each dataset or defense, or defenses within datasets.
+    """A floor that may be one number, or one for each dataset, victim or defense, or these within one another.
 
-    The trial's dataset is looked up first, then its defense (``none`` without one), then ``default``. What is not
-    listed and has no default has no floor.
+    The trial's dataset is looked up first, then its victim, then its defense (``none`` without one), then
+    ``default``. What is not listed and has no default has no floor.
 
-    Example: ``{none: 50, jpeg: 40, default: 35}``, or ``{cifar10: {none: 90, default: 70}, default: 30}``.
+    Example: ``{none: 50, jpeg: 40, default: 35}``, or ``{cifar10: {none: 90, default: 70}, default: 30}``, or
+    ``{resnet_tiny: 43, vgg_tiny: {jpeg: 50, default: 56}}``.
     """
     if not isinstance(stated, Mapping):
         return number(stated)
-    for name in (trial.get("dataset"), trial.get("defense") or "none", "default"):
+    for name in (trial.get("dataset"), trial.get("victim"), trial.get("defense") or "none", "default"):
         floor = floor_of(stated.get(name), trial)
         if floor is not None:
             return floor

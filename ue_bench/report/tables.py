@@ -10,7 +10,7 @@ from typing import Any
 from ue_bench.report import cost, validity
 from ue_bench.report.cells import Cell, add_published, compare, make_cell, mark_leaders
 from ue_bench.report.layout import Key, Layout, Trial, make_layout
-from ue_bench.report.measures import Measure, measure, number
+from ue_bench.report.measures import Measure, headlines, measure, number
 from ue_bench.report.outcomes import Outcome, judge
 from ue_bench.report.statistics import summarise
 
@@ -72,10 +72,9 @@ def build_report(
         records: id -> record; trials without one are missing, records of other plans are left out.
         published: True to put the papers' printed numbers beside the measured ones.
     """
-    table = plan.get("table") or {}
-    first, *further = table.get("metrics") or [table.get("metric") or "accuracy_last"]
-    others = tuple(_build(plan, records, str(name), published) for name in further)
-    return dataclasses.replace(_build(plan, records, str(first), published), others=others)
+    first, *further = headlines(plan)
+    others = tuple(_build(plan, records, name, published) for name in further)
+    return dataclasses.replace(_build(plan, records, first, published), others=others)
 
 
 def _build(

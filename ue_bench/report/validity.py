@@ -24,13 +24,18 @@ def place(trial: Trial) -> Key:
 
 
 def verdicts(outcomes: Sequence[Outcome], floors: Mapping[str, Any]) -> dict[Key, tuple[str, str]]:
-    """place -> (mark, reason) for every place whose clean control is below its floor or absent."""
+    """place -> (mark, reason) for every place whose clean control is below its floor, or absent, or has no floor.
+
+    Where no clean floor is stated at all, there is no verdict: the table says that once.
+    """
     found: dict[Key, tuple[str, str]] = {}
     stated = {name: floor for name, floor in floors.items() if name.startswith("clean_")}
     for key in dict.fromkeys(place(outcome.trial) for outcome in outcomes):
         here = [outcome for outcome in outcomes if place(outcome.trial) == key]
-        for name, floor_for in stated.items():
-            floor = floor_of(floor_for, here[0].trial)
+        floors_here = {name: floor_of(floor_for, here[0].trial) for name, floor_for in stated.items()}
+        if stated and all(floor is None for floor in floors_here.values()):
+            found[key] = UNCHECKED, _unstated(next(iter(stated)))
+        for name, floor in floors_here.items():
             verdict = _verdict(here, name.removeprefix("clean_"), floor) if floor is not None else None
             if verdict and found.get(key, ("",))[0] != INVALID:
                 found[key] = verdict
@@ -41,6 +46,13 @@ def place_name(key: Key) -> str:
     """dataset, victim, defense in words."""
     dataset, _, victim, defense = key
     return ", ".join([str(dataset), str(victim), "no defense" if defense == "none" else str(defense)])
+
+
+def _unstated(name: str) -> str:
+    return (
+        "no floor is stated for the clean victim here, so nothing shows that it learns. Say "
+        f"'floors.{name}={{NAME: 50}}', where NAME is the dataset, the victim, the defense or default"
+    )
 
 
 def _verdict(here: Sequence[Outcome], metric: str, floor: float) -> tuple[str, str] | None:

@@ -238,7 +238,9 @@ def _create(registry: Registry, kind: str, word: Any, config: Config, used: set[
     used.add(name)
     if is_composed(kind, name):
         used.update(parts_of(name))
-        joint = merge_parameters(registry, name, given or {}, config.parameters, config.profile)
+        joint = merge_parameters(
+            registry, name, given or {}, config.parameters, config.profile, config.paradigm
+        )
         return name, registry.create(kind, name, joint)
     presets = getattr(registry.load(kind, name), "presets", {})
     preset = presets.get(f"{config.paradigm} {config.profile}", presets.get(config.profile, {}))

@@ -152,14 +152,17 @@ class Store:
             return None
         try:
             body = json.loads(content)
-            stated = body.pop("checksum")
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except ValueError:
             return None
-        if int(body.get("schema", 0)) > SCHEMA:
+        if not isinstance(body, dict):
+            return None
+        schema = body.get("schema", 0)
+        if type(schema) is not int or schema > SCHEMA:  # first of all: what a newer one wrote must stay
             raise StoreError(
-                f"{self.path(*parts)} was written by a newer ue-bench (schema {body['schema']}, this one knows "
+                f"{self.path(*parts)} was written by a newer ue-bench (schema {schema}, this one knows "
                 f"{SCHEMA}): update ue-bench, or name another folder with store=DIR"
             )
+        stated = body.pop("checksum", None)
         return body if stated == checksum(dumps(body).encode()) else None
 
 
