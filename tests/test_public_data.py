@@ -16,7 +16,7 @@ from ue_bench.errors import ConfigError
 from ue_bench.progress import Progress
 from ue_bench.registry import Registry
 from ue_bench.trials.environment import Environment
-from ue_bench.trials.overlap import compare, hashes
+from ue_bench.trials.overlap import caption_hashes, compare, hashes, told_of_captions
 from ue_bench.trials.protect import StoreShelf, make_noise, prepare_key
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Choice, Trial
@@ -126,6 +126,16 @@ def test_the_record_names_the_public_data_and_an_overlap_with_it(environment):
     assert about["overlap"]["train"]["images_shared"] == pytest.approx(32 / 40)
     (warning,) = (line for line in same["warnings"] if "overlaps" in line)
     assert "80 % of the train images are in it" in warning
+    larger = make_noise(trial(environment, size=48, seed=0), environment, Progress())[1]
+    (about,) = larger["notes"]["public_data"]
+    assert about["overlap"]["train"]["images_shared"] == pytest.approx(32 / 40), "compared at the public size"
+
+
+def test_captions_of_pictures_elsewhere_are_compared():
+    public = part(["a dog runs", "a cat"])
+    seen = told_of_captions(about(public), hashes(public), caption_hashes([["A dog  runs."], ["a fish"]]))
+    assert seen is not None and "50 % of these captions" in seen
+    assert told_of_captions(about(public), hashes(public), caption_hashes([["a fish"]])) is None
 
 
 def test_lost_hashes_are_made_again(environment):

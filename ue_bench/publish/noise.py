@@ -26,6 +26,7 @@ from ue_bench.provenance import commit, describe_device, versions
 from ue_bench.registry import Registry
 from ue_bench.trials.artefacts import content_hash, save_tensors
 from ue_bench.trials.environment import Environment
+from ue_bench.trials.overlap import caption_hashes, key_of, told_of_captions
 from ue_bench.trials.protect import StoreShelf, make_context, prepare, prepare_key, seed_everything
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Choice, Trial
@@ -184,6 +185,11 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
     context.prepared = prepared
     context.shelf = StoreShelf(environment.open_store(), progress)
     context.data_key = request.captions_hash
+    for about in preparation.get("public_data", []):
+        seen = context.shelf.load(key_of(about))
+        warning = told_of_captions(about, seen[0], caption_hashes(texts)) if seen else None
+        if warning:
+            context.warn(warning)
     view = ProtectorView.of_captions(texts, request.image_size, method.access, name)
     seed_everything(context.seed)
     with clock.phase("protect"):

@@ -27,12 +27,24 @@ def hashes(data: ImageSet, pixels: bool = True) -> dict[str, Tensor]:
     pass over all of them, ``images`` is empty.
     """
     shown = (image.contiguous().numpy().tobytes() for image in (data.images if pixels else ()))
-    words = (
-        " ".join(text.lower().split()).rstrip(" .").encode()
-        for texts in data.captions or ()
-        for text in texts
+    return {"images": _hashed(shown), "captions": caption_hashes(data.captions or ())}
+
+
+def caption_hashes(captions: Iterable[Iterable[str]]) -> Tensor:
+    """int64, sorted: a hash of each caption's words, as in ``hashes``."""
+    words = (" ".join(text.lower().split()).rstrip(" .").encode() for texts in captions for text in texts)
+    return _hashed(words)
+
+
+def told_of_captions(facts: Mapping[str, Any], public: Mapping[str, Tensor], captions: Tensor) -> str | None:
+    """A warning if captions (their hashes) are in a public training set more often than by accident, or None."""
+    share = _share(captions, public["captions"])
+    if not share or share <= CAPTIONS_ALIKE:
+        return None
+    return (
+        f"the method learned from public data ({facts['dataset']}) that holds {100 * share:.3g} % of these captions: "
+        "if the pictures are in it too, they have been seen"
     )
-    return {"images": _hashed(shown), "captions": _hashed(words)}
 
 
 def compare(

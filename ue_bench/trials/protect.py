@@ -18,7 +18,7 @@ from ue_bench.contracts.method import Method
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.data.cache import forget
-from ue_bench.data.imageset import ImageSet
+from ue_bench.data.imageset import ImageSet, Split
 from ue_bench.errors import PerturbationError, StoreError
 from ue_bench.progress import Progress
 from ue_bench.provenance import commit, describe_device, versions
@@ -160,12 +160,20 @@ def _note_public_data(
         if kept is None:
             public = environment.load_dataset(about["dataset"], about["image_size"], about["parameters"])
             kept = hashes(public.train), about
-        facts, warning = compare(about, kept[0], trial.dataset.name, environment.load(trial))
+        facts, warning = compare(about, kept[0], trial.dataset.name, _at_its_size(about, trial, environment))
         found.append(facts)
         if warning:
             context.warn(warning)
     if found:
         context.notes["public_data"] = found
+
+
+def _at_its_size(about: Mapping[str, Any], trial: Trial, environment: Environment) -> Split:
+    """The trial's data, decoded at the public data's size where that is the smaller one: pixels are compared there."""
+    split, size = environment.load(trial), about["image_size"]
+    if size is None or not size < min(split.train.image_size):
+        return split
+    return environment.load_dataset(trial.dataset.name, size, trial.dataset.parameters)
 
 
 @dataclass(frozen=True)
