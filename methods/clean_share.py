@@ -16,7 +16,8 @@ class CleanShare(Method):
     """The clean share alone: images that others protect are withheld here, the victim trains on the rest.
 
     A control for poison ratios below 1; CUDA's paper (Sadasivan et al., CVPR 2023) prints it for its method. Protection
-    of a share works as far as the victim does no better than here, where it never saw those images.
+    of a share works as far as the victim does no better than here, where it never saw those images. It trains for as
+    many epochs as the others, so for fewer steps.
     """
 
     budget: Budget = Budget("linf", 0)  # none: what is published is clean

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ue_bench.contracts.context import Context
-from ue_bench.crafting.surrogates import training_step
 from ue_bench.crafting.views import Augmentation, view
 from ue_bench.errors import ConfigError, unknown
 from ue_bench.seeds import derive
-from ue_bench.training.epochs import autocast
+from ue_bench.training.epochs import autocast, training_step
 
 FRAMEWORKS = ("simclr", "simsiam", "moco", "byol")
 

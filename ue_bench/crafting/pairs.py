@@ -13,11 +13,10 @@ from ue_bench.contracts.view import ProtectorView
 from ue_bench.crafting.orders import endless, shuffled, sweep
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import ResidentImages
-from ue_bench.crafting.surrogates import training_step
 from ue_bench.crafting.whole_noise import WholeNoise
 from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.seeds import derive
-from ue_bench.training.epochs import autocast
+from ue_bench.training.epochs import autocast, training_step
 from ue_bench.training.optim import make_contrastive_optimizer
 from ue_bench.training.recipe import ContrastiveRecipe
 from ue_bench.training.towers import Towers, contrastive_loss, trim

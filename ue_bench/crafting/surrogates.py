@@ -17,25 +17,11 @@ from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import ConfigError
 from ue_bench.seeds import derive
 from ue_bench.training.contrastive import train_contrastive
+from ue_bench.training.epochs import training_step as training_step  # methods take their steps with it
 from ue_bench.training.pairs import Pairs
 from ue_bench.training.recipe import ContrastiveRecipe, Recipe
 from ue_bench.training.supervised import train
 from ue_bench.training.towers import Towers
-
-
-def training_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, gradient_clip: float
-) -> None:
-    """Follows ``loss`` (a scalar, already computed in training mode) by one step of ``optimizer``.
-
-    Args:
-        gradient_clip: the largest global norm of the gradient; 0 for none.
-    """
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    if gradient_clip:
-        nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
-    optimizer.step()
 
 
 def sgd(

@@ -16,7 +16,7 @@ from ue_bench.data.imageset import ImageSet
 from ue_bench.progress import Progress
 from ue_bench.retrieval import retrieval
 from ue_bench.training.batches import plain_batches
-from ue_bench.training.epochs import autocast, descend, run_epochs, set_learning_rate
+from ue_bench.training.epochs import autocast, run_epochs, set_learning_rate, training_step
 from ue_bench.training.optim import contrastive_learning_rate, make_contrastive_optimizer
 from ue_bench.training.pairs import PairBatches, Pairs
 from ue_bench.training.recipe import ContrastiveRecipe
@@ -141,7 +141,7 @@ def _epoch(towers, batches, optimizer, recipe, epoch, defense) -> tuple[float, f
         with autocast(device, recipe.bf16):
             seen, read = towers.encode_image(images), towers.encode_text(tokens)
         loss = contrastive_loss(seen, read, towers.scale)
-        descend(loss, optimizer, towers.parameters(), recipe)
+        training_step(towers, optimizer, loss, recipe.gradient_clip)
         with torch.no_grad():
             towers.clip.logit_scale.clamp_(0, math.log(recipe.max_scale))
             own = torch.arange(len(images), device=device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -66,14 +66,18 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
         group["lr"] = value
 
 
-def descend(
-    loss: Tensor, optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor], recipe: AnyRecipe
+def training_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, gradient_clip: float
 ) -> None:
-    """One step of the optimizer down the loss, its gradient clipped where the recipe says so."""
+    """Follows ``loss`` (a scalar, already computed in training mode) by one step of ``optimizer``.
+
+    Args:
+        gradient_clip: the largest global norm of the gradient; 0 for none.
+    """
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    if recipe.gradient_clip:
-        nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
+    if gradient_clip:
+        nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
     optimizer.step()
 
 

@@ -61,10 +61,12 @@ def contrastive_learning_rate(recipe: ContrastiveRecipe, epoch: int, step: int, 
     """The learning rate at ``step`` of ``steps`` of ``epoch`` (both from 0): a warm-up, then half a cosine to 0.
 
     With ``off_by_one`` it is what the authors' code gives: one epoch further on, so that the cosine is past its end
-    in the last epoch and rises again.
+    in the last epoch and rises again. A training that the warm-up outlasts but for that epoch stays at its peak then.
     """
     done = (epoch + int(recipe.off_by_one)) * steps + step
     if done < recipe.warmup_steps:
         return recipe.learning_rate * (done + 1) / recipe.warmup_steps
-    left = max(1, recipe.epochs * steps - recipe.warmup_steps)
+    left = recipe.epochs * steps - recipe.warmup_steps
+    if left <= 0:
+        return recipe.learning_rate
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - recipe.warmup_steps) / left))

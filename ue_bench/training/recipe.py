@@ -10,6 +10,18 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "constant", "multistep")
 
 
+def _not_negative(recipe: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        if not getattr(recipe, name) >= 0:
+            raise ConfigError(f"recipe.{name} must be at least 0, not {getattr(recipe, name)}")
+
+
+def _below_one(recipe: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        if not 0 <= getattr(recipe, name) < 1:
+            raise ConfigError(f"recipe.{name} must be at least 0 and below 1, not {getattr(recipe, name)}")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A training recipe. Defaults: the field's CIFAR recipe ("em_t2ue": Huang et al. 2021, T2UE section 4.1).
@@ -42,8 +54,10 @@ class Recipe:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"recipe.{name} must be at least 1, not {getattr(self, name)}")
-        if self.learning_rate <= 0:
+        if not self.learning_rate > 0:
             raise ConfigError(f"recipe.learning_rate must be above 0, not {self.learning_rate}")
+        _not_negative(self, ("weight_decay", "warmup_epochs", "crop_padding", "gradient_clip"))
+        _below_one(self, ("momentum", "label_smoothing"))
 
 
 PRESETS = {
@@ -84,14 +98,14 @@ class ContrastiveRecipe:
         for name in ("learning_rate", "eps"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"recipe.{name} must be above 0, not {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"recipe.{name} must be at least 0 and below 1, not {getattr(self, name)}")
+        _not_negative(self, ("weight_decay", "gradient_clip"))
+        _below_one(self, ("beta1", "beta2"))
 
 
 CONTRASTIVE_PRESETS = {
     "standard": ContrastiveRecipe(),
-    # Pretrained weights, as in MEM's study of faces.
+    # Pretrained weights, as in MEM's study of faces, but for the warm-up: with the code's 10,000 steps, so few
+    # pictures would end far below 1e-5.
     "fine_tune": ContrastiveRecipe(epochs=10, learning_rate=1e-5, warmup_steps=0),
     # For small victims on a CPU.
     "tiny": ContrastiveRecipe(epochs=12, batch_size=64, learning_rate=1e-3, warmup_steps=100),

@@ -14,7 +14,7 @@ from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import TrainingError
 from ue_bench.progress import Progress
 from ue_bench.training.batches import Batches, plain_batches
-from ue_bench.training.epochs import autocast, descend, run_epochs, set_learning_rate
+from ue_bench.training.epochs import autocast, run_epochs, set_learning_rate, training_step
 from ue_bench.training.optim import learning_rate, make_optimizer
 from ue_bench.training.recipe import Recipe
 
@@ -102,7 +102,7 @@ def _epoch(model, batches, targets, optimizer, recipe, epoch, defense) -> tuple[
                 images = defense.attack(model, images, goal, batches.generator)
             logits = model(images)
             loss = functional.cross_entropy(logits, goal, label_smoothing=recipe.label_smoothing)
-        descend(loss, optimizer, model.parameters(), recipe)
+        training_step(model, optimizer, loss, recipe.gradient_clip)
         total += loss.detach()
         correct += (logits.detach().argmax(1) == goal.argmax(1)).float().mean()
     return float(total) / steps, 100 * float(correct) / steps
