@@ -59,7 +59,7 @@ def test_a_store_that_is_a_file(command, tmp_path):
 
 
 def test_a_dry_run_does_nothing(command, tmp_path):
-    ended = command("run", "suite=toy", "--dry-run", "granularity=class")
+    ended = command("run", "suite=toy", "--dry-run", "--no-calibrate", "granularity=class")
     assert ended.status == 0
     assert "3 trials, 3 to do" in ended.out and "fragile (class), Linf 8/255" in ended.out
     assert not (tmp_path / "store").exists()
@@ -84,6 +84,14 @@ def test_report_prints_what_the_store_holds(command):
     assert rows
     assert "fragile" in command("report", "--format", "csv").out
     assert command("report", "suite=other").status == 2
+
+
+def test_report_tells_what_older_plans_it_leaves_out(command):
+    for seeds in (1, 2, 3):
+        command("run", "suite=toy", "method=fragile", f"seeds={seeds}")
+    newest, everything = command("report"), command("report", "--all")
+    assert newest.err.splitlines() == ["2 older plans of toy are not shown: --all"]
+    assert not everything.err and everything.out.count("### ") > newest.out.count("### ") >= 1
 
 
 def test_a_new_method_runs_and_passes_its_check(command, tmp_path):

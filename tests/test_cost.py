@@ -121,9 +121,25 @@ def test_failed_trials_and_nothing_at_all():
     trial = entry(0)
     lost = record(trial, 1.0, status="failed", seconds={"train": 5.0})
     bill = make_bill(plan([trial]), {trial["id"]: lost}, [], CPU)
-    assert (bill.done, bill.total.spent.seconds) == (0, 0.0)
-    assert "1 trials, 0 done, 1 to do" in render_bill(bill)
+    assert (bill.done, bill.failed, bill.total.spent.seconds) == (0, 1, 5.0), "what failed was spent, too"
+    assert "1 trials, 0 done, 1 to do (1 failed before)" in render_bill(bill)
+    nothing = make_bill(plan([trial]), {trial["id"]: {**lost, "seconds": {}, "noise": None}}, [], CPU)
+    assert nothing.total.spent.seconds == 0.0
+    assert "1 failed trials are not in what was spent: their records hold no times" in render_bill(nothing)
     assert render_bill(make_bill(plan([]), {}, [], CPU), "csv").count("\n") == 2
+
+
+def test_invalid_trials_were_spent_and_are_not_to_do():
+    header, records, coming = small()
+    one = next(key for key, made in records.items() if made["method"] == "mine")
+    records[one] = {**records[one], "status": "invalid"}
+    bill = make_bill(header, records, coming, CPU)
+    assert (bill.done, bill.invalid, bill.todo) == (2, 1, 2)
+    assert lines(bill, "total") == {"all": (131.0, 3682.0)}, "as if it counted"
+    assert "5 trials, 2 done, 1 invalid, 2 to do" in render_bill(bill)
+    assert json.loads(render_bill(bill, "json"))["trials"] == {
+        **{"planned": 5, "done": 2, "invalid": 1, "failed": 0, "to_do": 2}
+    }
 
 
 def test_a_phase_of_a_method_belongs_to_its_noise():
@@ -150,13 +166,17 @@ def test_the_commands_foretell_and_compare(command, tmp_path):
     words = ("suite=toy", store, f"plugins={CONTENT}")
     fresh = command("cost", *words, "--no-calibrate")
     assert fresh.status == 0 and "unknown" in fresh.out and not (tmp_path / "store").exists()
+    asked = command("run", *words, "--dry-run")
+    assert "4 trials, 4 to do, about " in asked.out and "(calibration)" in asked.out
+    assert "calibration: 4 costs that no record tells" in asked.err and not (tmp_path / "store").exists()
+    assert "for how long is unknown yet" in command("run", *words, "--dry-run", "--no-calibrate").out
     first = command("run", *words)
     assert "for how long is unknown yet" in first.err and "- forecast:" not in first.out
     dry = command("run", *words, "seeds=2", "--dry-run").out
-    assert "8 trials, 4 to do, about " in dry and "(records)" in dry
+    assert "8 trials, 4 to do, about " in dry and "(records)" in dry, "nothing is left to measure"
     bill = json.loads(command("cost", *words, "seeds=2", "--format", "json").out)
     total = bill["lines"][-1]
-    assert bill["trials"] == {"planned": 8, "done": 4}
+    assert bill["trials"] == {"planned": 8, "done": 4, "invalid": 0, "failed": 0, "to_do": 4}
     assert total["predicted"]["from"] == ["records"] and total["predicted"]["complete"]
     assert total["spent"]["core_hours"] > 0 and total["spent"]["gpu_hours"] == 0
     second = command("run", *words, "seeds=2")

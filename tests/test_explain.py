@@ -23,6 +23,7 @@ from ue_bench.explain import victim as victims
 from ue_bench.explain.cards import caption_words
 from ue_bench.explain.command import explain_command
 from ue_bench.explain.curves import curves_of, find_control
+from ue_bench.explain.features import panels_of
 from ue_bench.explain.samples import image_samples, pair_samples, sample_examples, spread
 from ue_bench.explain.subject import Subject, find_record, load_subject
 from ue_bench.progress import Progress
@@ -30,6 +31,7 @@ from ue_bench.training.contrastive import Gallery
 from ue_bench.training.supervised import accuracy_of
 from ue_bench.trials.artefacts import load_tensors
 from ue_bench.trials.environment import Environment
+from ue_bench.trials.evaluate import draw_mask, pack_mask, unpack_mask
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import read_trial
 
@@ -183,10 +185,72 @@ def test_labelled_images_are_explained_by_the_very_victim_of_the_trial(images_st
     assert accuracy_of(model, subject.split.test, CPU) == subject.record["metrics"]["accuracy_last"]
 
 
+def test_the_clean_control_is_shown_on_the_same_examples(pairs_store, tmp_path, capsys):
+    """MEM's figure 6: clean pairs in the clean model beside protected ones in the poisoned model."""
+    store, plugin = pairs_store
+    subject, environment = subject_of(store, "marker", plugin)
+    model, _ = victims.recover_victim(subject, environment, Progress())
+    control = find_control(environment.open_store(), subject.record)
+    clean, lack, told = victims.recover_clean(subject.record, control, environment, Progress())
+    assert not lack and told.startswith(f"clean control {control['id']}: ")
+    panels = panels_of(subject, model, clean)
+    assert [panel.title.splitlines()[0] for panel in panels] == [
+        "clean pairs, clean victim",
+        "clean test pairs,",
+        "training pairs, clean,",
+        "the same training pairs, as published,",
+    ]
+    assert all(panel.title.endswith("\nthis trial's victim") for panel in panels[1:])
+    assert torch.equal(panels[0].sample.images, panels[2].sample.images)
+    assert not torch.equal(panels[0].points[0], panels[2].points[0]), "another victim"
+
+    lone = tmp_path / "lone"
+    shutil.copytree(store, lone)
+    (lone / "trials" / f"{control['id']}.json").unlink()
+    assert explain(str(lone), "marker", tmp_path / "out", plugin) == 0
+    assert "the store holds no clean control of it" in capsys.readouterr().out
+    check_pictures(tmp_path / "out")
+    (lone / "victims" / f"{control['id']}.safetensors").unlink()
+    (lone / "noise" / f"{load_subject(control, environment).trial.noise_key}.safetensors").unlink()
+    copy = Environment(str(lone), "cpu", (plugin,))
+    assert victims.recover_clean(subject.record, control, copy, Progress())[:2] == (
+        None,
+        "its clean control's cannot be had",
+    )
+
+
+def test_the_mask_in_a_record_is_the_one_that_was_trained_on(pairs_store):
+    subject, _ = subject_of(pairs_store[0], "marker", pairs_store[1])
+    train, kept = subject.split.train, subject.record["mask"]
+    mask = unpack_mask(kept, len(train))
+    assert kept["protected"] == 24 and len(kept["sha256"]) == 16
+    assert torch.equal(mask, draw_mask(subject.trial, train)), "poison_mask's"
+    assert subject.protected.tolist() == mask[train.pairs].nonzero()[:, 0].tolist()
+    other = dataclasses.replace(subject, record={**subject.record, "mask": pack_mask(~mask)})
+    assert sorted([*other.protected.tolist(), *subject.protected.tolist()]) == list(range(96)), (
+        "it is preferred"
+    )
+    old = dataclasses.replace(
+        subject, record={key: value for key, value in subject.record.items() if key != "mask"}
+    )
+    assert torch.equal(old.protected, subject.protected), "records of older runs have none"
+    for odd in (torch.zeros(13, dtype=torch.bool), torch.ones(13, dtype=torch.bool), mask[:13]):
+        assert torch.equal(unpack_mask(pack_mask(odd), 13), odd)
+    for broken in ({**kept, "sha256": "0" * 16}, {**kept, "bits": kept["bits"][:-8]}, {**kept, "bits": "?"}):
+        with pytest.raises(StoreError, match="mask of a record is corrupt"):
+            unpack_mask(broken, len(train))
+    with pytest.raises(StoreError, match="not of 480 images"):
+        unpack_mask(kept, 480)
+    clean = Store(pairs_store[0]).read_record(trial_of(pairs_store[0], "clean"))
+    assert clean["mask"] is None, "nothing to tell where all or none are protected"
+
+
 def test_a_clean_trial_has_no_cards(images_store, tmp_path, capsys):
     assert explain(images_store, "clean", tmp_path, CONTENT) == 0
     check_pictures(tmp_path, ("attention", "curves", "features"))
-    assert "no cards: this trial publishes its pictures as they are" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no cards: this trial publishes its pictures as they are" in said
+    assert "no clean victim beside this one: it saw clean data itself" in said
 
 
 def test_a_damaged_victim_is_named_and_trained_again(images_store):

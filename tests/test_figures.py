@@ -23,7 +23,12 @@ from ue_bench.trials.store import Store
 
 def with_curves(pairs, *runs):
     for (_, record), run in zip(pairs, runs, strict=True):
-        record["curves"] = {"test_accuracy": run, "train_accuracy": [50.0] * len(run)}
+        loss = [2.0 / epoch for epoch, _ in enumerate(run, 1)]
+        record["curves"] = {
+            "test_accuracy": run,
+            "train_accuracy": [50.0] * len(run),
+            "train_loss": loss,
+        }
     return pairs
 
 
@@ -46,6 +51,22 @@ def test_curves_are_means_over_seeds_up_to_the_last_common_epoch():
     assert arm_name(report, name) == "mine (image)"
     assert curve == [(1, 12.0, pytest.approx(8**0.5)), (2, 20.0, 0.0)]
     assert [point[:2] for point in found["train"][name]] == [(1, 50.0), (2, 50.0)]
+
+
+def test_training_loss_has_a_panel_of_its_own(tmp_path):
+    pairs = with_curves(seeds({}, [0.0, 0.0]), [10.0, 20.0, 30.0], [10.0, 20.0, 30.0])
+    pairs[1][1]["curves"]["train_loss"] = [4.0, "nan", 0.0]
+    report = report_of(pairs)
+    (curve,) = curves_of(report, list(cells(report)))["loss"].values()
+    assert [point[:2] for point in curve] == [(1, 3.0), (3, pytest.approx(1 / 3))], (
+        "what diverged is left out"
+    )
+    svg = draw_curves(report, tmp_path).paths[1].read_text()
+    assert svg.count("training loss (log scale)") == 1 and svg.count("accuracy (%)") == 2
+    for _, found in pairs:
+        found["curves"].pop("train_loss")
+    without = draw_curves(report_of(pairs), tmp_path).paths[1].read_text()
+    assert "training loss" not in without and without.count("accuracy (%)") == 2, "no empty panel"
 
 
 def test_retrieval_is_drawn_from_before_the_first_epoch():

@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
 
 from ue_bench.progress import Progress
 from ue_bench.registry import Registry
 from ue_bench.report.cost import check_forecast
 from ue_bench.trials import calibrate as calibrating
+from ue_bench.trials.artefacts import save_tensors
 from ue_bench.trials.calibrate import SlicedEnvironment, calibrate
 from ue_bench.trials.environment import Environment
-from ue_bench.trials.evidence import Evidence, Size, extrapolate, sizes_of, usable_here
+from ue_bench.trials.evidence import Evidence, Size, extrapolate, gather, sizes_of, usable_here
 from ue_bench.trials.forecast import in_words, predict, recall
 from ue_bench.trials.plan import make_plan
+from ue_bench.trials.protect import prepare_key
 from ue_bench.trials.trial import Choice, Trial
 
 CPU = {"type": "cpu", "name": "Some CPU", "threads": 2}
@@ -71,7 +74,7 @@ def test_the_same_work_with_other_seeds_and_epochs():
         ("evaluate", "m", "records", 4.0),
     ], "two seeds are two noises, and the last two trials share one"
     assert [piece.device_seconds for piece in pieces] == [2 * piece.seconds for piece in pieces]
-    assert in_words(pieces) == "about 2 min (records)"
+    assert in_words(pieces) == "about 93 s (records)"
 
 
 def test_noise_that_trials_share_counts_once_in_the_mean():
@@ -152,6 +155,47 @@ def test_what_methods_prepare_together_counts_once():
     assert len([piece for piece in predict(todo, Evidence(apart)) if piece.phase == "prepare"]) == 2
 
 
+def once(*protect_only):
+    """Stands for a method that prepares once for any data; it has no more that forecasts need."""
+    return type("Once", (), {"protect_only": frozenset(protect_only)})()
+
+
+def test_what_is_prepared_once_for_any_data_is_not_scaled_and_counts_once():
+    records = [record(trial("t"), prepare=60.0, prepare_key="k0")]
+    todo = [trial("t", data="large", seed=1), trial("t", data="small", seed=1)]
+    pieces = predict(todo, Evidence(records, sizes=SIZES, once={"t": once()}))
+    assert [piece[2:] for piece in table(pieces) if piece[0] == "prepare"] == [("records", 60.0)]
+    assert [piece[2:] for piece in table(pieces) if piece[0] == "protect"] == [
+        ("scaled records", 28.0),
+        ("records", 7.0),
+    ], "its noise is scaled as ever"
+    before = predict(todo, Evidence(records, sizes=SIZES))
+    assert sum(piece.seconds for piece in before if piece.phase == "prepare") == 300.0, "others by the image"
+    slices = Evidence((), records, SIZES, once={"t": once()})
+    assert table(predict(todo, slices))[0] == ("prepare", "t", "calibration", 60.0)
+    assert table(predict(todo, Evidence(sizes=SIZES, once={"t": once()})))[0][:3] == (
+        "protect",
+        "t",
+        "unknown",
+    )
+
+
+def test_what_is_prepared_once_and_in_the_store_costs_nothing():
+    """The store knows no record of it: another suite may have prepared it."""
+    made, method = trial("t", data="large"), once("granularity")
+    arms = [
+        dataclasses.replace(made, method=Choice("t", {**made.method.parameters, "granularity": kind}))
+        for kind in ("image", "class")
+    ]
+    records = [record(of, prepare=60.0) for of in (dataclasses.replace(arm, seed=3) for arm in arms)]
+    evidence = Evidence(records, sizes=SIZES, once={"t": method})
+    assert [piece.seconds for piece in predict(arms, evidence) if piece.phase == "prepare"] == [60.0], (
+        "fields that only protect reads share it"
+    )
+    evidence.prepared = {prepare_key(arms[0], method)}
+    assert "prepare" not in {piece.phase for piece in predict(arms, evidence)}
+
+
 def test_records_of_other_machines_tell_nothing():
     made = record(trial())
     assert usable_here([made], CPU) == [made]
@@ -211,11 +255,13 @@ def toy(tmp_path):
     from ue_bench.config import compose, parse_words, read_suite
 
     def make(*words):
-        registry = Registry([CONTENT])
+        given = parse_words(words)
+        plugins = (CONTENT, *given.get("plugins", []))
+        registry = Registry(list(plugins))
         names = [name for kind in ("methods", "datasets") for name in registry.names(kind)]
         suite = read_suite(registry.find("suites", "toy").path)
-        plan = make_plan(compose("toy", suite, parse_words(words), names), registry, "")
-        return plan.trials, Environment(str(tmp_path / "store"), "cpu", (CONTENT,))
+        plan = make_plan(compose("toy", suite, given, names), registry, "")
+        return plan.trials, Environment(str(tmp_path / "store"), "cpu", plugins)
 
     return make
 
@@ -224,7 +270,7 @@ class Here:
     """Stands for a worker process: does the task in this one."""
 
     def __init__(self, perform, cap):
-        self.perform = perform
+        self.perform, self.time_limit = perform, cap
 
     def end(self):
         pass
@@ -270,6 +316,76 @@ def test_a_measurement_that_takes_too_long_is_ended(toy):
     known = calibrate(hanging, evidence, environment, Progress(), cap=0.5)
     (lost,) = [piece for piece in predict(hanging, known) if piece.seconds is None]
     assert lost.why == "64 of 64 images take longer than 0.5 s"
+
+
+def test_all_measurements_together_may_be_bounded(toy, monkeypatch):
+    trials, environment = toy("blobs.count=400")
+    monkeypatch.setattr(calibrating, "Worker", Here)
+    said: list[str] = []
+    progress = Progress()
+    progress.say = said.append  # type: ignore[method-assign]
+    known = calibrate(trials, evidence_of(trials, environment), environment, progress, total=0.0)
+    assert not known.calibrated and set(known.failures.values()) == {"not measured within 0 s"}
+    assert said[0].startswith("calibration: 4 costs that no record tells are measured on slices of the data")
+    monkeypatch.setattr(calibrating, "TRAINING_SECONDS", 0.0)
+    calibrate(trials, evidence_of(trials, environment), environment, progress)
+    assert [line.split(" on a slice")[0].strip() for line in said[2:]] == [
+        "[1/4] training of linear, none",
+        "[2/4] random (image)",
+        "[3/4] fragile (image)",
+        "[4/4] fragile (class)",
+    ], "a first slice of everything"
+
+
+MADE_ONCE = '''"""A method for these tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ue_bench import Access, Budget, Method, Perturbation
+
+
+@dataclass(frozen=True)
+class Oncer(Method):
+    """Signs that were drawn once."""
+
+    budget: Budget = Budget("linf", 8)  # steps of 1/255
+    granularity: str = "image"  # image
+
+    access = Access.NOTHING
+    paradigms = frozenset({"supervised"})
+    granularities = ("image",)
+
+    def prepare(self, context):
+        return {"sign": torch.ones(1)}
+
+    def protect(self, view, context):
+        if "sign" not in context.prepared or float(context.prepared["sign"]) != 2:
+            raise ValueError("not what the store lent")
+        noise = torch.randint(0, 2, (len(view), 3, *view.image_size), generator=context.generator) * 16 - 8
+        return Perturbation(noise.to(torch.int8), torch.arange(len(view)), self.budget)
+'''
+
+
+def test_a_measurement_borrows_what_the_store_has_prepared(toy, monkeypatch, tmp_path):
+    plugin = tmp_path / "oncer.py"
+    plugin.write_text(MADE_ONCE)
+    trials, environment = toy("method=oncer", f"plugins=[{plugin}]")
+    evidence = gather(trials, environment.open_store(), environment)
+    assert list(evidence.once) == ["oncer"] and not evidence.prepared
+    (mine,) = [of for of in trials if of.method.name == "oncer"]
+    key = prepare_key(mine, evidence.once["oncer"])
+    kept = {"seconds": {"prepare": 500.0}, "device_seconds": {"prepare": 500.0}, "prepare_key": key}
+    save_tensors(environment.open_store(), "prepared", key, {"sign": torch.full((1,), 2.0)}, kept)
+    monkeypatch.setattr(calibrating, "Worker", Here)
+    monkeypatch.setattr(calibrating, "TRAINING_SECONDS", 0.0)
+    evidence = gather(trials, environment.open_store(), environment)
+    pieces = predict(trials, calibrate(trials, evidence, environment, Progress()))
+    assert {piece.source for piece in pieces} == {"calibration"} and sum(p.seconds for p in pieces) < 100
+    assert "prepare" not in {piece.phase for piece in pieces}
 
 
 def test_a_slice_has_every_class_in_its_share(toy):

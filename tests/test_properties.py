@@ -68,7 +68,7 @@ def test_any_words(capsys, words):
     given = [
         f"{key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}" for key, value in words
     ]
-    base = ["run", "suite=toy", f"plugins={CONTENT}", "store=memory://words", "--dry-run"]
+    base = ["run", "suite=toy", f"plugins={CONTENT}", "store=memory://words", "--dry-run", "--no-calibrate"]
     end_of([*base, *(f" {word}" if word.startswith("-") else word for word in given)], capsys)
 
 
@@ -78,7 +78,7 @@ def test_any_suite_file(capsys, content):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "odd.yaml")
         path.write_bytes(content if isinstance(content, bytes) else yaml.safe_dump(content).encode())
-        end_of(["run", "suite=odd", f"plugins=[{path}]", "store=memory://odd", "--dry-run"], capsys)
+        end_of(["run", "suite=odd", f"plugins=[{path}]", "store=memory://odd", "--dry-run", "--no-calibrate"], capsys)
 
 
 @some

@@ -32,9 +32,12 @@ def run(
         bool, typer.Option("--dry-run", help="Say what would be done and what it takes, and do nothing.")
     ] = False,
     calibrate: Annotated[
-        bool,
-        typer.Option("--calibrate", help="Measure on a slice of the data what no record tells the cost of."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            help="Measure on slices of the data what no record tells the cost of. A dry run does, in two minutes.",
+            show_default=False,
+        ),
+    ] = None,
     format: Annotated[
         str, typer.Option(help="Of the closing table: markdown, csv, json or latex.")
     ] = "markdown",
@@ -59,7 +62,7 @@ def run(
     environment.find_device()
     plan = make_plan(config, registry, command)
     todo = pending(plan, Store(config.store))[1]
-    evidence = _evidence(todo, environment, calibrate)
+    evidence = _evidence(todo, environment, dry_run if calibrate is None else calibrate, short=dry_run)
     if dry_run:
         _print_plan(plan, todo, in_words(predict(todo, evidence)))
         return
@@ -108,7 +111,8 @@ def cost(
     _download_nothing(config, registry)
     plan = make_plan(config, registry, shlex.join(["ue-bench", "cost", *(words or [])]))
     store = environment.open_store()
-    records, todo = pending(plan, store)
+    todo = pending(plan, store)[1]
+    records = store.read_records(trial.id for trial in plan.trials)  # what failed was spent, too
     pieces = predict(todo, _evidence(todo, environment, calibrate))
     note_forecast(plan, [], store, environment)
     typer.echo(render_bill(make_bill(plan.header, records, plain(pieces), device), format), nl=False)
@@ -149,7 +153,7 @@ def report(
         wanted = f" of suite '{given['suite']}'" if "suite" in given else ""
         raise ConfigError(f"store {store.address} has no run{wanted}: {held}. See: ue-bench run suite=NAME")
     if not every:
-        plans = list({(plan["suite"], plan["profile"]): plan for plan in plans}.values())
+        plans = _newest(plans)
     tables = []
     for number, plan in enumerate(plans, 1):
         records = store.read_records(trial["id"] for trial in plan["trials"])
@@ -229,6 +233,14 @@ def noise(words: Words = None) -> None:
     raise typer.Exit(noise_command(words or []))
 
 
+@app.command()
+def export(words: Words = None) -> None:
+    """Take what a method prepared out of a store, as one file: ue-bench export method=NAME out=FILE [store=DIR key=]."""
+    from ue_bench.publish.commands import export_command
+
+    raise typer.Exit(export_command(words or []))
+
+
 @app.command("apply")
 def apply_noise(words: Words = None) -> None:
     """Add noise to a folder of pictures: ue-bench apply noise=noise.safetensors images=FOLDER out=FOLDER."""
@@ -300,17 +312,31 @@ def _download_nothing(config: Any, registry: Any) -> None:
             )
 
 
-def _evidence(todo: list[Any], environment: Any, measure: bool) -> Any:
-    """What predictions rest on: records, and measurements if they are asked for."""
+def _evidence(todo: list[Any], environment: Any, measure: bool, short: bool = False) -> Any:
+    """What predictions rest on: records, and measurements if they are asked for, ``short`` ones in two minutes."""
     from ue_bench.trials.evidence import gather
 
     evidence = gather(todo, environment.open_store(), environment)
     if not measure:
         return evidence
     from ue_bench.progress import fitting
-    from ue_bench.trials.calibrate import calibrate
+    from ue_bench.trials.calibrate import SHORT_SECONDS, calibrate
 
-    return calibrate(todo, evidence, environment, fitting())
+    limits = {"cap": SHORT_SECONDS / 4, "total": SHORT_SECONDS} if short else {}
+    return calibrate(todo, evidence, environment, fitting(), **limits)
+
+
+def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last plan of each suite and profile; how many others there are goes to standard error."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for plan in plans:
+        groups.setdefault((plan["suite"], plan["profile"]), []).append(plan)
+    for (suite, profile), group in groups.items():
+        if older := len(group) - 1:
+            name = f"{suite} ({profile})" if profile else suite
+            said = "1 older plan" if older == 1 else f"{older} older plans"
+            typer.echo(f"{said} of {name} {'is' if older == 1 else 'are'} not shown: --all", err=True)
+    return [group[-1] for group in groups.values()]
 
 
 def _draw(report: Any, store: str, words: dict[str, Any], folder: Path) -> None:

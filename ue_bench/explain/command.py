@@ -12,7 +12,7 @@ from ue_bench.explain.cards import draw_cards
 from ue_bench.explain.curves import draw_curves, find_control
 from ue_bench.explain.features import draw_features
 from ue_bench.explain.subject import find_record, load_subject
-from ue_bench.explain.victim import recover_victim
+from ue_bench.explain.victim import recover_clean, recover_victim
 from ue_bench.progress import fitting
 from ue_bench.report.figures.style import Drawn
 from ue_bench.trials.environment import Environment
@@ -26,7 +26,7 @@ def explain_command(words: Sequence[str]) -> int:
     """Draws what explains one trial: features, curves, cards, attention.
 
     ``trial=ID``, a trial's id or the beginning of it, and if need be ``store= out= count= device= plugins=``. The
-    trained victim is taken from the store, or trained once more and kept there.
+    trained victim and its clean control's are taken from the store, or trained once more and kept there.
 
     Returns:
         0: every picture that this trial can have is written; 1: some are not, each is named with its reason. A mistake
@@ -49,10 +49,13 @@ def explain_command(words: Sequence[str]) -> int:
     print(f"trial {record['id']}: {subject.title}")
     model, told = recover_victim(subject, environment, fitting())
     print(told)
+    control = find_control(store, record)
+    clean, lack, told = recover_clean(record, control, environment, fitting())
+    print(told)
     failed = False
     pictures: dict[str, Callable[[], Drawn]] = {
-        "features": lambda: draw_features(subject, model, folder),
-        "curves": lambda: draw_curves(record, find_control(store, record), folder),
+        "features": lambda: draw_features(subject, model, folder, clean, lack),
+        "curves": lambda: draw_curves(record, control, folder),
         "cards": lambda: draw_cards(subject, model, folder, count),
         "attention": lambda: draw_attention(subject, model, folder, count),
     }

@@ -1,9 +1,10 @@
-"""Where a victim puts examples: its features of clean and of published ones, by t-SNE."""
+"""Where victims put examples: the clean control's and the trial's features of clean and published ones, by t-SNE."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +25,67 @@ PALETTE = (*COLOURS, GREY)
 PALE = "#C9C9C9"
 
 
-def draw_features(subject: Subject, model: nn.Module, folder: Path) -> Drawn:
-    """Writes ``features.png``: a panel each for clean test data, training data clean and as published.
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """A sample, and what a victim makes of it.
+
+    Attributes:
+        title: the examples and the victim, in words.
+        sample: the examples.
+        points: float32 [n, D]: features of images; for pairs also those of captions.
+    """
+
+    title: str
+    sample: Sample
+    points: tuple[Tensor, ...]
+
+
+def draw_features(
+    subject: Subject, model: nn.Module, folder: Path, clean: nn.Module | None = None, lack: str = ""
+) -> Drawn:
+    """Writes ``features.png``: clean training data in a clean victim; then test data, and training data clean and as
+    published, in the trial's.
 
     Every panel is a t-SNE of its own: places in different panels mean nothing to each other.
+
+    Args:
+        subject: the trial.
+        model: its victim.
+        folder: where to write.
+        clean: the clean control's victim; None: the first panel is left out.
+        lack: why there is none, for the caption.
     """
-    if subject.trial.paradigm == "supervised":
+    panels = panels_of(subject, model, clean)
+    classes = len(panels[-1].sample.groups.unique())
+    what = f"{classes} classes" if subject.trial.paradigm == "supervised" else "pictures and captions"
+    whose = (
+        "First panel: the clean control's victim, on the same training examples; the others: this trial's victim."
+        if clean
+        else f"All panels are this trial's victim{f': {lack}' if lack else ''}."
+    )
+    lines = [f"What trained victims make of {what}: {subject.title}", whose]
+    return Drawn("features", save(_figure(lines, panels), folder, "features", ("png",)))
+
+
+def panels_of(subject: Subject, model: nn.Module, clean: nn.Module | None = None) -> list[Panel]:
+    """The figure's panels: the clean control's, if there is one, on the very training examples of the trial's."""
+    images = subject.trial.paradigm == "supervised"
+    if images:
         samples = image_samples(subject, CLASSES, EACH)
-        points = [[penultimate(model, sample.images, subject.device)] for sample in samples]
-        title = f"What the trained victim makes of {len(samples[0].groups.unique())} classes: {subject.title}"
     else:
         assert isinstance(model, Towers)
         samples = pair_samples(subject, model, PICTURES, CAPTIONS)
-        points = [list(pair_features(model, sample, subject.device)) for sample in samples]
-        title = f"What the trained victim makes of pictures and captions: {subject.title}"
-    return Drawn("features", save(_figure(title, samples, points), folder, "features", ("png",)))
+
+    def panel(title: str, sample: Sample, victim: nn.Module) -> Panel:
+        if images:
+            return Panel(title, sample, (penultimate(victim, sample.images, subject.device),))
+        assert isinstance(victim, Towers)
+        return Panel(title, sample, pair_features(victim, sample, subject.device))
+
+    own = [panel(f"{sample.name},\nthis trial's victim", sample, model) for sample in samples]
+    if clean is None:
+        return own
+    return [panel(f"clean {'images' if images else 'pairs'}, clean victim", samples[1], clean), *own]
 
 
 @torch.no_grad()
@@ -99,20 +146,21 @@ def _before_head(model: Any, batch: Tensor) -> Tensor:
     return model.forward_head(model.forward_features(batch), pre_logits=True)
 
 
-def _figure(title: str, samples: Sequence[Sample], points: Sequence[Sequence[Tensor]]) -> Any:
+def _figure(lines: Sequence[str], panels: Sequence[Panel]) -> Any:
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(PLAIN):
-        figure = Figure(figsize=(4.2 * len(samples), 5.2), layout="constrained")
+        figure = Figure(figsize=(4.2 * len(panels), 5.4), layout="constrained")
         handles: dict[str, Any] = {}
-        axes = figure.subplots(1, len(samples), squeeze=False)[0]
-        for axis, sample, parts in zip(axes, samples, points, strict=True):
-            axis.set_title(f"{sample.name}\nn = {len(sample)}")
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axis, panel in zip(axes, panels, strict=True):
+            sample, parts = panel.sample, panel.points
+            axis.set_title(f"{panel.title}\nn = {len(sample)}")
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[["top", "right"]].set_visible(True)
-            places = embed(torch.cat(list(parts)))
+            places = embed(torch.cat(parts))
             if places is None:
                 axis.text(
                     0.5,
@@ -132,7 +180,8 @@ def _figure(title: str, samples: Sequence[Sample], points: Sequence[Sequence[Ten
             frameon=False,
             markerscale=1.4,
         )
-        figure.suptitle("\n".join(textwrap.wrap(title, int(18 * len(samples) * 1.9))))
+        width = int(18 * len(panels) * 1.9)
+        figure.suptitle("\n".join(part for line in lines for part in textwrap.wrap(line, width)))
     return figure
 
 

@@ -13,11 +13,10 @@ from torch import Tensor
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.data.imageset import Split
 from ue_bench.errors import ConfigError, DataError, StoreError
-from ue_bench.seeds import derive
 from ue_bench.trials.artefacts import load_perturbation
 from ue_bench.trials.environment import Environment
+from ue_bench.trials.evaluate import draw_mask, unpack_mask
 from ue_bench.trials.paradigms import WAYS
-from ue_bench.trials.poison import poison_mask
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial, read_trial
 
@@ -49,11 +48,15 @@ class Subject:
 
     @functools.cached_property
     def protected(self) -> Tensor:
-        """int64 [k]: the training examples (images, or pairs) that are published with noise."""
+        """int64 [k]: the training examples (images, or pairs) that are published with noise.
+
+        As the record's mask says; records of older runs have none, there it is drawn again.
+        """
         train, trial = self.split.train, self.trial
         if trial.poison_ratio == 0 or self.perturbation.budget.empty:
             return torch.empty(0, dtype=torch.int64)
-        mask = poison_mask(train.labels, len(train), trial.poison_ratio, derive(trial.seed, "mask"))
+        kept = self.record.get("mask")
+        mask = unpack_mask(kept, len(train)) if kept else draw_mask(trial, train)
         return (mask if trial.paradigm == "supervised" else mask[train.pairs]).nonzero()[:, 0]
 
 

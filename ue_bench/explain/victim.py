@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from ue_bench.canonical import plain
-from ue_bench.errors import StoreError
-from ue_bench.explain.subject import Subject
+from ue_bench.errors import StoreError, UEBenchError
+from ue_bench.explain.subject import Subject, load_subject
 from ue_bench.progress import Progress
 from ue_bench.provenance import commit, describe_device, versions
 from ue_bench.trials.artefacts import load_tensors, save_tensors
@@ -53,6 +53,31 @@ def recover_victim(subject: Subject, environment: Environment, progress: Progres
         f"trained the victim again and kept it in {name}: "
         + compare(subject.record["metrics"], facts["metrics"])
     )
+
+
+def recover_clean(
+    record: Mapping[str, Any],
+    control: Mapping[str, Any] | None,
+    environment: Environment,
+    progress: Progress,
+) -> tuple[nn.Module | None, str, str]:
+    """(the clean control's victim or None, why there is none in a few words, the same or where it is from at length).
+
+    Args:
+        record: the trial's that is explained.
+        control: its clean control's, or None.
+        environment: of the store.
+        progress: for a training that is done again.
+    """
+    if control is None:
+        clean = record["poison_ratio"] == 0
+        lack = "it saw clean data itself" if clean else "the store holds no clean control of it"
+        return None, lack, f"no clean victim beside this one: {lack}"
+    try:
+        victim, told = recover_victim(load_subject(control, environment), environment, progress)
+    except UEBenchError as error:
+        return None, "its clean control's cannot be had", f"no clean victim beside this one: {error}"
+    return victim, "", f"clean control {control['id']}: {told}"
 
 
 def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ue_bench.config import number
+from ue_bench.contracts.method import Method
 from ue_bench.errors import ConfigError, StoreError, unknown
 from ue_bench.progress import fitting
 from ue_bench.publish.account import WHAT_IT_IS, build_table, summarise, write_report
@@ -86,8 +87,8 @@ def noise_command(words: Sequence[str]) -> int:
         if preparation.method != name:
             raise ConfigError(f"prepared={given['prepared']} is of {preparation.describe()}, not of {name}")
         seed = preparation.seed
-        free = environment.registry().load("methods", name).protect_only
-        kept = {key: value for key, value in preparation.parameters.items() if key not in free}
+        kind: type[Method] = environment.registry().load("methods", name)
+        kept = {key: value for key, value in preparation.parameters.items() if key not in kind.protect_only}
         method = choose_method(environment.registry(), name, {**kept, **parameters}, epsilon)
         check_settings(preparation, method)
     else:

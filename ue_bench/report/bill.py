@@ -138,8 +138,16 @@ def make_bill(
         lines += sorted(kept, key=_phase_order) if by == "phase" else kept
     whys = {f"{_work(piece)}: {piece['why']}": None for piece in coming if piece["seconds"] is None}
     untimed = sum(not record.get("seconds") for record in state["failed"])
-    counts = [len(found) for found in state.values()]
-    return Bill(plan, *counts, untimed, tuple(lines), tuple(whys), check_forecast(plan, known))
+    return Bill(
+        plan,
+        done=len(state["done"]),
+        invalid=len(state["invalid"]),
+        failed=len(state["failed"]),
+        untimed=untimed,
+        lines=tuple(lines),
+        unknowns=tuple(whys),
+        check=check_forecast(plan, known),
+    )
 
 
 def as_markdown(bill: Bill) -> str:

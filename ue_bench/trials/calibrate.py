@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +18,11 @@ from typing import Any
 import torch
 
 from ue_bench.contracts.budget import Budget
-from ue_bench.contracts.method import Access
+from ue_bench.contracts.method import Access, Method
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.data.imageset import ImageSet, Split
-from ue_bench.progress import Progress
+from ue_bench.progress import Progress, duration
 from ue_bench.provenance import describe_device
 from ue_bench.trials.artefacts import save_perturbation
 from ue_bench.trials.environment import Environment
@@ -29,11 +31,13 @@ from ue_bench.trials.evidence import Evidence, Size, noise_of, training_of
 from ue_bench.trials.executors import Outcome, Task
 from ue_bench.trials.executors.local import Worker
 from ue_bench.trials.forecast import predict
+from ue_bench.trials.overlap import key_of
 from ue_bench.trials.poison import poison_mask
-from ue_bench.trials.protect import make_noise
+from ue_bench.trials.protect import StoreShelf, make_method, make_noise, prepare_key
 from ue_bench.trials.trial import Trial
 
 CAP_SECONDS = 60.0  # that one measurement may take
+SHORT_SECONDS = 120.0  # that all of them may take in a dry run, each a quarter of it at most
 GROW_SECONDS = 2.0  # a slice that took less is followed by a larger one
 REPEAT_SECONDS = (
     5.0  # a first slice that took less is done again: imports and the like are no part of a price
@@ -83,33 +87,63 @@ def calibrate(
     environment: Environment,
     progress: Progress,
     cap: float = CAP_SECONDS,
+    total: float = math.inf,
 ) -> Evidence:
-    """The evidence with measurements of whatever it does not tell about these trials.
+    """The evidence with measurements of whatever it does not tell about these trials; it says what it measures.
 
     Args:
         todo: trials to come.
         environment: of the run; its store is not touched.
         cap: seconds that one measurement may take; what takes longer stays unknown.
+        total: seconds that all of them may take; what is not reached by then stays unknown.
     """
+    jobs = list(_jobs(todo, evidence))
+    if not jobs:
+        return evidence
+    bound = f"at most {cap:g} s a try" + (f", {duration(total)} in all" if total < math.inf else "")
+    progress.say(
+        f"calibration: {len(jobs)} costs that no record tells are measured on slices of the data, {bound}"
+    )
+    end = time.monotonic() + total
     records, failures, sizes = list(evidence.calibrated), dict(evidence.failures), dict(evidence.sizes)
     worker = Worker(functools.partial(measure, environment=environment), cap)
+    full = [sizes[job.trial.train_fingerprint].train for job, _ in jobs]
+    tries = [_tries(job, most, worker, cap, end) for (job, _), most in zip(jobs, full, strict=True)]
+    measured: set[int] = set()
     try:
-        for job, of in _jobs(todo, evidence):
-            trial = job.trial
-            what = (
-                trial.method.name if job.kind == "protect" else f"{trial.victim.name}, {trial.defense.name}"
-            )
-            progress.say(f"measuring {what} on a slice of {trial.dataset.name}, at most {cap:g} s a try")
-            outcomes = list(_tries(job, sizes[trial.train_fingerprint].train, worker, cap))
-            found = [outcome.found for outcome in outcomes if outcome.found]
-            for measured in found:
-                records.append(measured["record"])
-                sizes[measured["record"]["config"]["train_fingerprint"]] = measured["size"]
-            if not found:
-                failures[of] = _reason(job, outcomes[-1], sizes[trial.train_fingerprint].train, cap)
+        for place, turn, outcome in _in_turns(tries, end):
+            (job, of), count = jobs[place], f"[{place + 1}/{len(jobs)}]"
+            if outcome is None:
+                failures[of] = f"not measured within {duration(total)}"
+            elif outcome.found:
+                measured.add(place)
+                records.append(outcome.found["record"])
+                sizes[records[-1]["config"]["train_fingerprint"]] = outcome.found["size"]
+            elif place not in measured:
+                failures[of] = _reason(job, outcome, full[place], worker.time_limit)
+            if turn == 0 and outcome:
+                spent = f"{_seconds(outcome):.1f} s" if outcome.found else failures[of]
+                progress.say(f"    {count} {_what(job)} on a slice of {job.trial.dataset.name}: {spent}")
     finally:
         worker.end()
     return dataclasses.replace(evidence, calibrated=records, failures=failures, sizes=sizes)
+
+
+def _in_turns(tries: Sequence[Iterator[Outcome]], end: float) -> Iterator[tuple[int, int, Outcome | None]]:
+    """(place, turn, outcome): a first one of everything before a second one of anything.
+
+    When it is ``end`` (of ``time.monotonic``), None of all that has had no turn, and no more.
+    """
+    going, turn = dict(enumerate(tries)), 0
+    while going:
+        for place, outcomes in list(going.items()):
+            late = time.monotonic() >= end
+            outcome = None if late else next(outcomes, None)
+            if outcome is None:
+                del going[place]
+            if outcome or (late and turn == 0):
+                yield place, turn, outcome
+        turn += 1
 
 
 def _jobs(todo: Sequence[Trial], evidence: Evidence) -> Iterator[tuple[Measurement, str]]:
@@ -127,23 +161,40 @@ def _jobs(todo: Sequence[Trial], evidence: Evidence) -> Iterator[tuple[Measureme
                 yield Measurement("protect" if piece.noise else "evaluate", trial, "", images), of
 
 
-def _tries(job: Measurement, most: int, worker: Worker, cap: float) -> Iterator[Outcome]:
+def _what(job: Measurement) -> str:
+    """What is measured, in words: ``em (class)``, ``training of resnet18, cutout``."""
+    trial = job.trial
+    if job.kind != "protect":
+        return f"training of {trial.victim.name}, {trial.defense.name}"
+    granularity = trial.method.parameters.get("granularity")
+    return f"{trial.method.name} ({granularity})" if granularity else trial.method.name
+
+
+def _tries(job: Measurement, most: int, worker: Worker, cap: float, end: float) -> Iterator[Outcome]:
     """One measurement of a training; of a noise one on a slice, one on another, then larger ones while that is quick.
 
-    Two sizes tell what a method does once from what it does for each image. A failed one ends them.
+    Two sizes tell what a method does once from what it does for each image. A failed one ends them, and so does the
+    time ``end`` (of ``time.monotonic``).
     """
+
+    def attempt() -> Outcome:
+        worker.time_limit = min(cap, max(1.0, end - time.monotonic()))
+        return worker.perform(job)
+
     job = dataclasses.replace(job, images=min(job.images, most))
-    outcome = worker.perform(job)
+    outcome = attempt()
     if job.kind == "protect" and outcome.found and _seconds(outcome) < REPEAT_SECONDS:
-        outcome = worker.perform(job)
+        outcome = attempt()
     while outcome.found:
         yield outcome
         spent, images = _seconds(outcome), job.images
         if job.kind == "evaluate" or images == most or (images != FIRST_IMAGES and spent >= GROW_SECONDS):
             return
         factor = next((factor for factor in (4, 2) if factor * spent < cap / 2), 0.5)
+        if factor * spent > end - time.monotonic():
+            return
         job = dataclasses.replace(job, images=min(round(factor * images), most))
-        outcome = worker.perform(job)
+        outcome = attempt()
     yield outcome
 
 
@@ -155,7 +206,7 @@ def _reason(job: Measurement, outcome: Outcome, most: int, cap: float) -> str:
     error = outcome.error or {}
     images = min(job.images, most)
     if error.get("kind") == "TimeoutError":
-        return f"{images} of {most} images take longer than {cap:g} s"
+        return f"{images} of {most} images take longer than {cap:.3g} s"
     return f"on a slice of {images} images: {error.get('message')}"
 
 
@@ -166,6 +217,8 @@ def measure(job: Measurement, environment: Environment) -> Outcome:
             sliced = SlicedEnvironment.of(environment, scratch, job.images)
             split = sliced.load(job.trial)
             trial = dataclasses.replace(job.trial, train_fingerprint=split.train.fingerprint)
+            if job.kind == "protect":
+                _lend(trial, environment, sliced)
             record = _noise(trial, sliced) if job.kind == "protect" else _training(trial, sliced, split)
     except Exception as error:
         message = str(error) or type(error).__name__
@@ -174,6 +227,7 @@ def measure(job: Measurement, environment: Environment) -> Outcome:
 
 
 def _noise(trial: Trial, environment: Environment) -> dict[str, Any]:
+    """A method run on a slice; what it notes as ``prepare`` is the whole preparation, which knows no slices."""
     _, facts = make_noise(trial, environment, Progress())
     return {
         "config": trial.config(),
@@ -182,6 +236,22 @@ def _noise(trial: Trial, environment: Environment) -> dict[str, Any]:
         "device_seconds": facts["device_seconds"],
         "device": facts["device"],
     }
+
+
+def _lend(trial: Trial, environment: Environment, scratch: Environment) -> None:
+    """Copies what the method prepares once from the run's store, if it is there, so that nobody makes it again."""
+    method = make_method(trial, scratch)
+    if type(method).prepare is Method.prepare:
+        return
+    lender, borrower = (StoreShelf(one.open_store(), Progress()) for one in (environment, scratch))
+    key = prepare_key(trial, method)
+    kept = lender.load(key)
+    if kept is None:
+        return
+    borrower.save(key, *kept)
+    for public in map(key_of, kept[1].get("public_data", [])):
+        if hashed := lender.load(public):
+            borrower.save(public, *hashed)
 
 
 def _training(trial: Trial, environment: Environment, split: Split) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ue_bench.clock import Clock
 from ue_bench.contracts.perturbation import Perturbation
@@ -49,8 +53,8 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
     """What one trial found: the parts of its record that are measured.
 
     Returns:
-        ``metrics curves noise seconds device_seconds peak_bytes device notes warnings status``; the last is ``invalid``
-        for a result that must not count.
+        ``metrics curves noise mask seconds device_seconds peak_bytes device notes warnings status``; the last is
+        ``invalid`` for a result that must not count, ``mask`` None unless a part of the images is protected.
     """
     done = train_victim(trial, environment, progress)
     made, clock = done.made, done.clock
@@ -61,6 +65,7 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         "noise": None
         if done.noise is None
         else {"key": trial.noise_key, "prepare_key": made["prepare_key"], **done.noise},
+        "mask": _kept_mask(trial, environment),
         "seconds": _with_protection(made["seconds"], clock.seconds),
         "device_seconds": _with_protection(made["device_seconds"], clock.device_seconds),
         "peak_bytes": max(made["peak_bytes"], clock.peak_bytes),
@@ -131,10 +136,56 @@ def poisoned(
     way = WAYS[trial.paradigm]
     if trial.poison_ratio == 0:
         return way.unprotected(clean), None
-    mask = poison_mask(clean.labels, len(clean), trial.poison_ratio, derive(trial.seed, "mask"))
+    mask = draw_mask(trial, clean)
     if perturbation.budget.empty:  # nothing is added, so the share that others protect is withheld
         return way.unprotected(clean.take((~mask).nonzero()[:, 0])), None
     return way.publish(clean, perturbation, mask)
+
+
+def draw_mask(trial: Trial, clean: ImageSet) -> Tensor:
+    """bool [N]: the images that the trial protects, or withholds if its method does."""
+    return poison_mask(clean.labels, len(clean), trial.poison_ratio, derive(trial.seed, "mask"))
+
+
+def pack_mask(mask: Tensor) -> dict[str, Any]:
+    """A mask as a record keeps it.
+
+    Args:
+        mask: bool [N].
+
+    Returns:
+        ``protected``, how many; ``bits``, base64 of the zlib-compressed ``numpy.packbits``; ``sha256``, 16 hexadecimal
+        digits of the packed bits.
+    """
+    packed = np.packbits(mask.numpy()).tobytes()
+    bits = base64.b64encode(zlib.compress(packed, 9)).decode()
+    return {"protected": int(mask.sum()), "sha256": _fingerprint(packed), "bits": bits}
+
+
+def unpack_mask(kept: Mapping[str, Any], count: int) -> Tensor:
+    """bool [count]: the mask of a record, of so many images.
+
+    Raises:
+        StoreError: if it is damaged, or of another number of images.
+    """
+    try:
+        packed = zlib.decompress(base64.b64decode(kept["bits"], validate=True))
+    except (ValueError, zlib.error) as error:
+        raise StoreError(f"the mask of a record is corrupt: {error}") from error
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8))
+    if _fingerprint(packed) != kept["sha256"] or len(packed) != -(-count // 8):
+        raise StoreError(f"the mask of a record is corrupt, or not of {count} images")
+    return torch.from_numpy(bits[:count].astype(bool))
+
+
+def _kept_mask(trial: Trial, environment: Environment) -> dict[str, Any] | None:
+    if not 0 < trial.poison_ratio < 1:
+        return None
+    return pack_mask(draw_mask(trial, environment.load(trial).train))
+
+
+def _fingerprint(packed: bytes) -> str:
+    return hashlib.sha256(packed).hexdigest()[:16]
 
 
 def _with_protection(protection: Mapping[str, float], training: Mapping[str, float]) -> dict[str, float]:

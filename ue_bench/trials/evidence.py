@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ue_bench.canonical import dumps
+from ue_bench.contracts.method import Method
 from ue_bench.data.imageset import Split
 from ue_bench.provenance import describe_device
 from ue_bench.report.cost import work_seconds
 from ue_bench.trials.environment import Environment
+from ue_bench.trials.protect import make_method
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial
 
@@ -50,6 +52,7 @@ class Evidence:
         sizes: training fingerprint -> size, for the data of both and of the trials to come.
         made: keys of noise that is in the store already.
         prepared: keys of what is in the store already for methods to share.
+        once: name -> method, of those that prepare once for any number of datasets.
         failures: what could not be measured (``noise_of`` or ``training_of`` a trial) -> why.
     """
 
@@ -58,6 +61,7 @@ class Evidence:
     sizes: dict[str, Size] = field(default_factory=dict)
     made: Container[str] = ()
     prepared: Container[str] = ()
+    once: Mapping[str, Method] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -71,7 +75,9 @@ def gather(todo: Sequence[Trial], store: Store, environment: Environment) -> Evi
     for trial in {trial.train_fingerprint: trial for trial in todo}.values():
         sizes[trial.train_fingerprint] = Size.of(environment.load(trial))
     made, prepared = (set(store.names(folder, ".safetensors")) for folder in ("noise", "prepared"))
-    return Evidence(usable, (), sizes, made, prepared)
+    methods = {trial.method.name: make_method(trial, environment) for trial in todo}
+    once = {name: method for name, method in methods.items() if type(method).prepare is not Method.prepare}
+    return Evidence(usable, (), sizes, made, prepared, once)
 
 
 def usable_here(records: Iterable[Record], device: Mapping[str, Any]) -> list[Record]:
@@ -108,6 +114,13 @@ def training_of(config: Config) -> str:
 def noise_of(config: Config) -> str:
     """Equal for noises that differ by data and seed only."""
     return dumps([config["paradigm"], config["method"]])
+
+
+def preparation_of(config: Config, method: Method) -> str:
+    """Equal for preparations that differ by seed only; ``method`` knows which of its fields have no part in them."""
+    chosen = config["method"]
+    parameters = {k: v for k, v in (chosen["parameters"] or {}).items() if k not in method.protect_only}
+    return dumps({**chosen, "parameters": parameters})
 
 
 def empty(config: Config) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ue_bench.contracts.method import Method
 from ue_bench.progress import duration
 from ue_bench.trials.evidence import (
     TRAINING,
@@ -19,8 +20,10 @@ from ue_bench.trials.evidence import (
     noise_of,
     passes,
     points,
+    preparation_of,
     training_of,
 )
+from ue_bench.trials.protect import prepare_key
 from ue_bench.trials.trial import Trial
 
 RECORDS, SCALED, CALIBRATION, UNKNOWN = "records", "scaled records", "calibration", "unknown"
@@ -55,8 +58,8 @@ class Piece:
 def predict(todo: Iterable[Trial], evidence: Evidence) -> list[Piece]:
     """The pieces of work of these trials, each with what it will cost and how that is known.
 
-    Noise that trials share stands with the first of them, and so does what methods prepare together. What the
-    store holds already costs nothing and has no piece, nor has the noise of a budget that allows none.
+    Noise that trials share stands with the first of them, and so does what methods prepare together or once for any
+    data. What the store holds already costs nothing and has no piece, nor has the noise of a budget that allows none.
     """
     sharing = Sharing([*evidence.records, *evidence.calibrated])
     pieces: list[Piece] = []
@@ -66,12 +69,10 @@ def predict(todo: Iterable[Trial], evidence: Evidence) -> list[Piece]:
         config = trial.config()
         if not (trial.noise_key in made or trial.noise_key in evidence.made or empty(config)):
             made.add(trial.noise_key)
-            work = sharing.work(config)
-            if work not in prepared and not sharing.kept(work, evidence.prepared):
-                piece = _piece("prepare", trial, config, evidence)
-                if piece.seconds:
-                    prepared.add(work)
-                    pieces.append(piece)
+            work, piece = _preparation(trial, config, sharing, evidence)
+            if piece and piece.seconds and work not in prepared:
+                prepared.add(work)
+                pieces.append(piece)
             pieces.append(_piece("protect", trial, config, evidence))
         pieces += [_piece(phase, trial, config, evidence) for phase in TRAINING]
     return pieces
@@ -95,6 +96,29 @@ def _piece(phase: str, trial: Trial, config: Config, evidence: Evidence) -> Piec
             spent = [times * extrapolate(clock, size.images(phase)) for clock in clocks]
             return Piece(*common, source, spent[0], spent[1])
     return Piece(*common, UNKNOWN, why=evidence.failures.get(what, "nothing like it in the store"))
+
+
+def _preparation(
+    trial: Trial, config: Config, sharing: Sharing, evidence: Evidence
+) -> tuple[Any, Piece | None]:
+    """(equal for trials that share what is prepared, its piece or None if the store holds it)."""
+    once = evidence.once.get(trial.method.name)
+    if once:
+        key = prepare_key(trial, once)
+        return key, None if key in evidence.prepared else _once(trial, config, once, evidence)
+    work = sharing.work(config)
+    kept = sharing.kept(work, evidence.prepared)
+    return work, None if kept else _piece("prepare", trial, config, evidence)
+
+
+def _once(trial: Trial, config: Config, method: Method, evidence: Evidence) -> Piece:
+    """What is prepared for any number of datasets: it costs the same whatever the data, so nothing is scaled."""
+    common, what = ("prepare", trial.id, trial.method.name, trial.noise_key), preparation_of(config, method)
+    for source, records in ((RECORDS, evidence.records), (CALIBRATION, evidence.calibrated)):
+        alike = [record for record in records if preparation_of(record["config"], method) == what]
+        if known := costs(alike, "prepare"):
+            return Piece(*common, source, *mean(known))
+    return Piece(*common, UNKNOWN)
 
 
 def recall(pieces: Iterable[Piece], before: Mapping[str, Any] | None = None) -> dict[str, Any]:

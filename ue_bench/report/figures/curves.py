@@ -1,4 +1,4 @@
-"""How accuracy went over the epochs: one line an arm, a band of one standard deviation over seeds."""
+"""How accuracy and training loss went over the epochs: one line an arm, a band of one standard deviation over seeds."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ue_bench.report.figures.style import (
     save,
 )
 from ue_bench.report.layout import Key
+from ue_bench.report.measures import number
 from ue_bench.report.statistics import summarise
 from ue_bench.report.tables import Report
 
@@ -26,7 +27,10 @@ Curve = list[tuple[int, float, float]]  # epoch, mean, standard deviation (0 for
 
 
 def draw_curves(report: Report, folder: Path) -> Drawn:
-    """Writes ``curves.png`` and ``curves.svg``: on the left clean test images, on the right the training images."""
+    """Writes ``curves.png`` and ``curves.svg``: clean test images, training images, training loss, from left to right.
+
+    What no record has gets no column.
+    """
     lines = {place: curves_of(report, cells) for place, cells in by_place(report).items()}
     lines = {place: found for place, found in lines.items() if any(found.values())}
     if not lines:
@@ -35,12 +39,13 @@ def draw_curves(report: Report, folder: Path) -> Drawn:
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(11, 0.9 + 3.6 * len(lines)), layout="constrained")
-        axes = figure.subplots(len(lines), 2, squeeze=False)
+        parts = [part for part in _PARTS if any(found[part] for found in lines.values())]
+        figure = Figure(figsize=(2.2 + 4.4 * len(parts), 0.9 + 3.6 * len(lines)), layout="constrained")
+        axes = figure.subplots(len(lines), len(parts), squeeze=False)
         drawn: dict[Key, Any] = {}
         for row, (place, found) in zip(axes, lines.items(), strict=True):
-            for axis, part in zip(row, ("test", "train"), strict=True):
-                drawn |= _panel(axis, found[part], looks(report))
+            for axis, part in zip(row, parts, strict=True):
+                drawn |= _panel(axis, found[part], looks(report), log=part == "loss")
                 axis.set_title(f"{_PARTS[part]}\n{place}")
                 axis.set_xlabel("epoch")
                 axis.set_ylabel(_label(report, part, found))
@@ -50,11 +55,15 @@ def draw_curves(report: Report, folder: Path) -> Drawn:
         return Drawn("curves", save(figure, folder, "curves", ("png", "svg")))
 
 
-_PARTS = {"test": "clean test images", "train": "training images as published"}
+_PARTS = {
+    "test": "clean test images",
+    "train": "training images as published",
+    "loss": "training images as published",
+}
 
 
 def curves_of(report: Report, cells: Sequence[Cell]) -> dict[str, dict[Key, Curve]]:
-    """``test`` and ``train`` -> arm -> mean and spread at each epoch that all of the arm's finished runs reached.
+    """``test``, ``train`` and ``loss`` -> arm -> mean and spread at each epoch that all of its finished runs reached.
 
     Where an arm has several poison ratios, the largest counts.
     """
@@ -63,7 +72,7 @@ def curves_of(report: Report, cells: Sequence[Cell]) -> dict[str, dict[Key, Curv
         arm = arm_of(report, cell)
         if cell.records and (arm not in chosen or _ratio(cell) > _ratio(chosen[arm])):
             chosen[arm] = cell
-    found: dict[str, dict[Key, Curve]] = {"test": {}, "train": {}}
+    found: dict[str, dict[Key, Curve]] = {part: {} for part in _PARTS}
     for part, lines in found.items():
         for arm, cell in chosen.items():
             runs = [run for record in cell.records if (run := _run(record, part, report.measure.name))]
@@ -75,15 +84,19 @@ def curves_of(report: Report, cells: Sequence[Cell]) -> dict[str, dict[Key, Curv
 
 
 def _run(record: Mapping[str, Any], part: str, metric: str) -> dict[int, float]:
-    """Epoch -> value. Retrieval is also measured before the first epoch."""
+    """Epoch -> value, of those that are finite. Retrieval is also measured before the first epoch."""
     curves = record.get("curves") or {}
     retrieval = (curves.get("retrieval") or {}).get(metric)
+    start, values = 1, curves.get("train_loss" if part == "loss" else f"{part}_accuracy")
     if part == "test" and retrieval:
-        return dict(enumerate(retrieval))
-    return dict(enumerate(curves.get(f"{part}_accuracy") or [], 1))
+        start, values = 0, retrieval
+    found = {epoch: number(value) for epoch, value in enumerate(values or [], start)}
+    return {epoch: value for epoch, value in found.items() if value is not None}
 
 
-def _panel(axis: Any, lines: Mapping[Key, Curve], look: Mapping[Key, Look]) -> dict[Key, Any]:
+def _panel(
+    axis: Any, lines: Mapping[Key, Curve], look: Mapping[Key, Look], log: bool = False
+) -> dict[Key, Any]:
     drawn = {}
     for arm, curve in lines.items():
         x, mean, spread = zip(*curve, strict=True)
@@ -102,11 +115,18 @@ def _panel(axis: Any, lines: Mapping[Key, Curve], look: Mapping[Key, Look]) -> d
             low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
             axis.fill_between(x, low, high, color=its.colour, alpha=0.15, linewidth=0, zorder=its.order)
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.set_ylim(bottom=0)
+    above = [mean for curve in lines.values() for _, mean, _ in curve if mean > 0]
+    if log and above:
+        axis.set_yscale("log", nonpositive="clip")  # a band may reach below zero
+        axis.set_ylim(bottom=min(above) / 1.5)
+    else:
+        axis.set_ylim(bottom=0)
     return drawn
 
 
 def _label(report: Report, part: str, found: Mapping[str, Mapping[Key, Curve]]) -> str:
+    if part == "loss":
+        return "training loss (log scale)"
     retrieval = any(curve[0][0] == 0 for curve in found["test"].values())
     if part == "test" and retrieval:
         return report.measure.label.replace(", last epoch", "")
