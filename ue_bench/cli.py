@@ -235,7 +235,7 @@ def noise(words: Words = None) -> None:
 
 @app.command()
 def export(words: Words = None) -> None:
-    """Take what a method prepared out of a store, as one file: ue-bench export method=NAME out=FILE [store=DIR key=]."""
+    """Take what a method prepared out of a store, as one file: ue-bench export method=NAME out=FILE [store=DIR]."""
     from ue_bench.publish.commands import export_command
 
     raise typer.Exit(export_command(words or []))
