@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
-from ue_bench.crafting.fill_mask import FillMask
+from ue_bench.crafting.fill_mask import FillMask, lacking
 from ue_bench.crafting.pairs import (
     Captions,
     PairNoise,
@@ -65,7 +65,9 @@ class MEM(Method):
     trigger_length: int = 3  # tokens before each caption, the k of MEM-k; paper: 1, 3, 5, 7. 0: EM
     rounds: int = 20  # authors' code
     model_steps: int = 200  # training steps a round; authors' code
-    trigger_rounds: int | None = None  # rounds, the first, that change triggers. None: 5, bert all (codes)
+    trigger_rounds: int | None = (
+        None  # rounds, the first, that change triggers. None: a quarter, bert all (codes: 5 of 20; 20)
+    )
     noise_steps: int = 8  # sign steps a batch and round; authors' code
     step_size: float = 1.0  # steps of 1/255, a whole number; authors' code. Does not follow the budget
     batch_size: int = 128  # pairs, for training, triggers and noise; authors' code
@@ -84,6 +86,12 @@ class MEM(Method):
 
     access: ClassVar[Access] = Access.IMAGES | Access.CAPTIONS
     files: ClassVar[frozenset[str]] = frozenset({"surrogate_checkpoint", "bert"})
+    variants: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("trigger_length", "publish_trigger", "vocabulary", "bert", "trigger_start"),
+            *("surrogate_pretrained", "surrogate_checkpoint", "surrogate_quickgelu"),
+        }
+    )
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("pair", "image")
     cost: ClassVar[str] = (
@@ -142,6 +150,9 @@ class MEM(Method):
             )
         whole_walk("mem", self.budget, self.step_size, self.noise_steps)
 
+    def unavailable(self) -> str:
+        return lacking(self.bert) if self.vocabulary == "bert" else ""
+
     @property
     def published_names(self) -> tuple[str, ...]:
         """What the papers' tables call it."""
@@ -165,7 +176,7 @@ class MEM(Method):
         what = {"noise and triggers": settings, "version": self.edition()}
         model = clip_surrogate(view, context, self.surrogate, self._weights())
         # Kept, so that the same noise is made once whether its triggers are published or not.
-        made = context.keep(what, lambda: self._optimise(model, view, context))
+        made = context.keep(what, lambda: self._optimise(model, view, context), phase="protect")
         history = {name: made[name].tolist() for name in HISTORY}
         clean, protected = made["judged"].tolist()
         context.notes |= search_notes(history, clean, protected)
@@ -204,8 +215,8 @@ class MEM(Method):
         noise = PairNoise(view, context, captions, walk, rows=rows, batch_size=self.batch_size)
         steps: list[TriggerStep] = []
         last = self.trigger_rounds
-        if last is None:
-            last = self.rounds if self.vocabulary == "bert" else 5
+        if last is None:  # the codes' 5 of 20 rounds, or all
+            last = self.rounds if self.vocabulary == "bert" else max(1, self.rounds // 4)
 
         def before(number: int) -> TriggerStep | None:
             if words is None or number > last:

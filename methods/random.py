@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
 from ue_bench.contracts.perturbation import quantise
+from ue_bench.crafting.whole_noise import new_noise
 from ue_bench.errors import ConfigError, unknown
 
 DISTRIBUTIONS = ("sign", "uniform")
@@ -45,7 +46,7 @@ class Random(Method):
         rows = view.rows(self.granularity)
         largest = self.budget.radius * (255 if self.budget.norm == "l2" else 1)  # that one value may be
         dtype = torch.int8 if largest <= 127 else torch.int16
-        noise = torch.empty(int(rows.max()) + 1, 3, *view.image_size, dtype=dtype)
+        noise = new_noise(int(rows.max()) + 1, view.image_size, dtype)
         for chunk in noise.split(CHUNK):
             self._fill(chunk, context.generator)
         return Perturbation(noise, rows, self.budget)

@@ -24,6 +24,7 @@ from ue_bench.crafting.public import (
 )
 from ue_bench.crafting.ssagan import LATENT, bounded, channel_plan, fitted, load_generator, seeded_ssagan
 from ue_bench.crafting.synthesis import Synthesiser
+from ue_bench.crafting.whole_noise import new_noise
 from ue_bench.errors import ConfigError
 from ue_bench.seeds import derive
 
@@ -66,7 +67,9 @@ class T2UE(Method):
     filters: int = 64  # generator: channels of its last block (ngf); an eighth of the text's features, code
     bound: str = "scale"  # scale: radius x output (paper's equation 1); clamp: cut off at the radius (code)
     z: str = "row"  # random vectors: one a noise (row), one for all (shared), or a number, such as 32 (code)
-    public: str = "mscoco"  # dataset with captions that the generator learns from; paper
+    public: str = (
+        "mscoco"  # dataset with captions that the generator learns from (paper); "captions path=FILE"
+    )
     public_images: int = 0  # of its training images, drawn by the dataset's train_images; 0: all
     surrogate: str = "clip_vit_b_32"  # a contrastive victim's name; paper. Or clip_vit_b_16 with 300 epochs
     surrogate_pretrained: str = (
@@ -94,6 +97,7 @@ class T2UE(Method):
     files: ClassVar[frozenset[str]] = frozenset({"surrogate_checkpoint"})
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("pair", "image", "class")
+    variants: ClassVar[frozenset[str]] = frozenset({"bound", "z", "surrogate_checkpoint"})
     protect_only: ClassVar[frozenset[str]] = frozenset(
         {"granularity", "z", "checkpoint", "checkpoint_epochs"}
     )
@@ -202,7 +206,7 @@ class T2UE(Method):
         """int8 [R, 3, H, W], a few noises at once."""
         make, device = Synthesiser(network), context.device
         draws = torch.randn(wanted.latents, PADDED, generator=context.generator)[:, :LATENT]
-        noise = torch.empty(len(wanted), 3, *size, dtype=torch.int8)
+        noise = new_noise(len(wanted), size)
         step = max(1, PIXELS_AT_ONCE.get(device.type, 2**18) // self.size**2)
         for start in context.progress.track(range(0, len(wanted), step), "noise"):
             part = slice(start, start + step)

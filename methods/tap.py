@@ -48,6 +48,10 @@ class TAP(AdversarialNoise):
     }
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = DEFAULTS
 
+    def published_as(self, paradigm: str) -> tuple[str, ...]:
+        """No paper has the contrastive one."""
+        return () if paradigm == "contrastive" else self.published_names
+
     def aim(self, labels: Tensor, classes: int) -> Tensor:
         if self.target_offset % classes == 0:
             raise ConfigError(

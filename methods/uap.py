@@ -41,5 +41,9 @@ class UAP(AdversarialNoise):
     }
     away: ClassVar[bool] = True
 
+    def published_as(self, paradigm: str) -> tuple[str, ...]:
+        """In contrastive runs MEM's UAP, which T2UE's tables call TAP."""
+        return ("UAP", "TAP") if paradigm == "contrastive" else self.published_names
+
     def aim(self, labels: Tensor, classes: int) -> Tensor:
         return labels

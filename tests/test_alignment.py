@@ -121,7 +121,9 @@ class TestTraining:
         assert all(torch.equal(value, resumed.result()[name]) for name, value in whole.result().items())
         assert context.clock.seconds["prepare"] > kept[1]["seconds"] > 0, "what was spent before counts"
         ((tensors, _),) = shelf.values()
-        assert not any(name.startswith("moment.") for name in tensors), "what only training needs is not left behind"
+        assert not any(name.startswith("moment.") for name in tensors), (
+            "what only training needs is not left behind"
+        )
         again, _ = teach(lessons, shelf=shelf, progress=Killed(after=0))
         assert all(torch.equal(value, again.result()[name]) for name, value in whole.result().items()), (
             "a run that dies before its result is kept loses no epoch"

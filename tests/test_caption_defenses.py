@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from paired import small_clip
 
 from ue_bench.defenses import _synonyms
 from ue_bench.defenses._synonyms import synonyms
@@ -14,10 +15,12 @@ from ue_bench.defenses.prepend import Prepend
 from ue_bench.defenses.random_deletion import RandomDeletion
 from ue_bench.defenses.random_insertion import RandomInsertion
 from ue_bench.defenses.random_swap import RandomSwap
+from ue_bench.defenses.retokenise import Retokenise
 from ue_bench.defenses.shuffle_words import ShuffleWords
 from ue_bench.defenses.strip_prefix import StripPrefix
 from ue_bench.defenses.synonym_replacement import SynonymReplacement
 from ue_bench.errors import ConfigError
+from ue_bench.training.pairs import PairBatches, Pairs
 
 CAPTION = "a small dog runs across the green field near a tall fence"  # 12 words
 EDITS = [
@@ -117,6 +120,33 @@ def test_triggers_in_front_are_seldom_touched():
     assert after(Prepend(), marked) == ["a photo of " + marked]
 
 
+def test_retokenised_captions_keep_their_words_and_lose_a_triggers_ids():
+    model = small_clip()
+    texts = ["A dog's day, No. 1", "a red horse", "a small cat", "7"]
+    ids = torch.tensor(
+        [[0, 0, 0]] * 4
+    )  # "!" inside a word: three marks, of which the encoding makes one token
+    pairs = Pairs(
+        torch.zeros(4, 3, 32, 32, dtype=torch.uint8),
+        torch.arange(4),
+        tuple(texts),
+        noise=torch.zeros(4, 3, 32, 32, dtype=torch.int8),
+        rows=torch.arange(4),
+        protected=torch.tensor([True, True, False, True]),
+        trigger_tokens=ids,
+    )
+    shown = {}
+    for clean in (True, False):
+        batches = PairBatches(pairs, model, 4, torch.device("cpu"), 0, Retokenise(clean=clean))
+        assert torch.equal(batches.tokens[0, 1:4], ids[0]), "without a defense the ids are read"
+        words = [" ".join(words_of(text, clean)) or text for text in batches.captions]
+        shown[clean] = batches.take(torch.arange(4))[1]
+        wanted = model.tokenize(words)
+        assert torch.equal(shown[clean], wanted[:, : shown[clean].shape[1]])
+        assert not torch.equal(shown[clean][1, 1:4], ids[1])
+    assert torch.equal(shown[True][2, :5], shown[False][2, :5]), "plain words are the same either way"
+
+
 def test_strip_prefix_leaves_a_word():
     assert after(StripPrefix(words=3), "only two", "one two three four") == ["two", "four"]
     for bad in (
@@ -135,6 +165,9 @@ def test_wordnet_that_is_absent_is_an_error_that_says_what_to_do(monkeypatch):
     synonyms.cache_clear()
     with pytest.raises(ConfigError, match="synonyms=builtin"):
         after(SynonymReplacement())
+    for kind in (SynonymReplacement, RandomInsertion):
+        assert "pip install 'ue-bench[text]'" in kind().unavailable(), "the plan tells it before any work"
+        assert kind(synonyms="builtin").unavailable() == "" == kind(alpha=0).unavailable()
     with pytest.raises(ConfigError, match="builtin, wordnet"):
         SynonymReplacement(synonyms="thesaurus")
 
@@ -154,5 +187,6 @@ def test_wordnets_words_are_cleaned(monkeypatch):
 
     synonyms.cache_clear()
     monkeypatch.setattr(_synonyms, "_wordnet", WordNet)
+    assert SynonymReplacement().unavailable() == "" == RandomInsertion().unavailable()
     assert synonyms("dog", "wordnet") == ("domestic dog", "canis familiaris")
     synonyms.cache_clear()

@@ -13,6 +13,7 @@ from ue_bench.crafting.clip import build_clip
 from ue_bench.errors import ConfigError, UnavailableError
 from ue_bench.registry import Registry
 from ue_bench.training.towers import Towers, trim
+from ue_bench_methods.mem import MEM
 
 NAMED = {
     "clip_rn50": ("RN50", 102_007_137),
@@ -154,12 +155,32 @@ def test_mistakes_about_weights_are_found_before_any_work():
     with pytest.raises(ConfigError, match="quickgelu=true"):
         create("victims", "clip_rn50", {"pretrained": "openai"})
     assert create("victims", "clip_rn50", {"pretrained": "openai", "quickgelu": True}).quickgelu
-    with pytest.raises(ConfigError, match="not both"):
-        create("victims", "clip_rn50", {"pretrained": "yfcc15m", "checkpoint": "a.pt"})
+    assert create("victims", "clip:RN50-quickgelu", {"pretrained": "openai"}).architecture == "RN50-quickgelu"
     with pytest.raises(ConfigError, match="is not a file"):
         create("victims", "clip_vit_b_16", {"checkpoint": "nowhere.pt"})
     with pytest.raises(ConfigError, match="unknown weights of RN50 'openay': did you mean 'openai'"):
         build_clip("RN50", (32, 32), pretrained="openay")
+
+
+def test_a_checkpoint_is_loaded_instead_of_a_download(monkeypatch, tmp_path):
+    """MEM's study of faces names OpenAI's weights, and a machine without a network has them as a file."""
+    import open_clip
+
+    asked = []
+
+    def refuse(*args, **settings):
+        asked.append(settings["pretrained"])
+        raise RuntimeError("stop")
+
+    monkeypatch.setattr(open_clip, "create_model", refuse)
+    file = tmp_path / "openai.pt"
+    file.write_bytes(b"")
+    weights = {"pretrained": "openai", "checkpoint": str(file), "quickgelu": True}
+    victim = Registry().create("victims", "clip_rn50", weights)
+    with pytest.raises(ConfigError, match=r"openai\.pt does not fit RN50"):
+        victim.build(0, (32, 32))
+    assert asked == [str(file)]
+    assert MEM(surrogate_pretrained="openai", surrogate_checkpoint=str(file))._weights() == weights
 
 
 def test_weights_that_cannot_be_downloaded_name_the_way_out(monkeypatch):

@@ -146,6 +146,10 @@ def test_the_authors_schedule_gives_the_numbers_of_the_sheet():
     assert contrastive_learning_rate(authors, 0, 0, 234) == pytest.approx(1.175e-5)
     assert contrastive_learning_rate(authors, 31, 233, 234) == pytest.approx(3.86e-4, rel=1e-3)
     assert contrastive_learning_rate(authors, 31, 1131, 1132) == pytest.approx(2.3e-6, rel=0.01)
+    short = dataclasses.replace(authors, epochs=2, warmup_steps=10)
+    assert [contrastive_learning_rate(short, 1, step, 5) for step in range(5)] == [5e-4] * 5, (
+        "held, no cosine"
+    )
     ours = ContrastiveRecipe()
     assert contrastive_learning_rate(ours, 31, 1131, 1132) < 1e-11 + 5e-4 * (math.pi / 26224) ** 2
 
@@ -179,7 +183,7 @@ def test_recipes_by_paradigm_and_their_limits():
     with pytest.raises(ConfigError, match="unknown key of recipe 'momentum'"):
         make_recipe({"momentum": 0.9}, "contrastive")
     for changes in ({"batch_size": 1}, {"epochs": 0}, {"learning_rate": 0.0}, {"beta2": 1.0}, {"max_scale": 0.5},
-                    {"warmup_steps": -1}):  # fmt: skip
+                    {"warmup_steps": -1}, {"weight_decay": -0.1}, {"gradient_clip": -1.0}):  # fmt: skip
         with pytest.raises(ConfigError, match=next(iter(changes))):
             ContrastiveRecipe(**changes)
 

@@ -84,7 +84,7 @@ def test_bit_depth_by_hand(bits, wanted):
 
 def test_blur_by_hand():
     """One white pixel spreads as the product of two kernels of exp(-1/2), 1, exp(-1/2) over their sum."""
-    image = torch.zeros(1, 3, 7, 7, dtype=torch.uint8)
+    image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     image[:, :, 3, 3] = 255
     side = np.exp(-0.5)
     kernel = np.array([side, 1, side]) / (1 + 2 * side)
@@ -99,8 +99,23 @@ def test_blur_changes_pixels_and_a_blur_that_does_not_is_refused():
     assert (GaussianBlur().images_once(noisy) != noisy).float().mean() > 0.9
     with pytest.raises(ConfigError, match="changes no 8-bit image"):
         GaussianBlur(sigma=0.1, kernel=3)
-    with pytest.raises(ConfigError, match="does not fit images of 4 x 4 pixels"):
-        GaussianBlur(kernel=9).images_once(noisy[:, :, :4, :4])
+    with pytest.raises(ConfigError, match="does not fit images of 32 x 32 pixels"):
+        GaussianBlur(kernel=65).images_once(noisy)
+    with pytest.raises(ConfigError, match=r"is 0\.25 pixels in images of 8 x 16.*say 2 or more"):
+        GaussianBlur().images_once(noisy[:, :, :8, :16])
+
+
+def test_blur_and_cutout_grow_with_the_image():
+    """Half of the shorter side, and the kernel of sigma 7 at 224 pixels; the longer side does not count."""
+    image = torch.zeros(1, 3, 224, 300, dtype=torch.uint8)
+    image[:, :, 112, 150] = 255
+    spread = GaussianBlur(sigma=0.5, kernel=5).images_once(image)[0, 0] > 0
+    assert bool(spread[112, 150 - 5 : 150 + 6].all()) and not spread[:98].any() and not spread[:, 165:].any()
+    shown, _ = Cutout().batch(torch.ones(200, 3, 64, 80), torch.ones(200, 1), dice())
+    black = (shown[:, 0] == 0).flatten(1).sum(1)
+    assert int(black.min()) >= 256 and int(black.max()) == 32 * 32
+    tiny, _ = Cutout(side=1).batch(torch.ones(3, 3, 8, 8), torch.ones(3, 1), dice())
+    assert (tiny[:, 0] == 0).flatten(1).sum(1).tolist() == [1, 1, 1]
 
 
 @pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
@@ -143,7 +158,7 @@ def test_jpeg_10_kills_noise_and_jpeg_100_keeps_it():
 
 
 def test_large_sets_are_squeezed_in_pieces_and_in_order():
-    images = pictures(4, 8).repeat(301, 1, 1, 1)
+    images = pictures(4, 16).repeat(301, 1, 1, 1)
     for defense in (Jpeg(), GaussianBlur()):
         assert torch.equal(defense.images_once(images), defense.images_once(images[:4]).repeat(301, 1, 1, 1))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,13 +55,38 @@ def test_people_get_new_names_unless_told_otherwise(folder):
     assert faces.label() == "Faces (2 people, renamed)"
 
 
+def test_lfw_is_looked_for_where_data_lie(folder, monkeypatch, tmp_path_factory):
+    monkeypatch.delenv("UE_BENCH_DATA", raising=False)
+    with pytest.raises(ConfigError, match=r"set faces\.path=.*lfw_funneled/.*UE_BENCH_DATA"):
+        Faces().load(16)
+    root = tmp_path_factory.mktemp("data")
+    monkeypatch.setenv("UE_BENCH_DATA", str(root))
+    with pytest.raises(ConfigError, match=r"set faces\.path=.*lfw_funneled/.*UE_BENCH_DATA"):
+        Faces().load(16)
+    (folder / "pairs_01.txt").write_text("the archive has such lists")
+    wanted = Faces(path=str(folder)).load(16).train.fingerprint
+    for name in ("lfw", "lfw_funneled", "lfw-py/lfw_funneled"):
+        shutil.copytree(folder, root / name)
+        assert Faces()._folder().train == str(root / name), "what comes first in the list is taken"
+        assert Faces().load(16).train.fingerprint == wanted
+
+
+def test_a_wrong_folder_is_told_in_its_own_words(folder):
+    loose = folder / "Ada_Bell"
+    for path, problem in ((folder / "nowhere", "there is no folder"), (loose, "outside of a class's folder")):
+        with pytest.raises(DataError, match=rf"{problem}.*FOLDER/PERSON/\*\.jpg: set faces\.path") as error:
+            Faces(path=str(path)).load(16)
+        assert "train=" not in str(error.value) and "test=" not in str(error.value)
+    (folder / "Ada_Bell" / "notes.pdf").write_text("")
+    with pytest.raises(DataError, match="no images.*move them away$"):
+        Faces(path=str(folder)).load(16)
+
+
 def test_people_and_photographs_can_be_few(folder):
     with pytest.raises(DataError, match="1 of 3 people have 3 photographs"):
         Faces(path=str(folder), least=3).load(16)
     with pytest.raises(DataError, match="2 of 3 people have 2 photographs; 3 are needed"):
         Faces(path=str(folder), people=3).load(16)
-    with pytest.raises(ConfigError, match=r"set faces\.path"):
-        Faces().load(16)
     with pytest.raises(ConfigError, match="image_size"):
         Faces(path=str(folder)).load(None)
     with pytest.raises(ConfigError, match="keeps a photograph"):

@@ -50,6 +50,16 @@ def test_its_time_is_no_part_of_protect(shelved, monkeypatch):
     assert context.clock.seconds == {"prepare": 3, "protect": 6}
 
 
+def test_a_search_that_sees_the_data_is_part_of_protect_and_counted_once(shelved, monkeypatch):
+    for times, took in ([(0, 0), (2, 2), (5, 5), (9, 9)], 9), ([(0, 0), (4, 4)], 4 + 3):
+        context, now = shelved(), iter(times)
+        monkeypatch.setattr(context.clock, "_now", lambda now=now: next(now))
+        with context.clock.phase("protect"):
+            context.keep({"what": 1}, lambda: {"x": torch.ones(1)}, phase="protect")
+        assert context.clock.seconds == {"protect": took}, "who finds it ready tells its cost all the same"
+        assert len(context.shared_keys) == 1 and not context.kept_keys
+
+
 def test_damaged_work_is_named_and_made_again(shelved, tmp_path):
     context = shelved()
     context.keep({"what": 1}, lambda: {"x": torch.ones(9)})

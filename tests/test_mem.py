@@ -202,9 +202,10 @@ class TestMEM:
         for publish in (True, False):
             context = fresh_context(shelf=shelf)
             runs.append(protect(MEM(**QUICK, publish_trigger=publish), data, context))
-            built.append(context.clock.seconds["prepare"])
+            built.append(context.clock.seconds)
         (with_words, words), (without, more) = ((run.noise, run.context.notes) for run in runs)
-        assert torch.equal(with_words.noise, without.noise) and len(shelf.kept) == 1 and built[0] == built[1]
+        assert torch.equal(with_words.noise, without.noise) and len(shelf.kept) == 1
+        assert built[0] == built[1] and list(built[0]) == ["protect"], "it saw the data"
         assert without.triggers is None and without.trigger_tokens is None and with_words.triggers is not None
         assert words == more and words["rounds"] == 2
 
@@ -248,6 +249,10 @@ class TestMEM:
         monkeypatch.setattr(TriggerStep, "__call__", lambda self, m, i: steps.append(i) or call(self, m, i))
         run = protect(MEM(**QUICK | {"rounds": 3, "trigger_rounds": 2, "model_steps": 1}), described(9))
         assert len(steps) == 2 * 2 and len(run.context.notes["trigger_loss_after_by_round"]) == 2  # 18 pairs
+        for rounds, changed in ((9, 2), (3, 1)):
+            unset = {"rounds": rounds, "trigger_rounds": None, "model_steps": 1, "noise_steps": 4}
+            run = protect(MEM(**QUICK | unset), described(9))
+            assert len(run.context.notes["trigger_loss_after_by_round"]) == changed, "a quarter, as 5 of 20"
         fixed = protect(MEM(**QUICK | {"trigger_rounds": 0, "trigger_start": "the"}), described(9))
         assert set(fixed.noise.triggers) == {"the the the"}
         assert fixed.context.notes["surviving_triggers_percent"] == 100
@@ -370,9 +375,13 @@ class TestLanguageModel:
         if "transformers" not in sys.modules or sys.modules["transformers"] is not None:
             with monkeypatch.context() as patch:
                 patch.setitem(sys.modules, "transformers", None)
+                assert "pip install transformers" in self.method(str(tmp_path)).unavailable()
+                assert MEM().unavailable() == ""
                 with pytest.raises(ConfigError, match="pip install transformers"):
                     protect(self.method(str(tmp_path)), described(6))
         pytest.importorskip("transformers")
+        assert "nowhere" in self.method(str(tmp_path / "nowhere")).unavailable(), "told before any work"
+        assert self.method(str(tmp_path)).unavailable() == ""
         with pytest.raises(ConfigError, match="nowhere"):
             protect(self.method(str(tmp_path / "nowhere")), described(6))
         with pytest.raises(ConfigError, match="no fill-mask model"):

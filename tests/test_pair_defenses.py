@@ -10,6 +10,7 @@ from ue_bench.defenses.cutout import Cutout
 from ue_bench.defenses.gaussian_noise import GaussianNoise
 from ue_bench.defenses.mixup import Mixup
 from ue_bench.errors import ConfigError
+from ue_bench.training.towers import MEAN, STD
 
 WORDS = ["one", "two", "three", "four"]
 
@@ -19,10 +20,14 @@ def drawn(seed: int = 0) -> torch.Generator:
 
 
 def test_cutout_cuts_one_square_and_leaves_captions():
-    images = torch.ones(4, 3, 32, 32)
-    cut, words = Cutout(side=16).pairs(images, WORDS, drawn())
-    holes = (cut == 0).all(dim=1).flatten(1).sum(dim=1)
-    assert words == WORDS and ((holes >= 64) & (holes <= 256)).all() and bool(images.all())
+    """What is cut out is 0 after CLIP's normalisation."""
+    images = torch.ones(4, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    cut, words = Cutout().pairs(images, WORDS, drawn())
+    assert cut.is_contiguous(memory_format=torch.channels_last)
+    seen = (cut - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
+    holes = (seen == 0).all(dim=1).flatten(1).sum(dim=1)
+    assert words == WORDS and ((holes >= 256) & (holes <= 1024)).all() and bool(images.all())
+    assert torch.equal((cut != 1).any(dim=1), (seen == 0).all(dim=1)), "all else stays"
 
 
 def test_mixup_blends_images_and_joins_their_captions():

@@ -15,7 +15,7 @@ from ue_bench.crafting.orders import sweep
 from ue_bench.crafting.pairs import Captions, PairNoise, alternate, warn_without_effect
 from ue_bench.crafting.paradigms import settled
 from ue_bench.crafting.pgd import Walk, frozen
-from ue_bench.crafting.whole_noise import WholeNoise
+from ue_bench.crafting.whole_noise import WholeNoise, new_noise
 from ue_bench.data import room
 from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.training.optim import make_contrastive_optimizer
@@ -94,6 +94,15 @@ class TestWholeNoise:
         noise.put(torch.tensor([3]), torch.full((1, 3, 5, 5), 3 / 255))
         assert noise.steps.sum() == 3 * 75 and not noise.steps[:3].any()
         assert (tmp_path / "decoded").is_dir() and not list((tmp_path / "decoded").iterdir())
+
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.int16])
+    @pytest.mark.parametrize("in_memory", [10, 10**6])
+    def test_room_for_noise_has_the_type_that_is_asked_for(self, dtype, in_memory, monkeypatch, tmp_path):
+        monkeypatch.setenv("UE_BENCH_CACHE", str(tmp_path))
+        monkeypatch.setattr(room, "IN_MEMORY", in_memory)
+        noise = new_noise(4, (5, 7), dtype)
+        assert noise.shape == (4, 3, 5, 7) and noise.dtype == dtype and noise.is_contiguous()
+        assert (tmp_path / "decoded").is_dir() == (in_memory == 10)
 
 
 class TestPass:

@@ -177,7 +177,7 @@ def resident(*rows: tuple[int, ...]) -> ResidentImages:
     return ResidentImages(lines[:, None, None, :].expand(-1, 3, 1, -1), CPU)
 
 
-def test_resident_images_are_floats_in_channels_last_order_and_a_copy(make_images):
+def test_resident_images_are_floats_in_channels_last_order_and_stay_as_they_are(make_images):
     data = make_images(count=5, size=8)
     before = data.images.clone()
     images = ResidentImages(data.images, CPU)
@@ -188,6 +188,7 @@ def test_resident_images_are_floats_in_channels_last_order_and_a_copy(make_image
         batch.zero_()
     assert torch.equal(data.images, before) and torch.equal(images.take(slice(0, 5)) * 255, before.float())
     assert len(images) == 5 and images.size == (8, 8)
+    assert images._images is data.images, "what is in main memory already is not copied there"
 
 
 class TestNoise:

@@ -78,7 +78,10 @@ def test_any_suite_file(capsys, content):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "odd.yaml")
         path.write_bytes(content if isinstance(content, bytes) else yaml.safe_dump(content).encode())
-        end_of(["run", "suite=odd", f"plugins=[{path}]", "store=memory://odd", "--dry-run", "--no-calibrate"], capsys)
+        end_of(
+            ["run", "suite=odd", f"plugins=[{path}]", "store=memory://odd", "--dry-run", "--no-calibrate"],
+            capsys,
+        )
 
 
 @some

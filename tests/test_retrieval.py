@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ue_bench.errors import DataError
 from ue_bench.report.measures import lookup, measure
-from ue_bench.retrieval import random_retrieval, retrieval
+from ue_bench.retrieval import random_retrieval, reachable_hit, retrieval
 
 
 def ranks(images: list[list[float]], texts: list[list[float]], owner: list[int]) -> dict:
@@ -105,6 +105,18 @@ def test_guessing_in_closed_form_and_in_practice():
         500, rel=0.1
     )
     assert 0.4 < drawn["i2t_hit@10"] < 1.8
+
+
+def test_equal_captions_of_different_images_cap_what_can_be_reached():
+    assert reachable_hit([["a face"], ["A  face"], ["a face", "a smile"]]) == pytest.approx(100 / 3)
+    assert reachable_hit([["one", "two"], ["two", "three"]]) == 100, "one caption of its own will do"
+    assert reachable_hit([["one", "one"]]) == 100 and reachable_hit([]) == 0
+
+
+def test_the_mark_of_a_collapse_is_what_the_protocol_says():
+    one = torch.ones(1000, 4) / 2
+    found = retrieval(one, one.repeat(5, 1), torch.arange(1000).repeat(5))
+    assert found["collapsed"] and (found["i2t_medr"], found["t2i_medr"]) == (4996, 1000)
 
 
 def test_what_does_not_fit_is_named():

@@ -41,7 +41,9 @@ def test_captions_from_a_file(tmp_path):
         Rewritten(of="shapes", words=WORDS, captions=str(path)).load(16)
     path.write_text("\ufeffimage;caption\n" + "".join(f"{n};text {n}\n" for n in range(6)), encoding="utf-8")
     spreadsheet = Rewritten(of="shapes", words=WORDS, captions=str(path), keep="others").load(16).train
-    assert spreadsheet.captions == tuple((f"text {n}",) for n in range(6)), "the suite's keep gives way to a file"
+    assert spreadsheet.captions == tuple((f"text {n}",) for n in range(6)), (
+        "the suite's keep gives way to a file"
+    )
     path.write_text("picture,text\n")
     with pytest.raises(DataError, match="no column of images"):
         Rewritten(of="shapes", words=WORDS, captions=str(path)).load(16)

@@ -257,6 +257,11 @@ class TestParameters:
         with pytest.raises(ConfigError, match=f"uap.*{word}|UAP.*{word}"):
             UAP(**values)
 
+    def test_what_papers_call_them_depends_on_the_paradigm(self):
+        assert TAP().published_as("supervised") == ("TAP",) and UAP().published_as("supervised") == ("UAP",)
+        assert TAP().published_as("contrastive") == (), "no paper has it"
+        assert UAP().published_as("contrastive") == ("UAP", "TAP")  # MEM's name, T2UE's name
+
 
 class TestMoves:
     """The differentiable shift and flip."""

@@ -152,7 +152,21 @@ def test_training_without_labels_is_an_error():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"optimizer": "sdg"}, {"schedule": "cosin"}, {"epochs": 0}, {"learning_rate": 0.0}]
+    "changes",
+    [
+        {"optimizer": "sdg"},
+        {"schedule": "cosin"},
+        {"epochs": 0},
+        {"learning_rate": 0.0},
+        {"weight_decay": -1e-4},
+        {"warmup_epochs": -1.0},
+        {"crop_padding": -1},
+        {"gradient_clip": -1.0},
+        {"momentum": 1.0},
+        {"momentum": -0.1},
+        {"label_smoothing": 1.0},
+        {"label_smoothing": float("nan")},
+    ],
 )
 def test_bad_recipes_are_named(changes):
     with pytest.raises(ConfigError):

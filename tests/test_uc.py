@@ -364,7 +364,14 @@ class TestGranularity:
             ProtectorView(make_images(), Access.LABELS, "supervised", "uc").rows("cluster")
 
     def test_a_run_can_ask_for_clusters(self, command):
-        words = ("run", "suite=supervised", "profile=smoke", "method=[uc,random]", "--dry-run", "--no-calibrate")
+        words = (
+            "run",
+            "suite=supervised",
+            "profile=smoke",
+            "method=[uc,random]",
+            "--dry-run",
+            "--no-calibrate",
+        )
         ended = command(*words, "granularity=cluster")
         assert ended.status == 0 and "uc (cluster)" in ended.out
         assert "random" in ended.out and "not cluster-wise" in ended.out + ended.err

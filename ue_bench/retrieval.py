@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -70,6 +72,23 @@ def random_retrieval(images: int, captions_per_image: int) -> dict[str, float]:
         found[f"t2i_hit@{top}"] = 100 * min(1.0, top / images)
     rank = next(r for r in range(1, texts + 1) if _all_below(texts, captions_per_image, r) <= 0.5)
     return {**found, "i2t_medr": float(rank), "t2i_medr": (images + 1) / 2}
+
+
+def reachable_hit(captions: Sequence[Sequence[str]]) -> float:
+    """The most that ``i2t_hit@1`` can be, in percent, where different images have equal captions.
+
+    Equal captions score alike and ties count against the model, so an image needs a caption that no other image has.
+    Upper and lower case and blanks make no difference, as CLIP reads them.
+
+    Args:
+        captions: of each different image.
+
+    Example: two photographs that are both "a face", a third that is "a face" and "a smile": 33.3.
+    """
+    texts = [{" ".join(text.lower().split()) for text in own} for own in captions]
+    images_of = Counter(text for own in texts for text in own)
+    unlike = [any(images_of[text] == 1 for text in own) for own in texts]
+    return 100 * sum(unlike) / max(1, len(unlike))
 
 
 def _all_below(texts: int, own: int, top: int) -> float:

@@ -16,7 +16,9 @@ class ClipFamily(Victim):
     pretrained: str = (
         ""  # OpenCLIP's tag of weights, such as openai; "" from scratch, as MEM's and T2UE's tables
     )
-    checkpoint: str = ""  # file of weights instead: .safetensors, or a state dict .pt, .pth, .bin
+    checkpoint: str = (
+        ""  # file of those or other weights, not downloaded: .safetensors, or a state dict .pt, .pth, .bin
+    )
     quickgelu: bool = (
         False  # QuickGELU as in MEM's code; from scratch either will do, OpenAI's weights need it
     )
@@ -26,7 +28,7 @@ class ClipFamily(Victim):
     architecture: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        check_weights(self.pretrained, self.checkpoint, self.quickgelu)
+        check_weights(self.pretrained, self.checkpoint, self.quickgelu, self.architecture)
 
     def build(self, classes: int, image_size: tuple[int, int]) -> Towers:
         return build_clip(

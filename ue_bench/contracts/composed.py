@@ -84,6 +84,10 @@ class Composed(Defense):
         found = {name: edition for name, edition in editions.items() if isinstance(edition, str)}
         return f"{self.version}+{digest(found)}" if found else self.version
 
+    def unavailable(self) -> str:
+        reasons = ((name, part.unavailable()) for name, part in self.parts)
+        return "; ".join(f"{name}: {reason}" for name, reason in reasons if reason)
+
     def parameters(self) -> dict[str, Any]:
         """Each part's parameters under its name."""
         return {name: part.parameters() for name, part in self.parts}

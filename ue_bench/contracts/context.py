@@ -55,7 +55,8 @@ class Context:
         warnings: sentences for the record and the table's foot.
         shelf: where ``keep`` keeps things; None: nowhere.
         data_key: of the training set, part of every key on the shelf.
-        kept_keys: what ``keep`` gave out, so that reports count its cost once.
+        kept_keys: what ``keep`` gave out of the phase ``prepare``, so that reports count its cost once.
+        shared_keys: what ``keep`` gave out of other phases, which several noises made from the same data share.
         load_dataset: (name, image_size, parameters) -> Split, from the datasets registry.
         public: what ``load_public`` gave out: (facts about it, its training set).
     """
@@ -71,6 +72,7 @@ class Context:
     shelf: Shelf | None = None
     data_key: str = ""
     kept_keys: list[str] = field(default_factory=list)
+    shared_keys: list[str] = field(default_factory=list)
     load_dataset: Callable[..., Split] = load_installed
     public: list[tuple[dict[str, Any], ImageSet]] = field(default_factory=list)
 
@@ -120,30 +122,37 @@ class Context:
             self.public.append((facts, split.train))
         return split
 
-    def keep(self, what: Mapping[str, Any], make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+    def keep(
+        self,
+        what: Mapping[str, Any],
+        make: Callable[[], Mapping[str, Tensor]],
+        *,
+        phase: str = "prepare",
+    ) -> Mapping[str, Tensor]:
         """``make()``, or what an earlier call with an equal ``what`` made from the same data with the same seed.
 
         For work that several methods share, such as a surrogate trained on clean data. Its time counts as the
-        phase ``prepare`` in the record of every method that uses it, and once in totals.
+        phase in the record of every method that uses it, and once in totals.
 
         Args:
             what: everything beside data and seed that the result depends on.
             make: gives named tensors, such as a model's ``state_dict()``.
+            phase: ``protect`` for all of a search for noise, of which more than one noise is made.
         """
         key = digest([what, self.data_key, self.seed])
         kept = self.shelf.load(key) if self.shelf else None
         if kept is None:
-            before = self.clock.spent("prepare")
-            with self.clock.phase("prepare"):
+            before = self.clock.spent(phase)
+            with self.clock.phase(phase):
                 tensors = make()
-            cost = [after - was for after, was in zip(self.clock.spent("prepare"), before, strict=True)]
+            cost = [after - was for after, was in zip(self.clock.spent(phase), before, strict=True)]
             facts: Mapping[str, Any] = {"what": what, "seconds": cost[0], "device_seconds": cost[1]}
             if self.shelf:
                 self.shelf.save(key, tensors, facts)
         else:
             tensors, facts = kept
-            self.clock.add("prepare", float(facts["seconds"]), float(facts["device_seconds"]))
-        self.kept_keys.append(key)
+            self.clock.add(phase, float(facts["seconds"]), float(facts["device_seconds"]))
+        (self.kept_keys if phase == "prepare" else self.shared_keys).append(key)
         return tensors
 
     def numpy_seed(self) -> int:

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 FORMATS = (".safetensors", ".pt", ".pth", ".bin")  # read without running any code in them
+QUICK = "-quickgelu"  # at the end of an architecture's name: it has QuickGELU by itself
 STRIDE = 32  # pixels between the last features of a ResNet; ViTs have their patch in their name
 
 
@@ -47,9 +48,9 @@ def build_clip(
     Args:
         architecture: a name that OpenCLIP knows, such as ``RN50``.
         image_size: (height, width) of the data.
-        pretrained: OpenCLIP's tag of weights to download, or "".
+        pretrained: OpenCLIP's tag of weights, or "". They are downloaded unless there is a checkpoint.
         checkpoint: a local file of weights, safetensors or a state dict of torch's, or "".
-        quickgelu: QuickGELU instead of GELU; weights of OpenAI need it.
+        quickgelu: QuickGELU instead of GELU; weights of OpenAI need it, unless the architecture's name ends so.
         further: of ``open_clip.create_model``, such as ``embed_dim``, ``vision_cfg`` and ``text_cfg`` instead of the
             architecture's own, for small studies.
 
@@ -57,7 +58,7 @@ def build_clip(
         ConfigError: for names and weights that do not exist or do not fit.
         UnavailableError: if weights cannot be downloaded.
     """
-    check_weights(pretrained, checkpoint, quickgelu)
+    check_weights(pretrained, checkpoint, quickgelu, architecture)
     check_architecture(architecture, pretrained)
     import open_clip  # here, because planning and reporting do not need it, and it takes two seconds
 
@@ -70,16 +71,17 @@ def build_clip(
         with _quietly():
             model = open_clip.create_model(
                 architecture,
-                pretrained=pretrained or checkpoint or None,
+                pretrained=checkpoint or pretrained or None,
                 force_quick_gelu=quickgelu,
                 force_custom_text=True,  # so that short rows of tokens are short for the text tower too
                 pretrained_text=False,
                 **settings,
             )
     except UserWarning as warning:
+        quick, way = quickgelu or architecture.endswith(QUICK), f"set quickgelu={str(not quickgelu).lower()}"
         raise ConfigError(
-            f"the weights '{pretrained}' of {architecture} were trained with {'GELU' if quickgelu else 'QuickGELU'}: "
-            f"set quickgelu={str(not quickgelu).lower()}"
+            f"the weights '{pretrained}' of {architecture} were trained with {'GELU' if quick else 'QuickGELU'}: "
+            f"{f'take {architecture.removesuffix(QUICK)}' if architecture.endswith(QUICK) else way}"
         ) from warning
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
@@ -104,11 +106,12 @@ def tokenizer() -> Any:
     return open_clip.get_tokenizer("RN50")
 
 
-def check_weights(pretrained: str, checkpoint: str, quickgelu: bool) -> None:
-    """ConfigError for weights that cannot be right, found without loading anything."""
-    if pretrained and checkpoint:
-        raise ConfigError(f"give pretrained='{pretrained}' or checkpoint='{checkpoint}', not both")
-    if pretrained == "openai" and not quickgelu:
+def check_weights(pretrained: str, checkpoint: str, quickgelu: bool, architecture: str = "") -> None:
+    """ConfigError for weights that cannot be right, found without loading anything.
+
+    With both, the checkpoint is what is loaded, and ``pretrained`` says which weights it holds.
+    """
+    if pretrained == "openai" and not (quickgelu or architecture.endswith(QUICK)):
         raise ConfigError(
             "OpenAI's weights were trained with QuickGELU: set quickgelu=true with pretrained=openai"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,18 +87,23 @@ class FillMask:
         return self.ours[scores.topk(min(count, len(self.ours)), dim=1).indices]
 
 
-def _load(path: str) -> tuple[Any, Any]:
-    try:
-        from transformers import AutoModelForMaskedLM, AutoTokenizer
-    except ImportError as error:
-        raise ConfigError(
-            f"triggers by a language model need the package transformers ({error}): pip install transformers, "
+def lacking(path: str) -> str:
+    """Why this machine cannot read a language model from the folder ``path``, or "". Nothing is loaded."""
+    if importlib.util.find_spec("transformers") is None:
+        return (
+            "triggers by a language model need the package transformers: pip install transformers, "
             "or take vocabulary=free or vocabulary=roundtrip"
-        ) from error
-    if not Path(path).is_dir():
-        raise ConfigError(
-            f"no folder '{path}' with a fill-mask model: save one there, such as bert-base-uncased"
         )
+    if not Path(path).is_dir():
+        return f"no folder '{path}' with a fill-mask model: save one there, such as bert-base-uncased"
+    return ""
+
+
+def _load(path: str) -> tuple[Any, Any]:
+    if reason := lacking(path):
+        raise ConfigError(reason)
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
         return tokenizer, AutoModelForMaskedLM.from_pretrained(path, local_files_only=True)

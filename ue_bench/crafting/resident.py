@@ -12,14 +12,16 @@ class ResidentImages:
     """8-bit images on the device, turned into floats a batch at a time.
 
     Args:
-        images: uint8 [N, 3, H, W]; copied, never changed.
+        images: uint8 [N, 3, H, W]; never changed. Copied to an accelerator with room for them, else read where they
+            are, which may be a file larger than memory.
         device: where ``take`` puts its batches.
     """
 
     def __init__(self, images: Tensor, device: torch.device):
         self.device = device
         home = home_for(images.numel(), device)
-        self._images = images.to(home, copy=True, memory_format=torch.channels_last)
+        at_home = images.device.type == home.type == "cpu"
+        self._images = images if at_home else images.to(home, memory_format=torch.channels_last)
 
     def __len__(self) -> int:
         return len(self._images)

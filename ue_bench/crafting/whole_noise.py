@@ -40,10 +40,7 @@ class WholeNoise:
         shape = (count, 3, *size)
         home = home_for(torch.Size(shape).numel(), device)
         if home.type == "cpu":
-            try:
-                self.steps = allocate(count, *size).view(torch.int8).zero_()
-            except DataError as error:
-                raise DataError(f"no room for the noise: {error}") from error
+            self.steps = new_noise(count, size).zero_()
         else:
             self.steps = torch.zeros(shape, dtype=torch.int8, device=home)
 
@@ -59,3 +56,21 @@ class WholeNoise:
         """Keeps ``delta``, float [B, 3, H, W] in [0, 1] pixel units, at ``rows`` (int64 [B], each once)."""
         home = self.steps.device
         self.steps[rows.to(home)] = (delta * 255).round_().to(torch.int8).to(home)
+
+
+def new_noise(count: int, size: tuple[int, int], dtype: torch.dtype = torch.int8) -> Tensor:
+    """``dtype`` [count, 3, H, W] in main memory, not initialised; in a mapped file where it is large.
+
+    Args:
+        count: how many noises there are.
+        size: (height, width) in pixels.
+        dtype: int8, or int16 for steps that a byte cannot hold.
+
+    Raises:
+        DataError: if there is no room.
+    """
+    height, width = size
+    try:
+        return allocate(count, height, width * dtype.itemsize).view(dtype)
+    except DataError as error:
+        raise DataError(f"no room for the noise: {error}") from error

@@ -61,6 +61,16 @@ def check_source(name: str, source: str) -> None:
         raise unknown(f"{name}.synonyms", source, SOURCES)
 
 
+def lacking(source: str) -> str:
+    """Why this machine has no such source, or ""."""
+    if source == "wordnet":
+        try:
+            _wordnet()
+        except ConfigError as error:
+            return str(error)
+    return ""
+
+
 @functools.cache
 def _builtin() -> dict[str, tuple[str, ...]]:
     table: dict[str, tuple[str, ...]] = {}

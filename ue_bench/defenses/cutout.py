@@ -1,4 +1,4 @@
-"""Cutout: a black square at a random place of every training image."""
+"""Cutout: an empty square at a random place of every training image."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from torch import Tensor
 
 from ue_bench import Defense
 from ue_bench.defenses._limits import require
+from ue_bench.defenses._scale import to_scale
+from ue_bench.training.towers import MEAN
 
 
 @dataclass(frozen=True)
 class Cutout(Defense):
     """Cutout (DeVries & Taylor, 2017) as the field uses it: one square, its centre uniform over all pixels.
 
-    Cut at the border. Filled with 0, which is black since victims see [0, 1] pixels without normalisation.
-    MEM's supplement uses it on pairs and does not say how large: half the image's side is usual.
+    Cut at the border. It grows with the image: half the shorter side unless told otherwise, 112 pixels of 224.
+    Filled with what the network reads as 0: black where victims see [0, 1] pixels without normalisation, CLIP's mean
+    colour in pairs. MEM's supplement uses it on pairs and does not say how large.
     """
 
-    side: int = 16  # pixels, for images of 32; of which 8 to 16 remain visible at the border
+    side: int = (
+        16  # pixels in images of 32, of which 8 to 16 remain visible at the border; others in proportion
+    )
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
 
@@ -28,23 +33,27 @@ class Cutout(Defense):
         require(self.side >= 1, "cutout.side", self.side, "at least 1 pixel")
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        return self._cut(images, generator), targets
+        return images.masked_fill(self._hole(images, generator), 0.0), targets
 
     def pairs(
         self, images: Tensor, captions: list[str], generator: torch.Generator
     ) -> tuple[Tensor, list[str]]:
-        return self._cut(images, generator), captions
+        colour = images.new_tensor(MEAN).view(1, 3, 1, 1)
+        cut = torch.where(self._hole(images, generator), colour, images)
+        return torch.empty_like(images).copy_(cut), captions
 
-    def _cut(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _hole(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """bool [B, 1, H, W]: True within each image's square."""
         count, _, height, width = images.shape
-        rows = self._inside(count, height, images.device, generator)
-        columns = self._inside(count, width, images.device, generator)
-        hole = rows[:, None, :, None] & columns[:, None, None, :]
-        return images.masked_fill(hole, 0.0)
+        side = max(1, round(self.side * to_scale(images)))
+        rows = _inside(count, height, side, images.device, generator)
+        columns = _inside(count, width, side, images.device, generator)
+        return rows[:, None, :, None] & columns[:, None, None, :]
 
-    def _inside(self, count: int, length: int, device: torch.device, generator: torch.Generator) -> Tensor:
-        """bool [count, length]: True within the square along one axis."""
-        centre = torch.randint(length, (count, 1), generator=generator, device=device)
-        first = centre - self.side // 2
-        position = torch.arange(length, device=device)
-        return (position >= first) & (position < first + self.side)
+
+def _inside(count: int, length: int, side: int, device: torch.device, generator: torch.Generator) -> Tensor:
+    """bool [count, length]: True within the square along one axis."""
+    centre = torch.randint(length, (count, 1), generator=generator, device=device)
+    first = centre - side // 2
+    position = torch.arange(length, device=device)
+    return (position >= first) & (position < first + side)

@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import functional
 
 from ue_bench import Defense
 from ue_bench.defenses._limits import positive, require
+from ue_bench.defenses._scale import to_scale
 from ue_bench.errors import ConfigError
 
 
@@ -18,29 +19,41 @@ from ue_bench.errors import ConfigError
 class GaussianBlur(Defense):
     """Gaussian blur of fixed width, rounded to 8 bits; borders are mirrored.
 
+    It grows with the image: sigma 7 and a kernel of 29 for 224 pixels, of which it leaves as little as 1 does of 32.
+
     The kernel of 3 with sigma 0.1 in ISS's and APBench's code changes no pixel, so their rows "Gaussian" show runs
     without a defense. A sigma that small is an error here.
     """
 
-    sigma: float = 1.0  # pixels, ours: for images of 32
-    kernel: int = 5  # pixels, odd; ours: two sigmas to either side
+    sigma: float = 1.0  # pixels in images of 32, others in proportion; ours
+    kernel: int = 5  # pixels in images of 32, odd; ours: two sigmas to either side
 
     def __post_init__(self) -> None:
         positive("gaussian_blur.sigma", self.sigma)
         odd = self.kernel >= 3 and self.kernel % 2 == 1
         require(odd, "gaussian_blur.kernel", self.kernel, "an odd number of pixels from 3 on")
-        reach = range(-(self.kernel // 2), self.kernel // 2 + 1)
-        centre = 1 / sum(math.exp(-0.5 * (offset / self.sigma) ** 2) for offset in reach)
-        if 255 * (1 - centre**2) < 0.5:  # the most that a pixel can change by, before rounding
+        if _changes_nothing(self.sigma, self.kernel // 2):
             raise ConfigError(
                 f"gaussian_blur.sigma={self.sigma:g} changes no 8-bit image: say 0.5 or more (pixels)"
             )
 
     def images_once(self, images: Tensor) -> Tensor:
-        if min(images.shape[2:]) <= self.kernel // 2:
-            height, width = images.shape[2:]
+        scale, (height, width) = to_scale(images), images.shape[2:]
+        sigma, reach = self.sigma * scale, max(1, round(self.kernel // 2 * scale))
+        if min(height, width) <= reach:
             raise ConfigError(
                 f"gaussian_blur.kernel={self.kernel} does not fit images of {height} x {width} pixels: lower it"
             )
-        sides, sigmas = [self.kernel] * 2, [self.sigma] * 2
+        if _changes_nothing(sigma, reach):
+            raise ConfigError(
+                f"gaussian_blur.sigma={self.sigma:g} is {sigma:g} pixels in images of {height} x {width}, and changes "
+                f"no 8-bit image: say {0.5 / scale:g} or more"
+            )
+        sides, sigmas = [2 * reach + 1] * 2, [sigma] * 2
         return torch.cat([functional.gaussian_blur(part, sides, sigmas) for part in images.split(1000)])
+
+
+def _changes_nothing(sigma: float, reach: int) -> bool:
+    """True if even a lone pixel changes by less than rounding undoes, with a kernel of ``reach`` to either side."""
+    centre = 1 / sum(math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-reach, reach + 1))
+    return 255 * (1 - centre**2) < 0.5

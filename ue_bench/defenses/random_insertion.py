@@ -9,7 +9,7 @@ import torch
 
 from ue_bench import Defense
 from ue_bench.defenses._limits import require
-from ue_bench.defenses._synonyms import check_source, synonyms
+from ue_bench.defenses._synonyms import check_source, lacking, synonyms
 from ue_bench.defenses._words import choose, draw, edited, edits
 
 TRIES = 10  # to find a word that has synonyms; EDA's code
@@ -34,6 +34,9 @@ class RandomInsertion(Defense):
     def __post_init__(self) -> None:
         require(0 <= self.alpha <= 1, "random_insertion.alpha", self.alpha, "a share from 0 to 1")
         check_source("random_insertion", self.synonyms)
+
+    def unavailable(self) -> str:
+        return lacking(self.synonyms) if self.alpha else ""
 
     def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
         if self.alpha == 0:

@@ -9,7 +9,7 @@ import torch
 
 from ue_bench import Defense
 from ue_bench.defenses._limits import require
-from ue_bench.defenses._synonyms import check_source, synonyms
+from ue_bench.defenses._synonyms import check_source, lacking, synonyms
 from ue_bench.defenses._words import STOP_WORDS, choose, edited, edits, shuffled
 
 
@@ -32,6 +32,9 @@ class SynonymReplacement(Defense):
     def __post_init__(self) -> None:
         require(0 <= self.alpha <= 1, "synonym_replacement.alpha", self.alpha, "a share from 0 to 1")
         check_source("synonym_replacement", self.synonyms)
+
+    def unavailable(self) -> str:
+        return lacking(self.synonyms) if self.alpha else ""
 
     def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
         if self.alpha == 0:

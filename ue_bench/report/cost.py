@@ -21,7 +21,8 @@ OF_TRIAL = (
 def distinct(records: Iterable[Record], phase: str) -> list[Record]:
     """One record for each piece of work of a phase.
 
-    Noise is known by its key, a preparation by ``prepare_key`` beside it. A record that names none is known
+    Noise is known by its key, or by ``protect_key`` where several noises share the search (with a trigger that is
+    published, and the same without it); a preparation by ``prepare_key``. A record that names none is known
     by its method and its exact seconds: the trials that share work carry the same measurement.
     """
     have = [record for record in records if seconds(record, phase) is not None]
@@ -29,13 +30,13 @@ def distinct(records: Iterable[Record], phase: str) -> list[Record]:
         return have
     keyed: dict[Any, Record] = {}
     for record in have:
-        key = _key(record, phase)
+        key = _work(record, phase)
         if key is not None and (key not in keyed or _spent(record, phase) > _spent(keyed[key], phase)):
             keyed[key] = record
     found: dict[Any, Record] = {_timing(record, phase): record for record in keyed.values()}
     result = list(keyed.values())
     for record in have:
-        if _key(record, phase) is None and _timing(record, phase) not in found:
+        if _work(record, phase) is None and _timing(record, phase) not in found:
             found[_timing(record, phase)] = record
             result.append(record)
     return result
@@ -168,6 +169,12 @@ def _spent(record: Record, phase: str) -> float:
 
 def _zero() -> dict[str, float]:
     return {"wall_seconds": 0.0, "core_seconds": 0.0, "accelerator_seconds": 0.0}
+
+
+def _work(record: Record, phase: str) -> Any:
+    """The piece of work that a record shares with others, or None."""
+    shared = (record.get("noise") or {}).get("protect_key") if phase != "prepare" else None
+    return shared or _key(record, phase)
 
 
 def _key(record: Record, phase: str) -> Any:

@@ -24,7 +24,10 @@ def break_even(outcomes: Sequence[Outcome], variants: Mapping[str, str] | None =
     arms: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         if outcome.record and outcome.record.get("noise") and not outcome.trial.get("control"):
-            name, variant = name_of(_method(outcome.trial), seed=False), (variants or {}).get(outcome.trial["id"])
+            name, variant = (
+                name_of(_method(outcome.trial), seed=False),
+                (variants or {}).get(outcome.trial["id"]),
+            )
             arms.setdefault(f"{name} ({variant})" if variant else name, []).append(outcome)
     costs = {name: _costs(found) for name, found in arms.items()}
     once = {name for name, found in arms.items() if found[0].trial.get("prepares_once")}

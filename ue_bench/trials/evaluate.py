@@ -64,7 +64,12 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         "curves": dataclasses.asdict(done.curves),
         "noise": None
         if done.noise is None
-        else {"key": trial.noise_key, "prepare_key": made["prepare_key"], **done.noise},
+        else {
+            "key": trial.noise_key,
+            "prepare_key": made["prepare_key"],
+            "protect_key": made.get("protect_key"),
+            **done.noise,
+        },
         "mask": _kept_mask(trial, environment),
         "seconds": _with_protection(made["seconds"], clock.seconds),
         "device_seconds": _with_protection(made["device_seconds"], clock.device_seconds),

@@ -12,7 +12,7 @@ from torch import Tensor
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.data.imageset import ImageSet
 from ue_bench.metrics import noise_measures
-from ue_bench.retrieval import random_retrieval
+from ue_bench.retrieval import random_retrieval, reachable_hit
 from ue_bench.training.contrastive import ContrastiveCurves, train_contrastive
 from ue_bench.training.pairs import Pairs
 from ue_bench.training.recipe import CONTRASTIVE_PRESETS, PRESETS, ContrastiveRecipe, Recipe
@@ -72,6 +72,12 @@ def _nothing_to_add(curves: Curves, test: ImageSet) -> Remarks:
 def _about_retrieval(curves: ContrastiveCurves, test: ImageSet) -> Remarks:
     """The line that guessing reaches; a victim whose features are one point has not been kept from learning."""
     remarks = Remarks({"random_retrieval": random_retrieval(len(test), round(len(test.pairs) / len(test)))})
+    reachable = reachable_hit(test.captions) if test.captions else 100.0
+    if reachable < 99:
+        remarks.warnings.append(
+            "captions of different test images are equal, so that no victim can reach more than "
+            f"{reachable:.1f} % of i2t Hit@1: ties count against the model"
+        )
     epochs = [epoch for epoch, collapsed in enumerate(curves.collapsed) if collapsed]
     if epochs:
         remarks.warnings.append(

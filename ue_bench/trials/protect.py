@@ -84,6 +84,7 @@ def make_noise(
     facts = {
         "method": trial.method,
         "prepare_key": "+".join(sorted(set(context.kept_keys))) or None,
+        "protect_key": "+".join(sorted(set(context.shared_keys))) or None,
         "dataset": trial.dataset.name,
         "train_fingerprint": trial.train_fingerprint,
         "seed": trial.seed,

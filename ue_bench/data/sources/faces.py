@@ -10,6 +10,7 @@ import torch
 from ue_bench import Dataset, ImageSet, Split
 from ue_bench.data.decode import decode_all
 from ue_bench.data.files import File
+from ue_bench.data.locate import data_root
 from ue_bench.data.sources.imagefolder import ImageFolder
 from ue_bench.errors import ConfigError, DataError
 from ue_bench.seeds import derive
@@ -26,24 +27,41 @@ TEMPLATES = (
 )
 
 
+LFW = ("lfw-py/lfw_funneled", "lfw_funneled", "lfw")
+
+
+class _People(ImageFolder):
+    """One folder of people instead of two of classes: what is wrong is told in the words of ``faces``."""
+
+    def _leave_out(self, suffix: str) -> str:
+        return "move them away"
+
+    def _layout(self) -> str:
+        return "Needed are FOLDER/PERSON/*.jpg: set faces.path=FOLDER"
+
+
 @dataclass(frozen=True)
 class Faces(Dataset):
     """Folders of faces, path/PERSON/*.jpg, with one test photograph of each person (MEM, 2024, section 5.4, PubFig).
 
-    People get new names, as in the paper, because a pretrained CLIP may know the real ones. LFW as torchvision
-    downloads it has this layout: ``torchvision.datasets.LFWPeople(DIR, download=True)``, then
-    ``faces.path=DIR/lfw-py/lfw_funneled``. The training photographs are the rest of each person's, each with a
-    template drawn for it; test photographs have the first template.
+    People get new names, as in the paper, because a pretrained CLIP may know the real ones. The training photographs
+    are the rest of each person's, each with a template drawn for it; test photographs have the first template.
+
+    LFW has this layout, and nothing downloads it any more: unpack lfw-funneled.tgz, by hand, so that
+    lfw_funneled/PERSON/PERSON_0001.jpg lies under ``UE_BENCH_DATA``. Where ``path`` is empty, lfw-py/lfw_funneled/,
+    lfw_funneled/ and lfw/ are looked for there, in this order. Text files beside the people are passed over.
     """
 
-    path: str = ""  # folder or fsspec address with a folder for each person
+    path: str = ""  # folder or fsspec address with a folder for each person; "": LFW under UE_BENCH_DATA
     templates: tuple[str, ...] = (
         TEMPLATES  # sentences with {} for the name; ours, the paper's are in a figure
     )
     rename: bool = True  # new names, drawn from the seed; false: the folders' names
     least: int = 2  # photographs that a person must have to take part
     people: int | None = None  # how many take part, drawn from the seed; null: all
-    test_photos: int = 1  # of each person, drawn from the seed; paper
+    test_photos: int = (
+        1  # of each person, drawn from the seed; paper. More share a caption: no i2t Hit@1 then
+    )
     seed: int = 0  # of names, people and test photographs
 
     def __post_init__(self) -> None:
@@ -82,10 +100,9 @@ class Faces(Dataset):
         return f"Faces ({len(self._people())} people{', renamed' if self.rename else ''})"
 
     def _folder(self) -> ImageFolder:
-        if not self.path:
-            raise ConfigError("faces does not know where its images are: set faces.path=FOLDER")
-        address = self.path if "://" in self.path else str(Path(self.path).expanduser().resolve())
-        return ImageFolder(train=address, test=address)
+        path = self.path or _lfw()
+        address = path if "://" in path else str(Path(path).expanduser().resolve())
+        return _People(train=address, test=address, ignore=("*.txt",))
 
     def _people(self) -> dict[str, list[tuple[str, File]]]:
         folder = self._folder()
@@ -94,7 +111,7 @@ class Faces(Dataset):
         enough = {person: files for person, files in enough.items() if len(files) >= self.least}
         if len(enough) < max(2, self.people or 0):
             raise DataError(
-                f"{self.path}: {len(enough)} of {len(everyone)} people have {self.least} photographs; "
+                f"{folder.train}: {len(enough)} of {len(everyone)} people have {self.least} photographs; "
                 f"{max(2, self.people or 0)} are needed. Lower faces.least or faces.people, or add photographs"
             )
         if self.people:
@@ -115,7 +132,7 @@ class Faces(Dataset):
         self, photos: list[tuple[str, File, int]], names: tuple[str, ...], size: int, texts: list[str]
     ) -> ImageSet:
         payloads = ((path, file.read) for path, file, _ in photos)
-        images = decode_all(payloads, len(photos), size, self.path)
+        images = decode_all(payloads, len(photos), size, self._folder().train)
         labels = [label for _, _, label in photos]
         captions = tuple(
             (text.replace("{}", names[label]),) for text, label in zip(texts, labels, strict=True)
@@ -124,3 +141,15 @@ class Faces(Dataset):
 
     def _draw(self, *role: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive(self.seed, "faces", *role))
+
+
+def _lfw() -> str:
+    """Where LFW lies under ``UE_BENCH_DATA``."""
+    root = data_root()
+    found = [root / name for name in LFW if (root / name).is_dir()] if root else []
+    if not found:
+        raise ConfigError(
+            f"faces does not know where its images are: set faces.path=FOLDER, with FOLDER/PERSON/*.jpg, or unpack LFW "
+            f"as one of {', '.join(f'{name}/' for name in LFW)} in the folder that UE_BENCH_DATA names"
+        )
+    return str(found[0])

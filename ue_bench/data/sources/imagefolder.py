@@ -77,7 +77,7 @@ class ImageFolder(Dataset):
         if wrong:
             raise DataError(
                 f"{address} holds {len(wrong)} files that are no images: {_some(wrong)}. Allowed are "
-                f'{" ".join(_IMAGES)}; move them away, or set ignore=["*{_suffix(wrong[0])}"]'
+                f"{' '.join(_IMAGES)}; {self._leave_out(_suffix(wrong[0]))}"
             )
         loose = [path for path in found if "/" not in path]
         if loose:
@@ -132,6 +132,9 @@ class ImageFolder(Dataset):
         if any(part.startswith(".") or part.lower() in _SYSTEM_FILES for part in parts):
             return True
         return any(fnmatch.fnmatch(path, rule) or fnmatch.fnmatch(parts[-1], rule) for rule in self.ignore)
+
+    def _leave_out(self, suffix: str) -> str:
+        return f'move them away, or set ignore=["*{suffix}"]'
 
     def _layout(self) -> str:
         return (

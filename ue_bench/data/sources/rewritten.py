@@ -63,7 +63,11 @@ class Rewritten(Dataset):
 
     def label(self) -> str:
         if self.captions or self.model:
-            how = f"captions from {Path(self.captions).name}" if self.captions else f"by {Path(self.model).name}"
+            how = (
+                f"captions from {Path(self.captions).name}"
+                if self.captions
+                else f"by {Path(self.model).name}"
+            )
         else:
             how = {"others": "all captions but the first", "first": "the first caption only"}[self.keep]
         return f"{self._source().label()}, {how}"
