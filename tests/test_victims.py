@@ -144,8 +144,10 @@ def test_networks_with_shortcuts_keep_the_recipe(name):
 @pytest.mark.parametrize("name", [*VGGS, "vgg_tiny"])
 def test_vggs_train_slower_and_warm_up(name):
     victim = REGISTRY.create("victims", name)
-    assert victim.recipe(USERS) == dataclasses.replace(USERS, learning_rate=0.05, warmup_epochs=0.05 * 7)
-    gentle = dataclasses.replace(USERS, learning_rate=0.01, warmup_epochs=3.0)
+    clip = USERS.gradient_clip if name == "vgg_tiny" else 1.0
+    wanted = {"learning_rate": 0.05, "warmup_epochs": 0.05 * 7, "gradient_clip": clip}
+    assert victim.recipe(USERS) == dataclasses.replace(USERS, **wanted)
+    gentle = dataclasses.replace(USERS, learning_rate=0.01, warmup_epochs=3.0, gradient_clip=clip)
     assert victim.recipe(gentle) == gentle
 
 
@@ -186,12 +188,10 @@ def digits():
         ("vgg11", 32, 4, {}),
         ("vgg13", 32, 4, {}),
         ("vgg16", 32, 5, {}),
-        ("vgg19", 32, 9, {}),
+        ("vgg19", 32, 6, {}),
         ("densenet121", 8, 5, {}),
         ("googlenet", 8, 9, {}),
         ("vit_small", 8, 5, {"grid": 2}),
-        ("vit_b_16", 8, 3, {}),
-        ("vit_b_32", 8, 4, {}),
         ("resnet_tiny", 32, 6, {}),
         ("vgg_tiny", 32, 6, {}),
         ("densenet_tiny", 32, 6, {}),
@@ -203,7 +203,8 @@ def test_every_family_learns_with_its_recipe(digits, name, size, epochs, paramet
     """Floors: 75 % of the training images as trained on and 60 % of test images, where guessing gives 33 %.
 
     Thirty steps are few: the running means of batch norms lag behind the weights of the big victims, which are
-    therefore asked with the means of the test batch. Their accuracy on real images is for accelerators.
+    therefore asked with the means of the test batch. Their accuracy on real images is for accelerators, and so is
+    any training of ViT-Base, which takes minutes for these few steps here; its recipe is that of vit_small.
     """
     training, test = digits(size)
     preset = dataclasses.replace(PRESETS["tiny"], epochs=epochs, batch_size=16, flip=False)

@@ -112,7 +112,9 @@ class VGGFamily(Victim):
         return model
 
     def recipe(self, recipe: Recipe) -> Recipe:
-        return calm(recipe)
+        if recipe.optimizer != "sgd":
+            return recipe
+        return dataclasses.replace(calm(recipe), gradient_clip=recipe.gradient_clip or 1.0)
 
 
 @dataclass(frozen=True)

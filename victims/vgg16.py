@@ -14,7 +14,8 @@ class VGG16(VGGFamily):
 
     timm's model, 14.73 million weights with 10 classes. The head is global pooling and one linear layer,
     without dropout; images of 224 pixels or more get the original head of two 4096-wide layers with dropout
-    0.5. The recipe's learning rate is at most 0.05 and warms up, because at 0.1 a VGG may stay at chance.
+    0.5. The recipe's learning rate is at most 0.05 and warms up, and gradients are clipped to a norm of 1:
+    without that a VGG may stay at chance.
     """
 
     architecture: ClassVar[str] = "vgg16_bn"

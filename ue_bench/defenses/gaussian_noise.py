@@ -16,7 +16,8 @@ from ue_bench.defenses._limits import positive
 class GaussianNoise(Defense):
     """Gaussian noise, drawn anew for every batch and clipped to valid pixels.
 
-    EM's code adds uniform noise once, to protected images only; this is the usual augmentation instead.
+    After the study of noise as a defense in EM's code (Huang et al., ICLR 2021), which adds uniform noise once, to
+    protected images only; this is the usual augmentation instead.
     """
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
