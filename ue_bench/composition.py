@@ -92,7 +92,7 @@ def merge_parameters(
         _check_parts(name, layer)
     return {
         part: {
-            **_preset(registry.load(KIND, part), profile, paradigm),
+            **preset_of(registry.load(KIND, part), profile, paradigm),
             **(everywhere.get(part) or {}),
             **{key: value for layer in layers for key, value in (layer.get(part) or {}).items()},
         }
@@ -100,7 +100,8 @@ def merge_parameters(
     }
 
 
-def _preset(content: type, profile: str, paradigm: str) -> Mapping[str, Any]:
+def preset_of(content: type, profile: str, paradigm: str) -> Mapping[str, Any]:
+    """The parameters that a profile sets: its preset ``PARADIGM PROFILE``, else ``PROFILE``, else none."""
     presets: Mapping[str, Mapping[str, Any]] = getattr(content, "presets", {})
     return presets.get(f"{paradigm} {profile}", presets.get(profile, {}))
 

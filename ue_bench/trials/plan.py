@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ue_bench.canonical import digest, plain
-from ue_bench.composition import is_composed, merge_parameters, parts_of
+from ue_bench.composition import is_composed, merge_parameters, parts_of, preset_of
 from ue_bench.config import Config
 from ue_bench.contracts.budget import steps
 from ue_bench.contracts.dataset import Dataset
@@ -242,8 +242,7 @@ def _create(registry: Registry, kind: str, word: Any, config: Config, used: set[
             registry, name, given or {}, config.parameters, config.profile, config.paradigm
         )
         return name, registry.create(kind, name, joint)
-    presets = getattr(registry.load(kind, name), "presets", {})
-    preset = presets.get(f"{config.paradigm} {config.profile}", presets.get(config.profile, {}))
+    preset = preset_of(registry.load(kind, name), config.profile, config.paradigm)
     values = {**preset, **(config.parameters.get(name) or {}), **(given or {})}
     return name, registry.create(kind, name, values)
 
