@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
-from ue_bench.crafting.fill_mask import FillMask, lacking
 from ue_bench.crafting.pairs import (
     Captions,
     PairNoise,
@@ -20,7 +19,11 @@ from ue_bench.crafting.pairs import (
     whole_walk,
 )
 from ue_bench.crafting.surrogates import clip_surrogate
-from ue_bench.crafting.triggers import (
+from ue_bench.errors import ConfigError, unknown
+from ue_bench.seeds import derive
+
+from ._mem.fill_mask import FillMask, lacking
+from ._mem.triggers import (
     STARTS,
     OpenWords,
     TriggeredCaptions,
@@ -32,8 +35,6 @@ from ue_bench.crafting.triggers import (
     surviving,
     survivors,
 )
-from ue_bench.errors import ConfigError, unknown
-from ue_bench.seeds import derive
 
 VOCABULARIES = ("free", "roundtrip", "bert")
 HISTORY = ("surrogate_loss", "first_step_loss", "last_step_loss")

@@ -11,9 +11,13 @@ from torch import Tensor, nn
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
 from ue_bench.contracts.perturbation import quantise
-from ue_bench.crafting.alignment import Lessons, Training, train_generator
-from ue_bench.crafting.prompts import Requests, requests
-from ue_bench.crafting.public import (
+from ue_bench.crafting.whole_noise import new_noise
+from ue_bench.errors import ConfigError
+from ue_bench.seeds import derive
+
+from ._t2ue.generator import LATENT, bounded, channel_plan, fitted, load_generator, seeded_ssagan
+from ._t2ue.prompts import Requests, requests
+from ._t2ue.public import (
     Surrogate,
     frozen,
     load_pairs,
@@ -22,11 +26,8 @@ from ue_bench.crafting.public import (
     text_features,
     text_tower,
 )
-from ue_bench.crafting.ssagan import LATENT, bounded, channel_plan, fitted, load_generator, seeded_ssagan
-from ue_bench.crafting.synthesis import Synthesiser
-from ue_bench.crafting.whole_noise import new_noise
-from ue_bench.errors import ConfigError
-from ue_bench.seeds import derive
+from ._t2ue.synthesis import Synthesiser
+from ._t2ue.training import Lessons, Training, train_generator
 
 PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**22}  # of noise, so that memory stays flat: 4 noises of 256 pixels
 PADDED = (

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ue_bench.crafting.adversarial import AdversarialNoise
 from ue_bench.errors import ConfigError
 
-from ._adversarial import DEFAULTS, PRESETS
+from ._adversarial.noise import AdversarialNoise
+from ._adversarial.presets import DEFAULTS, PRESETS
 
 
 @dataclass(frozen=True)

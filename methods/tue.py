@@ -15,10 +15,11 @@ from ue_bench.crafting.contrastive import Blueprint, Learner
 from ue_bench.crafting.orders import endless, in_order, shuffled
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import Index, ResidentImages, zero_noise
-from ue_bench.crafting.separability import class_separability, sign_agreement
 from ue_bench.crafting.surrogates import sgd
 from ue_bench.crafting.views import Augmentation
 from ue_bench.errors import ConfigError, TrainingError, unknown
+
+from ._tue.separability import class_separability, sign_agreement
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ue_bench.crafting.adversarial import AdversarialNoise
-
-from ._adversarial import DEFAULTS, PRESETS
+from ._adversarial.noise import AdversarialNoise
+from ._adversarial.presets import DEFAULTS, PRESETS
 
 
 @dataclass(frozen=True)

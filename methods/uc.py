@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView, Recipe
-from ue_bench.crafting.clusters import Clusters, kmeans, nearest
-from ue_bench.crafting.crops import shaken
-from ue_bench.crafting.features import Features, loaded, source, trained_on_rotations
-from ue_bench.crafting.generator import NoiseGenerator, seeded_generator
 from ue_bench.crafting.orders import in_order, shuffled
 from ue_bench.crafting.resident import ResidentImages
 from ue_bench.errors import ConfigError, TrainingError
+
+from ._uc.clusters import Clusters, kmeans, nearest
+from ._uc.crops import shaken
+from ._uc.features import Features, loaded, source, trained_on_rotations
+from ._uc.generator import NoiseGenerator, seeded_generator
 
 POSITIVE = (
     "surrogate_size",

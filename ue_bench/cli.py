@@ -48,10 +48,10 @@ def run(
     """
     _one_of("format", format, FORMATS)
     config, registry = _configure(words or [])
+    from ue_bench.forecast.prediction import in_words, predict
     from ue_bench.progress import fitting
     from ue_bench.report import build_report, render
     from ue_bench.trials.environment import Environment
-    from ue_bench.trials.forecast import in_words, predict
     from ue_bench.trials.plan import make_plan
     from ue_bench.trials.run import pending
     from ue_bench.trials.run import run as run_plan
@@ -100,9 +100,9 @@ def cost(
     _one_of("format", format, tuple(FORMATS))
     config, registry = _configure(words or [])
     from ue_bench.canonical import plain
+    from ue_bench.forecast.prediction import predict
     from ue_bench.provenance import describe_device
     from ue_bench.trials.environment import Environment
-    from ue_bench.trials.forecast import predict
     from ue_bench.trials.plan import make_plan
     from ue_bench.trials.run import note_forecast, pending
 
@@ -301,7 +301,7 @@ def _configure(words: list[str]) -> tuple[Any, Any]:
 
 def _download_nothing(config: Any, registry: Any) -> None:
     """Raises DataError for a published dataset that a run would have to download: asking for a price fetches none."""
-    from ue_bench.data.published import Published
+    from ue_bench.datasets._torchvision import Published
 
     for word in config.dataset:
         dataset = registry.create("datasets", word if isinstance(word, str) else next(iter(word)))
@@ -314,13 +314,13 @@ def _download_nothing(config: Any, registry: Any) -> None:
 
 def _evidence(todo: list[Any], environment: Any, measure: bool, short: bool = False) -> Any:
     """What predictions rest on: records, and measurements if they are asked for, ``short`` ones in two minutes."""
-    from ue_bench.trials.evidence import gather
+    from ue_bench.forecast.evidence import gather
 
     evidence = gather(todo, environment.open_store(), environment)
     if not measure:
         return evidence
+    from ue_bench.forecast.calibration import SHORT_SECONDS, calibrate
     from ue_bench.progress import fitting
-    from ue_bench.trials.calibrate import SHORT_SECONDS, calibrate
 
     limits = {"cap": SHORT_SECONDS / 4, "total": SHORT_SECONDS} if short else {}
     return calibrate(todo, evidence, environment, fitting(), **limits)

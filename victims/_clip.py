@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ue_bench import Victim
-from ue_bench.crafting.clip import Towers, build_clip, check_weights
+
+from ._openclip import Towers, build_clip, check_weights
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ue_bench.crafting.clip import check_architecture
-
 from ._clip import ClipFamily
+from ._openclip import check_architecture
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ue_bench import Victim
-from ue_bench.crafting.clip import Towers, tokenizer
 from ue_bench.errors import ConfigError
+
+from ._openclip import Towers, tokenizer
 
 
 @dataclass(frozen=True)

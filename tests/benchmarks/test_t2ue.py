@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from ue_bench.clock import synchronise
-from ue_bench.crafting.ssagan import SSAGAN
-from ue_bench.crafting.synthesis import Synthesiser
+from ue_bench_methods._t2ue.generator import SSAGAN
+from ue_bench_methods._t2ue.synthesis import Synthesiser
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BATCH = 4

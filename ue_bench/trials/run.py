@@ -11,13 +11,13 @@ from typing import Any
 
 from ue_bench.canonical import plain
 from ue_bench.errors import StoreError, UEBenchError
+from ue_bench.forecast.evidence import Evidence, Size, gather
+from ue_bench.forecast.prediction import Piece, in_words, predict, recall
 from ue_bench.progress import Counted, Lines, Progress, duration
 from ue_bench.provenance import commit, versions
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.evaluate import evaluate
-from ue_bench.trials.evidence import Evidence, Size, gather
 from ue_bench.trials.executors import Outcome, Task, find_executor
-from ue_bench.trials.forecast import Piece, in_words, predict, recall
 from ue_bench.trials.plan import Plan
 from ue_bench.trials.protect import protect
 from ue_bench.trials.store import Store

@@ -1,0 +1,1 @@
+"""What TAP and UAP share."""

@@ -1,0 +1,285 @@
+"""Adversarial examples of a frozen, clean-trained surrogate as noise; methods differ in what they aim at."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ue_bench.contracts.budget import Budget
+from ue_bench.contracts.context import Context
+from ue_bench.contracts.method import Access, Method
+from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.contracts.view import ProtectorView
+from ue_bench.crafting.objectives import Classification
+from ue_bench.crafting.orders import in_order
+from ue_bench.crafting.pairs import Captions, PairNoise, warn_without_effect
+from ue_bench.crafting.paradigms import misfit, settled
+from ue_bench.crafting.pgd import Walk, frozen, project
+from ue_bench.crafting.resident import ResidentImages, zero_noise
+from ue_bench.crafting.surrogates import trained_on_clean, trained_on_clean_pairs
+from ue_bench.errors import ConfigError
+from ue_bench.seeds import derive
+from ue_bench.training.recipe import ContrastiveRecipe, Recipe
+
+from .transforms import ShiftFlip, mean_colour
+
+DECAYS = (2.667, 1.6, 1.142)  # epochs // each: where the learning rate falls; 14, 24 and 35 of 40
+
+
+@dataclass(frozen=True)
+class AdversarialNoise(Method):
+    """Noise that takes each image, however shifted and mirrored, to where the surrogate errs as wanted.
+
+    Where ``self`` is Any, its fields are ``settled``: none is None, except ``step_size`` in supervised runs.
+
+    The authors sweep the data once an iteration; here a batch takes all its iterations in a row, which comes
+    to the same, because the surrogate is frozen and no image depends on another. They work on images
+    normalised by mean and deviation; here the mean colour is only what comes in at the border.
+
+    A subclass says which surrogates (in ``defaults``), and what is wanted: ``aim``, ``aim_of_pairs`` and ``away``.
+
+    Attributes:
+        away: climb away from the aim instead of towards it.
+    """
+
+    budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
+    granularity: str = "image"  # one noise an image; contrastive runs also pair (MEM's paper)
+    surrogate: str | None = (
+        None  # a victim, trained on clean data. None: resnet18, contrastive clip_rn50 (papers)
+    )
+    surrogate_epochs: int | None = (
+        None  # None: 40, learning rate x0.1 after 14, 24 and 35, in proportion; contrastive 32, cosine (codes)
+    )
+    surrogate_batch_size: int = 128  # images or pairs; authors' codes
+    learning_rate: float | None = None  # None: 0.1 with SGD, contrastive 5e-4 with AdamW (codes)
+    momentum: float = 0.9  # supervised only: SGD with Nesterov's momentum; authors' code
+    weight_decay: float | None = None  # None: 5e-4, contrastive 0.2 (codes)
+    warmup_epochs: float = 0.0  # supervised only: linear; authors' code has none, short trainings gain by one
+    warmup_steps: int = 10_000  # contrastive only: linear; MEM's code
+    shift: float = (
+        4.0  # supervised only: pixels, farthest random shift; authors' code (its "8" spans both ways)
+    )
+    flip: float = 0.5  # supervised only: share of images mirrored, for surrogate and noise; authors' code
+    iterations: int | None = None  # sign steps, each on a new shift and flip. None: 250 (paper)
+    step_size: float | None = (
+        None  # steps of 1/255; None: a twentieth of the budget, 0.4 of 8, contrastive 1 (codes)
+    )
+    batch_size: int | None = None  # for noise. None: 512 images, contrastive 128 pairs (codes)
+    restarts: int = 8  # supervised only: from new random noise, the one of lowest mean loss is kept; paper
+    bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
+
+    access: ClassVar[Access] = Access.IMAGES | Access.LABELS | Access.CAPTIONS
+    paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
+    granularities: ClassVar[tuple[str, ...]] = ("image", "pair")
+    away: ClassVar[bool] = False
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "supervised": {
+            "surrogate_epochs": 40,
+            "learning_rate": 0.1,
+            "weight_decay": 5e-4,
+            "iterations": 250,
+            "batch_size": 512,
+        },
+        "contrastive": {
+            "surrogate_epochs": 32,
+            "learning_rate": 5e-4,
+            "weight_decay": 0.2,
+            "iterations": 250,
+            "step_size": 1.0,
+            "batch_size": 128,
+        },
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = type(self).__name__.lower()
+        if self.budget.norm != "linf" or self.budget.empty or self.budget.signs != "both":
+            raise ConfigError(f"{name} needs an linf budget such as linf:8, not {self.budget}")
+        for field in ("surrogate_epochs", "surrogate_batch_size", "iterations", "batch_size", "restarts"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name}'s {field} must be at least 1, not {value}")
+        for field in ("step_size", "learning_rate"):
+            value = getattr(self, field)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name}'s {field} must be above 0, not {value}")
+        if self.shift < 0 or not 0 <= self.flip <= 1:
+            raise ConfigError(
+                f"{name}'s shift is 0 pixels or more, its flip a share, not {self.shift} and {self.flip}"
+            )
+        if self.warmup_steps < 0:
+            raise ConfigError(f"{name}'s warmup_steps must be at least 0, not {self.warmup_steps}")
+
+    @abstractmethod
+    def aim(self, labels: Tensor, classes: int) -> Tensor:
+        """int64 [N]: for each label the one that the surrogate should see, or with ``away`` should not."""
+
+    def aim_of_pairs(self, image_of: Tensor) -> Tensor:
+        """int64 [pairs]: for each pair the one whose caption its image is led to, or with ``away`` away from.
+
+        Args:
+            image_of: int64 [pairs], ascending: the image of each pair.
+        """
+        return torch.arange(len(image_of))
+
+    def unfit(self, paradigm: str) -> str:
+        """Why these settings make no sense in the paradigm, or ""."""
+        return misfit(self, paradigm)
+
+    def protect(self, view: ProtectorView, context: Context) -> Perturbation:
+        method = settled(self, view.paradigm)
+        return (
+            method._pairs(view, context) if view.paradigm == "contrastive" else method._images(view, context)
+        )
+
+    def _pairs(self: Any, view: ProtectorView, context: Context) -> Perturbation:
+        """Contrastive runs: one pass from zero, nothing moved, no restarts."""
+        name = type(self).__name__.lower()
+        aim = self.aim_of_pairs(view.image_of_example)
+        recipe = ContrastiveRecipe(
+            epochs=self.surrogate_epochs,
+            batch_size=self.surrogate_batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warmup_steps=self.warmup_steps,
+            bf16=self.bf16,
+        )
+        model = trained_on_clean_pairs(view, context, self.surrogate, recipe)
+        tokens = model.tokenize(view.example_captions)
+        own, wanted = (Captions(ids, context.device, self.bf16) for ids in (tokens, tokens[aim]))
+        walk = Walk(self.budget.radius / 255, self.step_size / 255, self.iterations, maximise=self.away)
+        rows = view.rows(self.granularity)
+        noise = PairNoise(view, context, wanted, walk, rows=rows, batch_size=self.batch_size)
+        with frozen(model):
+            noise.improve(model)
+            (clean, missed), (before, _) = noise.judge(model, own, False), noise.judge(model, wanted, False)
+            (after, _), (truth, missed_now) = noise.judge(model, wanted, True), noise.judge(model, own, True)
+        context.notes |= {
+            "surrogate_clean_loss": clean,
+            "surrogate_protected_loss": truth,
+            "surrogate_clean_error_percent": 100 * missed,
+            "surrogate_error_percent": 100 * missed_now,
+            "aim_loss_before": before,
+            "aim_loss_after": after,
+        }
+        warn_without_effect(context, name, before, after, rise=self.away)
+        return Perturbation(noise.noise.steps.cpu(), rows, self.budget)
+
+    def _images(self: Any, view: ProtectorView, context: Context) -> Perturbation:
+        """Supervised runs."""
+        moves = ShiftFlip(mean_colour(view.images), self.shift, self.flip)
+        model = trained_on_clean(view, context, self.surrogate, self._recipe(), moves)
+        images, labels = ResidentImages(view.images, context.device), view.labels.to(context.device)
+        goal = Classification(self.aim(labels, view.classes), self.bf16)
+        losses: list[float] = []
+        kept = torch.empty(0)
+        with frozen(model):
+            for restart in context.progress.track(range(self.restarts), "restart"):
+                seed = derive(context.seed, "restart", restart)
+                delta, loss = self._attempt(model, images, goal, moves, context, seed)
+                if not losses or loss < min(losses):
+                    kept = delta
+                losses.append(loss)
+                del delta  # a restart's noise is as large as the data in float32
+            noise = Perturbation.from_float(kept, view.rows(self.granularity), self.budget)
+            truth = Classification(labels, self.bf16)
+            missed = _error(model, images, goal, noise.noise)
+            success = missed if self.away else 1 - missed
+            context.notes |= {
+                "restart_losses": losses,
+                "kept_restart": losses.index(min(losses)) + 1,
+                "surrogate_clean_error_percent": 100 * _error(model, images, truth),
+                "surrogate_error_percent": 100 * _error(model, images, truth, noise.noise),
+                "success_percent": 100 * success,
+            }
+        if success < 0.5:
+            context.warn(
+                f"{type(self).__name__.lower()} misleads its own surrogate as intended on only "
+                f"{100 * success:.1f} % of the protected images"
+            )
+        return noise
+
+    def _recipe(self: Any) -> Recipe:
+        """How the surrogate is trained; its crops and flips are ``ShiftFlip``'s."""
+        epochs = self.surrogate_epochs
+        # Half an epoch early, because a share times the epochs may come out a hair above the whole epoch.
+        falls = [(epochs // divisor - 0.5) / epochs for divisor in DECAYS if epochs >= divisor]
+        return Recipe(
+            epochs=epochs,
+            batch_size=self.surrogate_batch_size,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            nesterov=True,
+            weight_decay=self.weight_decay,
+            schedule="multistep",
+            milestones=tuple(falls),
+            warmup_epochs=self.warmup_epochs,
+            crop_padding=0,
+            flip=False,
+            bf16=self.bf16,
+        )
+
+    def _attempt(
+        self: Any,
+        model: nn.Module,
+        images: ResidentImages,
+        goal: Classification,
+        moves: ShiftFlip,
+        context: Context,
+        seed: int,
+    ) -> tuple[Tensor, float]:
+        """One restart: (float32 [N, 3, H, W] noise, its images' mean loss in the last iteration).
+
+        The loss is what the method lowers: of a method that climbs, the cross-entropy's negative.
+        """
+        radius = self.budget.radius / 255
+        size = radius / 20 if self.step_size is None else self.step_size / 255
+        walk = Walk(radius, size, self.iterations, maximise=self.away)
+        generator = torch.Generator(context.device).manual_seed(seed)
+        delta, last = zero_noise((len(images), 3, *images.size), context.device), []
+        for index in context.progress.track(in_order(len(images), self.batch_size), "batch"):
+            clean = images.take(index)
+            start = torch.randn(clean.shape, generator=generator, device=context.device)
+            watched = _Watched(goal, model, index)
+            delta[index] = project(
+                clean,
+                start.mul_(radius).clamp_(-radius, radius),
+                watched,
+                walk,
+                lambda shown: moves(shown, generator),
+            ).to(delta.device)
+            last.append(watched.last)
+        mean = float(torch.stack(last).sum()) / len(images)
+        return delta, -mean if self.away else mean
+
+
+class _Watched:
+    """An objective over the images at ``index`` that remembers its last value."""
+
+    def __init__(self, goal: Classification, model: nn.Module, index: slice):
+        self._goal, self._model, self._index = goal, model, index
+        self.last = torch.zeros(())
+
+    def __call__(self, shown: Tensor) -> Tensor:
+        value = self._goal.loss(self._model, shown, self._index)
+        self.last = value.detach()
+        return value
+
+
+@torch.no_grad()
+def _error(
+    model: nn.Module, images: ResidentImages, goal: Classification, noise: Tensor | None = None
+) -> float:
+    """The share of images that the model sees otherwise than ``goal``; as published with noise, int8 [N, 3, H, W]."""
+    wrong = torch.zeros((), dtype=torch.int64, device=images.device)
+    for index in in_order(len(images), 1000):
+        shown = images.take(index)
+        if noise is not None:
+            shown = shown.add_(noise[index].to(images.device) / 255).clamp_(0, 1)
+        wrong += goal.errors(model, shown, index)
+    return int(wrong) / len(images)

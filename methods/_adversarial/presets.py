@@ -1,0 +1,50 @@
+"""What TAP and UAP share: whom they learn from, and their smaller sizes, so that one surrogate serves both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._adversarial.noise import AdversarialNoise
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "supervised": {**AdversarialNoise.defaults["supervised"], "surrogate": "resnet18"},
+    "contrastive": {**AdversarialNoise.defaults["contrastive"], "surrogate": "clip_rn50"},
+}
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "smoke": {
+        "surrogate": "resnet_tiny",
+        "surrogate_epochs": 3,
+        "surrogate_batch_size": 32,
+        "iterations": 4,
+        "step_size": 4.0,
+        "restarts": 2,
+    },
+    # A surrogate this small learns little from images that are shifted far; small batches help it.
+    "laptop": {
+        "surrogate": "resnet_tiny",
+        "surrogate_epochs": 16,
+        "surrogate_batch_size": 32,
+        "warmup_epochs": 1.0,
+        "shift": 0.5,
+        "iterations": 10,
+        "step_size": 2.0,
+        "restarts": 2,
+    },
+    "contrastive smoke": {
+        "surrogate": "clip_tiny",
+        "surrogate_epochs": 1,
+        "surrogate_batch_size": 32,
+        "batch_size": 32,
+        "iterations": 2,
+        "step_size": 4.0,
+    },
+    "contrastive laptop": {  # as clip_tiny is trained as a victim
+        "surrogate": "clip_tiny",
+        "surrogate_epochs": 5,
+        "surrogate_batch_size": 64,
+        "learning_rate": 1e-3,
+        "warmup_steps": 100,
+    },
+}

@@ -1,0 +1,1 @@
+"""MEM's own parts: its trigger words and how they are searched."""

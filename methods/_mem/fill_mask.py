@@ -1,0 +1,127 @@
+"""Triggers that read like language: words that a fill-mask model such as BERT expects before the caption."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ue_bench.errors import ConfigError
+from ue_bench.training.towers import Towers
+
+
+class FillMask:
+    """A masked language model, frozen, and the words that it and CLIP both know as one token.
+
+    Args:
+        path: folder with a model and its tokeniser as the package transformers saves them.
+        towers: CLIP's tokeniser and token embedding.
+        captions: of every pair, without triggers.
+        tried: words a position that the language model proposes.
+        kept: how many of them are tried, by CLIP's gradient.
+
+    Raises:
+        ConfigError: if transformers is not installed, or nothing that it can read is at ``path``.
+    """
+
+    def __init__(self, path: str, towers: Towers, captions: Sequence[str], tried: int, kept: int):
+        tokenizer, model = _load(path)
+        self.embedding, self.tried, self.kept = towers.token_embedding, tried, kept
+        self.device = self.embedding.weight.device
+        self.model = model.to(self.device).eval().requires_grad_(False)
+        self.marks = tokenizer.cls_token_id, tokenizer.mask_token_id, tokenizer.sep_token_id
+        self.padding = tokenizer.pad_token_id or 0
+        self.longest = int(model.config.max_position_embeddings)
+        self.captions = tokenizer(list(captions), add_special_tokens=False)["input_ids"]
+        theirs, ours = _common_words(tokenizer, towers)
+        self.theirs, self.ours = theirs.to(self.device), ours.to(self.device)
+        self.back = torch.zeros(towers.vocabulary, dtype=torch.int64)
+        self.back[ours] = theirs
+
+    def first_triggers(self, length: int, batch_size: int) -> Tensor:
+        """int64 [pairs, length], CLIP's token ids: the most likely words, each in sight of those before it."""
+        found = []
+        for index in torch.arange(len(self.captions)).split(batch_size):
+            triggers = torch.empty(len(index), 0, dtype=torch.int64)
+            for position in range(length):
+                word = self.propose(index, triggers, length - position, 1).cpu()
+                triggers = torch.cat([triggers, word], dim=1)
+            found.append(triggers)
+        return torch.cat(found)
+
+    def options(self, index: Tensor, gradients: Tensor) -> Callable[[int, Tensor], Tensor]:
+        """As ``ue_bench_methods._mem.triggers.Words``: of the likely words those that CLIP's gradient likes best."""
+
+        def here(position: int, triggers: Tensor) -> Tensor:
+            masks = triggers.shape[1] - position
+            likely = self.propose(index, triggers[:, :position], masks, self.tried)
+            scores = -torch.einsum("be,bce->bc", gradients[:, position], self.embedding(likely).float())
+            best = scores.topk(min(self.kept, likely.shape[1]), dim=1).indices
+            return likely.gather(1, best)
+
+        return here
+
+    @torch.no_grad()
+    def propose(self, index: Tensor, before: Tensor, masks: int, count: int) -> Tensor:
+        """int64 [B, count], on the device: the likeliest words, CLIP's ids, at the first of ``masks`` blanks.
+
+        Args:
+            index: int64 [B], which captions follow the blanks.
+            before: int64 [B, p], CLIP's ids of words that stand already.
+        """
+        opening, blank, closing = self.marks
+        lines = []
+        for pair, known in zip(index.tolist(), self.back[before.cpu()].tolist(), strict=True):
+            line = [opening, *known, *[blank] * masks, *self.captions[pair]]
+            lines.append([*line[: self.longest - 1], closing])
+        width = max(len(line) for line in lines)
+        ids = torch.tensor([line + [self.padding] * (width - len(line)) for line in lines])
+        lengths = torch.tensor([len(line) for line in lines])
+        mask = (torch.arange(width) < lengths[:, None]).long()
+        logits = self.model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device)).logits
+        scores = logits[:, 1 + before.shape[1]][:, self.theirs]
+        return self.ours[scores.topk(min(count, len(self.ours)), dim=1).indices]
+
+
+def lacking(path: str) -> str:
+    """Why this machine cannot read a language model from the folder ``path``, or "". Nothing is loaded."""
+    if importlib.util.find_spec("transformers") is None:
+        return (
+            "triggers by a language model need the package transformers: pip install transformers, "
+            "or take vocabulary=free or vocabulary=roundtrip"
+        )
+    if not Path(path).is_dir():
+        return f"no folder '{path}' with a fill-mask model: save one there, such as bert-base-uncased"
+    return ""
+
+
+def _load(path: str) -> tuple[Any, Any]:
+    if reason := lacking(path):
+        raise ConfigError(reason)
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        return tokenizer, AutoModelForMaskedLM.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"'{path}' holds no fill-mask model that transformers can read: {error}") from error
+
+
+def _common_words(tokenizer: Any, towers: Towers) -> tuple[Tensor, Tensor]:
+    """(the language model's ids, CLIP's ids), int64 [W] each, of the words that both write as one token."""
+    words = {word: number for word, number in tokenizer.get_vocab().items() if word.isalpha()}
+    names = sorted(words)
+    tokens = towers.tokenize(names) if names else torch.zeros(0, 3, dtype=torch.int64)
+    single = tokens[:, 2] == towers.end_token
+    chosen: dict[int, int] = {}
+    for name, ours, one in zip(names, tokens[:, 1].tolist(), single.tolist(), strict=True):
+        if one and ours != towers.end_token:
+            chosen[ours] = words[name]  # of two spellings the lower-case one, which sorts last
+    if not chosen:
+        raise ConfigError("the fill-mask model and CLIP have no word in common that is one token for both")
+    ours, theirs = zip(*sorted(chosen.items()), strict=True)
+    return torch.tensor(theirs), torch.tensor(ours)

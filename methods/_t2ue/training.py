@@ -1,0 +1,282 @@
+"""Trains a generator so that a frozen CLIP takes images with its noise for what their captions say."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ue_bench.canonical import digest
+from ue_bench.contracts.context import Context
+from ue_bench.crafting.resident import home_for
+from ue_bench.data.imageset import ImageSet
+from ue_bench.errors import ConfigError, TrainingError, unknown
+from ue_bench.seeds import derive
+from ue_bench.training.epochs import autocast
+from ue_bench.training.towers import Towers, contrastive_loss
+from ue_bench.trials.artefacts import content_hash
+
+from .augmentation import AUGMENTATIONS, augmented
+from .generator import BOUNDS, LATENT, SSAGAN, bounded, fitted
+from .public import text_features
+
+BETAS = (0.0, 0.9)  # Adam's; SSA-GAN and T2UE's code
+OFFICIAL_END = 1e-3  # where the authors' learning rate rises to
+CLEAN_BATCHES = 10  # that the loss without noise is the mean of
+PROBES = 8  # texts whose noises are compared for the text's share in them
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """How a generator is trained.
+
+    Attributes:
+        radius: of the noise, in [0, 1] pixel units.
+        bound: ``scale`` or ``clamp``.
+        epochs: over the public images, each with one of its captions, drawn anew.
+        batch_size: pairs; the last, smaller batch of an epoch is left out if there is a whole one.
+        learning_rate: Adam, at the start.
+        weight_decay: decoupled.
+        augmentation: none, flip or official.
+        official_schedule: the learning rate rises to 1e-3 along half a cosine, epoch by epoch, as in T2UE's code;
+            else it falls to 0, step by step.
+        official_best: keep the epoch of the lowest mean loss, as T2UE's code does, instead of the last.
+        bf16: compute in bf16 where the device gains by it; losses stay float32.
+        snapshots: epochs, counted from 1, after which the weights are kept, too.
+    """
+
+    radius: float
+    bound: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    augmentation: str
+    official_schedule: bool
+    official_best: bool
+    bf16: bool
+    snapshots: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for word, value, allowed in (
+            ("bound", self.bound, BOUNDS),
+            ("augmentation", self.augmentation, AUGMENTATIONS),
+        ):
+            if value not in allowed:
+                raise unknown(word, value, allowed)
+        for name, least in (("epochs", 1), ("batch_size", 2)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"a generator's {name} must be at least {least}, not {getattr(self, name)}")
+        outside = [epoch for epoch in self.snapshots if not 1 <= epoch <= self.epochs]
+        if outside:
+            raise ConfigError(
+                f"a generator's snapshots lie between 1 and {self.epochs} epochs, not at {outside[0]}"
+            )
+        if not self.learning_rate > 0 or not self.weight_decay >= 0:
+            raise ConfigError(
+                f"a generator's learning_rate must be above 0 and its weight_decay at least 0, not "
+                f"{self.learning_rate:g} and {self.weight_decay:g}"
+            )
+
+    def rate(self, epoch: int, step: int, steps: int) -> float:
+        """The learning rate at ``step`` of ``steps`` of ``epoch``, both from 0."""
+        if self.official_schedule:
+            share = 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+            return OFFICIAL_END + (self.learning_rate - OFFICIAL_END) * share
+        return (
+            self.learning_rate
+            * 0.5
+            * (1 + math.cos(math.pi * (epoch * steps + step) / (self.epochs * steps)))
+        )
+
+
+class Training:
+    """A generator, its optimizer, and how far they are.
+
+    Whatever is drawn derives from the seed and the epoch's number, so that a training that was interrupted goes on
+    as if it had not been: bit by bit on a CPU, and as closely as two runs agree on an accelerator.
+
+    Args:
+        network: on the context's device; the only thing that learns.
+        towers: frozen, on the same device.
+        public: images of any size, the size at which the surrogate sees them with noise; with captions.
+    """
+
+    def __init__(self, network: SSAGAN, towers: Towers, public: ImageSet, lessons: Lessons, context: Context):
+        self.network, self.towers, self.lessons, self.device = network, towers, lessons, context.device
+        self.seed = derive(context.seed, "generator training")
+        assert public.captions is not None
+        counts = torch.tensor([len(texts) for texts in public.captions])
+        self.counts, self.first = counts, counts.cumsum(0) - counts
+        self.texts = text_features(towers, [text for texts in public.captions for text in texts])
+        self.images = public.images.to(home_for(public.images.nbytes, self.device))
+        self.batch_size = min(lessons.batch_size, len(public))
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), lessons.learning_rate, BETAS, weight_decay=lessons.weight_decay
+        )
+        self.curves: dict[str, list[float]] = {"loss": [], "learning_rate": [], "text_sensitivity_steps": []}
+        self.best: dict[str, Tensor] = {}
+        self.kept: dict[str, Tensor] = {}  # EPOCH.NAME, of the snapshots
+
+    @property
+    def done(self) -> int:
+        """Epochs."""
+        return len(self.curves["loss"])
+
+    def epoch(self) -> None:
+        """One pass over the public images."""
+        number, total = self.done, torch.zeros((), device=self.device)
+        draw = torch.Generator().manual_seed(derive(self.seed, "epoch", number))
+        self.network.train()
+        batches = list(self._batches(draw))
+        self.curves["learning_rate"].append(self.lessons.rate(number, 0, len(batches)))
+        for step, (index, captions) in enumerate(batches):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.lessons.rate(number, step, len(batches))
+            loss = self.loss(self._take(index, draw), self.texts[captions].to(self.device), draw)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach()
+        mean = float(total) / len(batches)
+        if not math.isfinite(mean):
+            raise TrainingError(
+                f"the generator's loss became {mean} in epoch {number + 1}: lower learning_rate "
+                f"(now {self.lessons.learning_rate:g})"
+            )
+        self.curves["loss"].append(mean)
+        self.curves["text_sensitivity_steps"].append(self.sensitivity())
+        if self.lessons.official_best and mean == min(self.curves["loss"]):
+            self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
+        if self.done in self.lessons.snapshots:
+            weights = self.network.state_dict().items()
+            self.kept |= {f"{self.done}.{name}": value.clone() for name, value in weights}
+
+    def loss(self, images: Tensor, texts: Tensor, draw: torch.Generator) -> Tensor:
+        """Scalar: how badly the CLIP tells which caption belongs to which image with noise.
+
+        Args:
+            images: float [B, 3, H, W] in [0, 1], on the device.
+            texts: float32 [B, D], features of their captions, on the device.
+            draw: on the CPU, of the random vectors.
+        """
+        latent = torch.randn(len(images), LATENT, generator=draw).to(self.device)
+        with autocast(self.device, self.lessons.bf16):
+            raw = self.network(latent, texts)
+        noise = fitted(
+            bounded(raw.to(torch.float32), self.lessons.radius, self.lessons.bound),
+            (images.shape[2], images.shape[3]),
+        )
+        with autocast(self.device, self.lessons.bf16):
+            seen = self.towers.encode_image((images + noise).clamp(0, 1))
+        return contrastive_loss(seen, functional.normalize(texts, dim=1), self.towers.scale)
+
+    @torch.no_grad()
+    def loss_without_noise(self) -> float:
+        """The mean loss of a few batches of the public images as they are: what noise has to get below."""
+        draw = torch.Generator().manual_seed(derive(self.seed, "clean"))
+        losses = []
+        for index, captions in itertools.islice(self._batches(draw), CLEAN_BATCHES):
+            texts = functional.normalize(self.texts[captions].to(self.device), dim=1)
+            with autocast(self.device, self.lessons.bf16):
+                seen = self.towers.encode_image(self._take(index, draw))
+            losses.append(float(contrastive_loss(seen, texts, self.towers.scale)))
+        return sum(losses) / len(losses)
+
+    @torch.no_grad()
+    def sensitivity(self) -> float:
+        """mean |G(z, one text) - G(z, another)| in steps of 1/255, in evaluation mode; 0: texts do not matter."""
+        texts = self.texts[self.first[:PROBES]].to(self.device)
+        draw = torch.Generator().manual_seed(derive(self.seed, "probe"))
+        latent = torch.randn(len(texts), LATENT, generator=draw).to(self.device)
+        self.network.eval()
+        one, two = (
+            bounded(self.network(latent, text), 255 * self.lessons.radius, self.lessons.bound)
+            for text in (texts, texts.roll(1, dims=0))
+        )
+        self.network.train()
+        return float((one - two).abs().mean())
+
+    def result(self) -> dict[str, Tensor]:
+        """The trained weights and statistics, by name."""
+        return self.best if self.lessons.official_best else dict(self.network.state_dict())
+
+    def state(self, moments: bool = True) -> dict[str, Tensor]:
+        """All that the next epoch depends on; without the optimizer's moments, all that the result depends on."""
+        sums = self.optimizer.state_dict()["state"] if moments else {}
+        return {
+            **{f"network.{name}": value for name, value in self.network.state_dict().items()},
+            **{f"moment.{i}.{name}": value for i, part in sums.items() for name, value in part.items()},
+            **{f"best.{name}": value for name, value in self.best.items()},
+            **{f"kept.{name}": value for name, value in self.kept.items()},
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], curves: Mapping[str, list[float]]) -> None:
+        """Goes back to where ``state`` and ``curves`` were kept."""
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "moment": {}, "best": {}, "kept": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        self.network.load_state_dict(parts["network"])
+        self.best = {name: value.to(self.device) for name, value in parts["best"].items()}
+        self.kept = dict(parts["kept"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["moment"].items():
+            number, _, what = name.partition(".")
+            state.setdefault(int(number), {})[what] = value
+        whole = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({**whole, "state": state})
+        self.curves = {name: list(values) for name, values in curves.items()}
+
+    def _batches(self, draw: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images, captions) by number: a shuffled order, and of each image one of its captions."""
+        count = len(self.counts)
+        order = torch.randperm(count, generator=draw)
+        chosen = self.first + (torch.rand(count, generator=draw) * self.counts).long()
+        for start in range(0, count // self.batch_size * self.batch_size, self.batch_size):
+            index = order[start : start + self.batch_size]
+            yield index, chosen[index]
+
+    def _take(self, index: Tensor, draw: torch.Generator) -> Tensor:
+        """float32 [B, 3, H, W] in [0, 1], channels-last, on the device, augmented."""
+        images = self.images[index.to(self.images.device)].to(self.device)
+        images = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+        return augmented(images, self.lessons.augmentation, draw)
+
+
+def train_generator(training: Training, context: Context, about: Any, checkpoint_epochs: int) -> None:
+    """All epochs, kept on the context's shelf now and then, so that a run that was killed goes on from there.
+
+    Curves and costs of the part before are kept with it. The weights of the last epoch stay on the shelf, too: a run
+    that ends before its result is kept has lost nothing.
+
+    Args:
+        training: fresh.
+        about: what its result depends on beside seed, surrogate and training itself; part of the key.
+        checkpoint_epochs: between two states that are kept.
+    """
+    surrogate = content_hash({name: value.cpu() for name, value in training.towers.state_dict().items()})
+    key = digest(["generator training", about, surrogate, training.lessons, context.seed])
+    shelf, epochs = context.shelf, training.lessons.epochs
+    kept = shelf.load(key) if shelf is not None else None
+    before = context.clock.spent("prepare")
+    if kept is not None:
+        tensors, facts = kept
+        training.restore(tensors, facts["curves"])
+        context.clock.add("prepare", facts["seconds"], facts["device_seconds"])
+        context.progress.say(f"    the generator's training goes on after epoch {training.done}")
+    for _ in context.progress.track(range(training.done, epochs), "epoch"):
+        with context.clock.phase("prepare"):
+            training.epoch()
+        last = training.done == epochs
+        if shelf is not None and (last or training.done % checkpoint_epochs == 0):
+            now = context.clock.spent("prepare")
+            cost = {"seconds": now[0] - before[0], "device_seconds": now[1] - before[1]}
+            curves = {name: list(values) for name, values in training.curves.items()}
+            shelf.save(key, training.state(moments=not last), {"curves": curves, **cost})

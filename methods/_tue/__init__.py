@@ -1,0 +1,1 @@
+"""TUE's own parts."""

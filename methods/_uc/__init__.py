@@ -1,0 +1,1 @@
+"""UC's own parts: clusters, features of images, and the generator."""

@@ -1,0 +1,122 @@
+"""The command line as a person meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+CONTENT = Path(__file__).parents[1] / "content"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run"], "which suite? Say suite=NAME: "),
+        (["run", "suite=quickstrat"], "did you mean 'quickstart'"),
+        (["run", "suite=toy", "metod=em"], "did you mean 'method'"),
+        (["run", "suite=toy", "method=fragle"], "did you mean 'fragile'"),
+        (["run", "suite=toy", "victim=linaer"], "did you mean 'linear'"),
+        (["run", "suite=toy", "fragile.failur=x"], "did you mean 'failure'"),
+        (["run", "suite=toy", "seeds=three"], "seeds"),
+        (["run", "suite=toy", "device=gpu"], "unknown device 'gpu'"),
+        (["run", "suite=toy", "executor=rey"], "unknown executor 'rey'"),
+        (["run", "suite=toy", "epsilon=0.1"], "say 26 or 26/255"),
+        (["run", "suite=toy", "plugins=nowhere.py"], "nowhere.py is no file"),
+        (["run", "suite=toy", "oops"], "settings read key=value"),
+        (["run", "suite=toy", "--format", "html5"], "unknown format"),
+        (["report"], "it holds no run yet"),
+        (["report", "suit=toy"], "did you mean 'suite'"),
+        (["list", "method"], ""),
+        (["list", "metods"], "did you mean 'methods'"),
+        (["show", "victim", "resnet"], "did you mean"),
+        (["new", "suite", "x"], "no template"),
+        (["new", "method", "3x"], "cannot name a module"),
+        (["check", "nothing"], "unknown method, victim, defense or dataset"),
+    ],
+)
+def test_mistakes_end_with_status_2_and_no_traceback(command, words, message):
+    ended = command(*words)
+    if message:
+        assert ended.status == 2, ended.out
+        assert message in ended.err and "Traceback" not in ended.err
+        assert ended.err.startswith("ue-bench: ")
+    else:
+        assert ended.status == 0
+
+
+def test_cuda_without_a_gpu_is_named(command, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    ended = command("run", "suite=toy", "device=cuda")
+    assert ended.status == 2 and "device=cpu" in ended.err
+
+
+def test_a_store_that_is_a_file(command, tmp_path):
+    (tmp_path / "file").write_text("")
+    ended = command("run", "suite=toy", f"store={tmp_path / 'file'}")
+    assert ended.status == 2 and "is a file; name a folder" in ended.err
+
+
+def test_a_dry_run_does_nothing(command, tmp_path):
+    ended = command("run", "suite=toy", "--dry-run", "--no-calibrate", "granularity=class")
+    assert ended.status == 0
+    assert "3 trials, 3 to do" in ended.out and "fragile (class), Linf 8/255" in ended.out
+    assert not (tmp_path / "store").exists()
+
+
+def test_list_and_show(command):
+    listed = json.loads(command("list", "--json").out)
+    assert {"methods", "victims", "defenses", "datasets", "suites", "unavailable"} == set(listed)
+    assert all(item["summary"] for kind in listed if kind != "unavailable" for item in listed[kind]), (
+        "each says what it is"
+    )
+    shown = command("show", "method", "random").out
+    assert "may see: labels" in shown and "budget = Budget('linf', 8)" in shown and "steps of 1/255" in shown
+    assert "ue-bench run suite=quickstart" in command("show", "suite", "quickstart").out
+
+
+def test_report_prints_what_the_store_holds(command):
+    made = command("run", "suite=toy").out
+    table = command("report", "suite=toy").out
+    assert table.splitlines()[:9] == made.splitlines()[:9]
+    rows = json.loads(command("report", "--format", "json").out)
+    assert rows
+    assert "fragile" in command("report", "--format", "csv").out
+    assert command("report", "suite=other").status == 2
+
+
+def test_report_tells_what_older_plans_it_leaves_out(command):
+    for seeds in (1, 2, 3):
+        command("run", "suite=toy", "method=fragile", f"seeds={seeds}")
+    newest, everything = command("report"), command("report", "--all")
+    assert newest.err.splitlines() == ["2 older plans of toy are not shown: --all"]
+    assert not everything.err and everything.out.count("### ") > newest.out.count("### ") >= 1
+
+
+def test_a_new_method_runs_and_passes_its_check(command, tmp_path):
+    ended = command("new", "method", "my-noise", "--to", str(tmp_path))
+    path = tmp_path / "my_noise.py"
+    assert ended.status == 0 and path.is_file()
+    assert command("new", "method", "my_noise", "--to", str(tmp_path)).status == 2, "never over a file"
+    checked = command("check", str(path))
+    assert checked.status == 0, checked.out
+    assert (
+        "0 failed" in checked.out and "my_noise (class)" in checked.out and "my_noise (image)" in checked.out
+    )
+    ran = command("run", "suite=toy", f"plugins=[{path},{CONTENT}]", "method=my_noise")
+    assert ran.status == 0, ran.err
+    assert "my_noise" in ran.out
+
+
+def test_check_finds_what_a_file_gets_wrong(command, tmp_path):
+    text = Path(CONTENT, "fragile.py").read_text()
+    for failure, message in [
+        ("over", "over its budget"),
+        ("mutate", "changed images or labels in place"),
+        ("peek", "reads captions"),
+    ]:
+        path = tmp_path / f"{failure}.py"
+        path.write_text(text.replace('failure: str = ""', f'failure: str = "{failure}"'))
+        ended = command("check", str(path))
+        assert ended.status == 1 and message in ended.out

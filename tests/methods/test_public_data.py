@@ -1,0 +1,220 @@
+"""Public data: one preparation for all arms, resumed, named in records, compared with what is protected."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+import torch
+from captioned import pictures
+
+from ue_bench import ImageSet, Split
+from ue_bench.canonical import plain
+from ue_bench.errors import ConfigError
+from ue_bench.progress import Progress
+from ue_bench.registry import Registry
+from ue_bench.trials.environment import Environment
+from ue_bench.trials.overlap import caption_hashes, compare, hashes, told_of_captions
+from ue_bench.trials.protect import StoreShelf, make_noise, prepare_key
+from ue_bench.trials.store import Store
+from ue_bench.trials.trial import Choice, Trial
+from ue_bench_methods._t2ue.public import load_pairs
+from ue_bench_methods.t2ue import T2UE
+
+REGISTRY = Registry()
+METHOD = T2UE(**{**T2UE.presets["smoke"], "filters": 2, "public_images": 32, "surrogate_batch_size": 32})
+
+
+def trial(
+    environment: Environment, method=METHOD, paradigm="supervised", size=16, dataset="shapes", **parameters
+) -> Trial:
+    """Of a dataset at a size that is not the public data's, unless said so."""
+    parameters = {"train_images": 40, "test_images": 10, "seed": 9, **parameters}
+    content = REGISTRY.create("datasets", dataset, parameters)
+    split = environment.load_dataset(dataset, size, parameters)
+    return Trial(
+        paradigm=paradigm,
+        dataset=Choice(dataset, plain(content.parameters())),
+        image_size=size,
+        train_fingerprint=split.train.fingerprint,
+        test_fingerprint=split.test.fingerprint,
+        method=Choice("t2ue", plain(method.parameters())),
+        victim=Choice("resnet_tiny", {}),
+        defense=Choice("none", {}),
+        recipe={},
+        poison_ratio=1.0,
+        seed=0,
+    )
+
+
+@pytest.fixture
+def environment(tmp_path) -> Environment:
+    return Environment(str(tmp_path / "store"), "cpu")
+
+
+def test_arms_share_a_generator(environment, monkeypatch):
+    calls, prepare = [], T2UE.prepare
+    monkeypatch.setattr(T2UE, "prepare", lambda self, context: calls.append(1) or prepare(self, context))
+    arms = [
+        dataclasses.replace(METHOD, granularity="class"),
+        dataclasses.replace(METHOD, granularity="image", z="32"),
+        dataclasses.replace(METHOD, granularity="class", checkpoint_epochs=1),
+    ]
+    facts = [make_noise(trial(environment, arm), environment, Progress())[1] for arm in arms]
+    other = make_noise(trial(environment, arms[0], "contrastive", size=32), environment, Progress())[1]
+    assert len(calls) == 1, "one training for every granularity, paradigm and dataset"
+    assert len({made["prepare_key"] for made in (*facts, other)}) == 1
+    assert len({made["seconds"]["prepare"] for made in facts}) == 1, "its cost stands in every record"
+
+
+@pytest.mark.parametrize("change", [{"epochs": 3}, {"size": 64}, {"public_images": 33}, {"bound": "clamp"}])
+def test_what_matters_for_the_generator_makes_another(environment, change):
+    one, two = (trial(environment, method) for method in (METHOD, dataclasses.replace(METHOD, **change)))
+    assert prepare_key(one, METHOD) != prepare_key(two, METHOD)
+    louder = METHOD.with_epsilon(16)
+    assert prepare_key(trial(environment, louder), louder) != prepare_key(one, METHOD)
+
+
+def test_other_methods_keep_their_keys():
+    choice = Choice("m", {"granularity": "class", "z": 1})
+    method = REGISTRY.create("methods", "random")
+    made = Trial("supervised", choice, 32, "a", "b", choice, choice, choice, {}, 1.0, 0)
+    other = dataclasses.replace(made, method=Choice("m", {"granularity": "image", "z": 1}))
+    assert prepare_key(made, method) != prepare_key(other, method)
+
+
+def test_a_killed_preparation_goes_on(environment, tmp_path, monkeypatch):
+    method = dataclasses.replace(METHOD, epochs=4, checkpoint_epochs=1)
+    whole = Environment(str(tmp_path / "other"), "cpu")
+    wanted, _ = make_noise(trial(whole, method), whole, Progress())
+    with pytest.raises(KeyboardInterrupt):
+        make_noise(trial(environment, method), environment, Killing())
+    said = Saying()
+    found, facts = make_noise(trial(environment, method), environment, said)
+    assert any("goes on after epoch 2" in line for line in said.lines)
+    assert torch.equal(found.noise, wanted.noise)
+    assert len(facts["notes"]["generator_loss_by_epoch"]) == 4
+
+
+class Killing(Progress):
+    """Ctrl-C in the third epoch of the generator; the surrogate has but one."""
+
+    def track(self, items, label):
+        for number, item in enumerate(items):
+            if label == "epoch" and number == 2:
+                raise KeyboardInterrupt
+            yield item
+
+
+class Saying(Progress):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+def test_the_record_names_the_public_data_and_an_overlap_with_it(environment):
+    apart = make_noise(trial(environment, size=16), environment, Progress())[1]
+    (about,) = apart["notes"]["public_data"]
+    assert about["dataset"] == "shapes" and about["train_images"] == 32 and about["image_size"] == 32
+    assert about["overlap"]["train"]["images_shared"] is None, "sizes differ"
+    assert "one dataset" in " ".join(apart["warnings"]), "drawn from another seed, but of one source"
+    same = make_noise(trial(environment, size=32, seed=0), environment, Progress())[1]
+    (about,) = same["notes"]["public_data"]
+    assert about["overlap"]["train"]["images_shared"] == pytest.approx(32 / 40)
+    (warning,) = (line for line in same["warnings"] if "overlaps" in line)
+    assert "80 % of the train images are in it" in warning
+    larger = make_noise(trial(environment, size=48, seed=0), environment, Progress())[1]
+    (about,) = larger["notes"]["public_data"]
+    assert about["overlap"]["train"]["images_shared"] == pytest.approx(32 / 40), "compared at the public size"
+
+
+def test_captions_of_pictures_elsewhere_are_compared():
+    public = part(["a dog runs", "a cat"])
+    seen = told_of_captions(about(public), hashes(public), caption_hashes([["A dog  runs."], ["a fish"]]))
+    assert seen is not None and "50 % of these captions" in seen
+    assert told_of_captions(about(public), hashes(public), caption_hashes([["a fish"]])) is None
+
+
+def test_lost_hashes_are_made_again(environment):
+    made = trial(environment, size=32, seed=0)
+    one = make_noise(made, environment, Progress())[1]
+    store = Store(environment.store)
+    for key in store.names("prepared", ".safetensors"):
+        tensors, _ = StoreShelf(store, Progress()).load(key)
+        if set(tensors) == {"images", "captions"}:
+            store.fs.rm_file(store.path("prepared", f"{key}.safetensors"))
+    two = make_noise(made, environment, Progress())[1]
+    assert one["notes"]["public_data"] == two["notes"]["public_data"] and one["warnings"] == two["warnings"]
+
+
+def part(captions, pixel=0) -> ImageSet:
+    images = torch.arange(len(captions), dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2) + pixel
+    return ImageSet(images.contiguous(), None, tuple((text,) for text in captions))
+
+
+def about(data: ImageSet, name="theirs", size=2) -> dict:
+    return {
+        "dataset": name,
+        "parameters": {},
+        "image_size": size,
+        "train_fingerprint": data.fingerprint,
+        "train_images": len(data),
+    }
+
+
+def test_shares_by_hand():
+    public = part(["a dog.", "a cat", "two birds"])
+    ours = Split(part(["A  Dog", "a fish", "no", "yes"], pixel=2), part(["a cow"], pixel=100))
+    facts, warning = compare(about(public), hashes(public), "ours", ours)
+    assert facts["overlap"]["train"] == {"images_shared": 0.25, "captions_shared": 0.25}
+    assert facts["overlap"]["test"] == {"images_shared": 0.0, "captions_shared": 0.0}
+    assert "25 % of the train images" in warning and "25 % of the train captions" in warning
+    assert "test" not in warning
+
+
+def test_no_warning_without_overlap():
+    public = part(["a dog", "a cat"])
+    ours = Split(part(["x", "y"], pixel=50), part(["z"], pixel=70))
+    assert compare(about(public), hashes(public), "ours", ours)[1] is None
+    assert "one dataset" in compare(about(public, "ours"), hashes(public), "ours", ours)[1]
+
+
+def test_the_same_data_under_another_name():
+    public = pictures(6)
+    split = Split(public, pictures(3, seed=1))
+    facts, warning = compare(about(public, size=32), hashes(public), "ours", split)
+    assert "the same data" in warning and facts["overlap"]["train"]["captions_shared"] == 1.0
+
+
+def test_images_of_other_sizes_are_not_compared():
+    public = part(["a", "b"])
+    facts, _ = compare(about(public, size=4), hashes(public), "ours", Split(part(["a"]), part(["b"])))
+    assert facts["overlap"]["train"] == {"images_shared": None, "captions_shared": 1.0}
+
+
+def test_data_without_captions_has_none_in_common():
+    public = part(["a", "b"])
+    bare = dataclasses.replace(part(["c"], pixel=9), captions=None, _memo={})
+    facts, warning = compare(about(public), hashes(public), "ours", Split(bare, bare))
+    assert facts["overlap"]["train"] == {"images_shared": 0.0, "captions_shared": None} and warning is None
+
+
+def test_public_data_may_have_parameters_of_its_own():
+    """Own pairs from a file, say; a misspelt setting is told."""
+    asked = []
+
+    def load_public(name, size, parameters):
+        asked.append((name, size, dict(parameters)))
+        return Split(part(["a", "b"]), part(["c"]))
+
+    context = SimpleNamespace(load_public=load_public)
+    assert len(load_pairs(context, "captions path='/my data/mine.csv' seed=3", 32, 7)) == 2
+    load_pairs(context, "shapes", 48, 0)
+    own = {"path": "/my data/mine.csv", "seed": 3, "train_images": 7}
+    assert asked == [("captions", 32, own), ("shapes", 48, {})]
+    for wrong in ("captions /mine.csv", "captions path='", ""):
+        with pytest.raises(ConfigError):
+            load_pairs(context, wrong, 32, 0)

@@ -1,0 +1,1 @@
+"""How the dataset of drawn shapes is drawn and captioned."""

@@ -1,0 +1,280 @@
+"""Measures what no record tells: methods and trainings for real, on slices of the data, in a scratch store.
+
+Everything runs in a worker process that is ended when one measurement takes too long, so that asking for a price
+does not cost it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ue_bench.contracts.budget import Budget
+from ue_bench.contracts.method import Access, Method
+from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.contracts.view import ProtectorView
+from ue_bench.data.imageset import ImageSet, Split
+from ue_bench.forecast.evidence import Evidence, Size, noise_of, training_of
+from ue_bench.forecast.prediction import predict
+from ue_bench.progress import Progress, duration
+from ue_bench.provenance import describe_device
+from ue_bench.trials.artefacts import save_perturbation
+from ue_bench.trials.environment import Environment
+from ue_bench.trials.evaluate import evaluate
+from ue_bench.trials.executors import Outcome, Task
+from ue_bench.trials.executors.local import Worker
+from ue_bench.trials.overlap import key_of
+from ue_bench.trials.poison import poison_mask
+from ue_bench.trials.protect import StoreShelf, make_method, make_noise, prepare_key
+from ue_bench.trials.trial import Trial
+
+CAP_SECONDS = 60.0  # that one measurement may take
+SHORT_SECONDS = 120.0  # that all of them may take in a dry run, each a quarter of it at most
+GROW_SECONDS = 2.0  # a slice that took less is followed by a larger one
+REPEAT_SECONDS = (
+    5.0  # a first slice that took less is done again: imports and the like are no part of a price
+)
+FIRST_IMAGES = 256
+TRAINING_BATCHES = 8
+TRAINING_SECONDS = 3.0  # for which a training is measured
+
+
+@dataclass(frozen=True)
+class SlicedEnvironment(Environment):
+    """An environment whose training and test sets are cut to so many images, every class in its share."""
+
+    images: int = FIRST_IMAGES
+
+    @classmethod
+    def of(cls, environment: Environment, store: str, images: int) -> SlicedEnvironment:
+        """The same environment, cut, with another store."""
+        return cls(store, environment.device, environment.plugins, images)
+
+    def load(self, trial: Trial) -> Split:
+        """The trial's dataset, cut."""
+        return _cut(super().load(trial), self.images)
+
+
+@dataclass(frozen=True)
+class Measurement(Task):
+    """A task to be done on so many images."""
+
+    images: int = FIRST_IMAGES
+
+
+@functools.lru_cache(maxsize=2)
+def _cut(split: Split, images: int) -> Split:
+    return Split(_slice(split.train, images), _slice(split.test, images))
+
+
+def _slice(data: ImageSet, images: int) -> ImageSet:
+    if images >= len(data):
+        return data
+    return data.take(poison_mask(data.labels, len(data), images / len(data), seed=0).nonzero()[:, 0])
+
+
+def calibrate(
+    todo: Sequence[Trial],
+    evidence: Evidence,
+    environment: Environment,
+    progress: Progress,
+    cap: float = CAP_SECONDS,
+    total: float = math.inf,
+) -> Evidence:
+    """The evidence with measurements of whatever it does not tell about these trials; it says what it measures.
+
+    Args:
+        todo: trials to come.
+        environment: of the run; its store is not touched.
+        cap: seconds that one measurement may take; what takes longer stays unknown.
+        total: seconds that all of them may take; what is not reached by then stays unknown.
+    """
+    jobs = list(_jobs(todo, evidence))
+    if not jobs:
+        return evidence
+    bound = f"at most {cap:g} s a try" + (f", {duration(total)} in all" if total < math.inf else "")
+    progress.say(
+        f"calibration: {len(jobs)} costs that no record tells are measured on slices of the data, {bound}"
+    )
+    end = time.monotonic() + total
+    records, failures, sizes = list(evidence.calibrated), dict(evidence.failures), dict(evidence.sizes)
+    worker = Worker(functools.partial(measure, environment=environment), cap)
+    full = [sizes[job.trial.train_fingerprint].train for job, _ in jobs]
+    tries = [_tries(job, most, worker, cap, end) for (job, _), most in zip(jobs, full, strict=True)]
+    measured: set[int] = set()
+    try:
+        for place, turn, outcome in _in_turns(tries, end):
+            (job, of), count = jobs[place], f"[{place + 1}/{len(jobs)}]"
+            if outcome is None:
+                failures[of] = f"not measured within {duration(total)}"
+            elif outcome.found:
+                measured.add(place)
+                records.append(outcome.found["record"])
+                sizes[records[-1]["config"]["train_fingerprint"]] = outcome.found["size"]
+            elif place not in measured:
+                failures[of] = _reason(job, outcome, full[place], worker.time_limit)
+            if turn == 0 and outcome:
+                spent = f"{_seconds(outcome):.1f} s" if outcome.found else failures[of]
+                progress.say(f"    {count} {_what(job)} on a slice of {job.trial.dataset.name}: {spent}")
+    finally:
+        worker.end()
+    return dataclasses.replace(evidence, calibrated=records, failures=failures, sizes=sizes)
+
+
+def _in_turns(tries: Sequence[Iterator[Outcome]], end: float) -> Iterator[tuple[int, int, Outcome | None]]:
+    """(place, turn, outcome): a first one of everything before a second one of anything.
+
+    When it is ``end`` (of ``time.monotonic``), None of all that has had no turn, and no more.
+    """
+    going, turn = dict(enumerate(tries)), 0
+    while going:
+        for place, outcomes in list(going.items()):
+            late = time.monotonic() >= end
+            outcome = None if late else next(outcomes, None)
+            if outcome is None:
+                del going[place]
+            if outcome or (late and turn == 0):
+                yield place, turn, outcome
+        turn += 1
+
+
+def _jobs(todo: Sequence[Trial], evidence: Evidence) -> Iterator[tuple[Measurement, str]]:
+    """(what to measure, what it stands for): one for all trials that cost the same an image."""
+    trials = {trial.id: trial for trial in todo}
+    seen: set[Any] = set()
+    for piece in predict(todo, evidence):
+        if piece.seconds is None:
+            trial = trials[piece.id]
+            full, config = evidence.sizes[trial.train_fingerprint], trial.config()
+            of = noise_of(config) if piece.noise else training_of(config)
+            images = FIRST_IMAGES if piece.noise else TRAINING_BATCHES * int(trial.recipe["batch_size"])
+            if (of, full.pixels) not in seen:
+                seen.add((of, full.pixels))
+                yield Measurement("protect" if piece.noise else "evaluate", trial, "", images), of
+
+
+def _what(job: Measurement) -> str:
+    """What is measured, in words: ``em (class)``, ``training of resnet18, cutout``."""
+    trial = job.trial
+    if job.kind != "protect":
+        return f"training of {trial.victim.name}, {trial.defense.name}"
+    granularity = trial.method.parameters.get("granularity")
+    return f"{trial.method.name} ({granularity})" if granularity else trial.method.name
+
+
+def _tries(job: Measurement, most: int, worker: Worker, cap: float, end: float) -> Iterator[Outcome]:
+    """One measurement of a training; of a noise one on a slice, one on another, then larger ones while that is quick.
+
+    Two sizes tell what a method does once from what it does for each image. A failed one ends them, and so does the
+    time ``end`` (of ``time.monotonic``).
+    """
+
+    def attempt() -> Outcome:
+        worker.time_limit = min(cap, max(1.0, end - time.monotonic()))
+        return worker.perform(job)
+
+    job = dataclasses.replace(job, images=min(job.images, most))
+    outcome = attempt()
+    if job.kind == "protect" and outcome.found and _seconds(outcome) < REPEAT_SECONDS:
+        outcome = attempt()
+    while outcome.found:
+        yield outcome
+        spent, images = _seconds(outcome), job.images
+        if job.kind == "evaluate" or images == most or (images != FIRST_IMAGES and spent >= GROW_SECONDS):
+            return
+        factor = next((factor for factor in (4, 2) if factor * spent < cap / 2), 0.5)
+        if factor * spent > end - time.monotonic():
+            return
+        job = dataclasses.replace(job, images=min(round(factor * images), most))
+        outcome = attempt()
+    yield outcome
+
+
+def _seconds(outcome: Outcome) -> float:
+    return sum((outcome.found or {})["record"]["seconds"].values())
+
+
+def _reason(job: Measurement, outcome: Outcome, most: int, cap: float) -> str:
+    error = outcome.error or {}
+    images = min(job.images, most)
+    if error.get("kind") == "TimeoutError":
+        return f"{images} of {most} images take longer than {cap:.3g} s"
+    return f"on a slice of {images} images: {error.get('message')}"
+
+
+def measure(job: Measurement, environment: Environment) -> Outcome:
+    """Does one task on a slice: what it cost in a record's form, and the slice's size; or why it failed."""
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            sliced = SlicedEnvironment.of(environment, scratch, job.images)
+            split = sliced.load(job.trial)
+            trial = dataclasses.replace(job.trial, train_fingerprint=split.train.fingerprint)
+            if job.kind == "protect":
+                _lend(trial, environment, sliced)
+            record = _noise(trial, sliced) if job.kind == "protect" else _training(trial, sliced, split)
+    except Exception as error:
+        message = str(error) or type(error).__name__
+        return Outcome("failed", error={"kind": type(error).__name__, "message": message})
+    return Outcome("done", found={"record": record, "size": Size.of(split)})
+
+
+def _noise(trial: Trial, environment: Environment) -> dict[str, Any]:
+    """A method run on a slice; what it notes as ``prepare`` is the whole preparation, which knows no slices."""
+    _, facts = make_noise(trial, environment, Progress())
+    return {
+        "config": trial.config(),
+        "noise": {"key": trial.noise_key, "prepare_key": facts["prepare_key"]},
+        "seconds": facts["seconds"],
+        "device_seconds": facts["device_seconds"],
+        "device": facts["device"],
+    }
+
+
+def _lend(trial: Trial, environment: Environment, scratch: Environment) -> None:
+    """Copies what the method prepares once from the run's store, if it is there, so that nobody makes it again."""
+    method = make_method(trial, scratch)
+    if type(method).prepare is Method.prepare:
+        return
+    lender, borrower = (StoreShelf(one.open_store(), Progress()) for one in (environment, scratch))
+    key = prepare_key(trial, method)
+    kept = lender.load(key)
+    if kept is None:
+        return
+    borrower.save(key, *kept)
+    for public in map(key_of, kept[1].get("public_data", [])):
+        if hashed := lender.load(public):
+            borrower.save(public, *hashed)
+
+
+def _training(trial: Trial, environment: Environment, split: Split) -> dict[str, Any]:
+    """A victim trained on clean images, after one epoch to warm up, for as many epochs as take a few seconds."""
+    examples = len(ProtectorView(split.train, Access.NOTHING, trial.paradigm))
+    nothing = torch.zeros(1, 3, *split.train.image_size, dtype=torch.int8)
+    noise = Perturbation(nothing, torch.zeros(examples, dtype=torch.int64), Budget("linf", 0))
+    facts = {
+        **{"seconds": {}, "device_seconds": {}, "peak_bytes": 0},
+        **{"notes": {}, "warnings": [], "prepare_key": None},
+    }
+    found, wanted = {}, 1
+    for _ in range(2):
+        recipe = {**trial.recipe, "epochs": wanted}
+        trial = dataclasses.replace(trial, poison_ratio=0.0, recipe=recipe)
+        save_perturbation(environment.open_store(), trial.noise_key, noise, facts)
+        found = evaluate(trial, environment, Progress())
+        epoch = found["seconds"]["train"] / wanted
+        wanted = max(1, min(100, round(TRAINING_SECONDS / max(epoch, 1e-3))))
+    return {
+        "config": trial.config(),
+        "noise": None,
+        "seconds": {phase: found["seconds"][phase] for phase in ("train", "evaluate")},
+        "device_seconds": {phase: found["device_seconds"][phase] for phase in ("train", "evaluate")},
+        "device": describe_device(environment.find_device()),
+    }

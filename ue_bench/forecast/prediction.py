@@ -1,0 +1,161 @@
+"""What the missing trials will cost: judged by records, or by short measurements, one piece of work at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ue_bench.contracts.method import Method
+from ue_bench.forecast.evidence import (
+    TRAINING,
+    Config,
+    Evidence,
+    Sharing,
+    costs,
+    empty,
+    extrapolate,
+    mean,
+    noise_of,
+    passes,
+    points,
+    preparation_of,
+    training_of,
+)
+from ue_bench.progress import duration
+from ue_bench.trials.protect import prepare_key
+from ue_bench.trials.trial import Trial
+
+RECORDS, SCALED, CALIBRATION, UNKNOWN = "records", "scaled records", "calibration", "unknown"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One phase of work to come.
+
+    Attributes:
+        phase: prepare, protect, train or evaluate.
+        id: of the trial; of the first that needs it where trials share the work.
+        method: its name.
+        noise: the key of the noise that is made, or "".
+        source: ``records`` (of the same work with another seed or number of epochs), ``scaled records`` (of the
+            same on other data, by the number of images), ``calibration`` (measured on a slice) or ``unknown``.
+        seconds: wall clock, or None if nothing tells.
+        device_seconds: core-seconds on a CPU, seconds for which an accelerator is held; or None.
+        why: what keeps an unknown cost from being known.
+    """
+
+    phase: str
+    id: str
+    method: str
+    noise: str
+    source: str
+    seconds: float | None = None
+    device_seconds: float | None = None
+    why: str = ""
+
+
+def predict(todo: Iterable[Trial], evidence: Evidence) -> list[Piece]:
+    """The pieces of work of these trials, each with what it will cost and how that is known.
+
+    Noise that trials share stands with the first of them, and so does what methods prepare together or once for any
+    data. What the store holds already costs nothing and has no piece, nor has the noise of a budget that allows none.
+    """
+    sharing = Sharing([*evidence.records, *evidence.calibrated])
+    pieces: list[Piece] = []
+    made: set[str] = set()
+    prepared: set[Any] = set()
+    for trial in todo:
+        config = trial.config()
+        if not (trial.noise_key in made or trial.noise_key in evidence.made or empty(config)):
+            made.add(trial.noise_key)
+            work, piece = _preparation(trial, config, sharing, evidence)
+            if piece and piece.seconds and work not in prepared:
+                prepared.add(work)
+                pieces.append(piece)
+            pieces.append(_piece("protect", trial, config, evidence))
+        pieces += [_piece(phase, trial, config, evidence) for phase in TRAINING]
+    return pieces
+
+
+def _piece(phase: str, trial: Trial, config: Config, evidence: Evidence) -> Piece:
+    of = training_of if phase in TRAINING else noise_of
+    what, times = of(config), passes(config, phase)
+    common = (phase, trial.id, trial.method.name, "" if phase in TRAINING else trial.noise_key)
+    alike = [record for record in evidence.records if of(record["config"]) == what]
+    exact = costs([r for r in alike if r["config"]["train_fingerprint"] == trial.train_fingerprint], phase)
+    if exact:
+        seconds, device_seconds = mean(exact)
+        return Piece(*common, RECORDS, times * seconds, times * device_seconds)
+    size = evidence.sizes.get(trial.train_fingerprint)
+    measured = [record for record in evidence.calibrated if of(record["config"]) == what]
+    for source, records in ((SCALED, alike), (CALIBRATION, measured)):
+        known = points(records, phase, size, evidence.sizes) if size else {}
+        if size and known:
+            clocks = [{count: pair[clock] for count, pair in known.items()} for clock in range(2)]
+            spent = [times * extrapolate(clock, size.images(phase)) for clock in clocks]
+            return Piece(*common, source, spent[0], spent[1])
+    return Piece(*common, UNKNOWN, why=evidence.failures.get(what, "nothing like it in the store"))
+
+
+def _preparation(
+    trial: Trial, config: Config, sharing: Sharing, evidence: Evidence
+) -> tuple[Any, Piece | None]:
+    """(equal for trials that share what is prepared, its piece or None if the store holds it)."""
+    once = evidence.once.get(trial.method.name)
+    if once:
+        key = prepare_key(trial, once)
+        return key, None if key in evidence.prepared else _once(trial, config, once, evidence)
+    work = sharing.work(config)
+    kept = sharing.kept(work, evidence.prepared)
+    return work, None if kept else _piece("prepare", trial, config, evidence)
+
+
+def _once(trial: Trial, config: Config, method: Method, evidence: Evidence) -> Piece:
+    """What is prepared for any number of datasets: it costs the same whatever the data, so nothing is scaled."""
+    common, what = ("prepare", trial.id, trial.method.name, trial.noise_key), preparation_of(config, method)
+    for source, records in ((RECORDS, evidence.records), (CALIBRATION, evidence.calibrated)):
+        alike = [record for record in records if preparation_of(record["config"], method) == what]
+        if known := costs(alike, "prepare"):
+            return Piece(*common, source, *mean(known))
+    return Piece(*common, UNKNOWN)
+
+
+def recall(pieces: Iterable[Piece], before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A forecast as a plan's header keeps it: for each piece of work the last prediction before it was done.
+
+    Args:
+        pieces: foretold now, of what is still missing.
+        before: what the header held; work that was done since keeps its prediction.
+
+    Returns:
+        ``{"trials": {id: phases}, "noises": {key: phases}}``, phases ``{phase: [seconds, device seconds, source]}``.
+    """
+    kept: dict[str, dict[str, dict[str, Any]]] = {}
+    for group in ("trials", "noises"):
+        kept[group] = {key: dict(phases) for key, phases in ((before or {}).get(group) or {}).items()}
+    for piece in pieces:
+        if piece.seconds is not None:
+            group, key = ("noises", piece.noise) if piece.noise else ("trials", piece.id)
+            kept[group].setdefault(key, {})[piece.phase] = [piece.seconds, piece.device_seconds, piece.source]
+    return kept
+
+
+def in_words(pieces: Iterable[Piece]) -> str:
+    """How long all of it takes: ``about 12 min (records)``, ``at least 3.5 h (records; unknown: protect of x)``."""
+    pieces = list(pieces)
+    known = [piece for piece in pieces if piece.seconds is not None]
+    sources = ", ".join(dict.fromkeys(piece.source for piece in known))
+    missing = unknown_work(pieces)
+    total = duration(sum(piece.seconds or 0.0 for piece in known))
+    if not known:
+        return "for how long is unknown yet" if missing else ""
+    return f"at least {total} ({sources}; unknown: {missing})" if missing else f"about {total} ({sources})"
+
+
+def unknown_work(pieces: Iterable[Piece]) -> str:
+    """What nothing tells of: ``noise of x and y, training``."""
+    lost = [piece for piece in pieces if piece.seconds is None]
+    noises = " and ".join(dict.fromkeys(piece.method for piece in lost if piece.noise))
+    phases = dict.fromkeys(piece.phase for piece in lost if not piece.noise)
+    return ", ".join([f"noise of {noises}"] * bool(noises) + list(phases))
