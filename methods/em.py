@@ -18,7 +18,7 @@ from ue_bench.crafting.pairs import (
     warn_without_effect,
     whole_walk,
 )
-from ue_bench.crafting.paradigms import misfit, settled
+from ue_bench.crafting.paradigms import find_conflict, settled
 from ue_bench.crafting.pgd import Walk, frozen
 from ue_bench.crafting.surrogates import clip_surrogate, sgd, training_step
 from ue_bench.errors import ConfigError, TrainingError
@@ -134,9 +134,9 @@ class EM(Method):
         if self.subset_share > 1:
             raise ConfigError(f"em's subset_share is a share, at most 1, not {self.subset_share}")
 
-    def unfit(self, paradigm: str) -> str:
+    def conflict(self, paradigm: str) -> str:
         """Why these settings make no sense in the paradigm, or ""."""
-        return misfit(self, paradigm)
+        return find_conflict(self, paradigm)
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         method = settled(self, view.paradigm)

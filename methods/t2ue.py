@@ -15,7 +15,7 @@ from ue_bench.crafting.whole_noise import new_noise
 from ue_bench.errors import ConfigError
 from ue_bench.seeds import derive
 
-from ._t2ue.generator import LATENT, bounded, channel_plan, fitted, load_generator, seeded_ssagan
+from ._t2ue.generator import LATENT, bounded, channel_plan, load_generator, resized, seeded_ssagan
 from ._t2ue.prompts import Requests, requests
 from ._t2ue.public import (
     Surrogate,
@@ -212,7 +212,7 @@ class T2UE(Method):
         for start in context.progress.track(range(0, len(wanted), step), "noise"):
             part = slice(start, start + step)
             raw = make(draws[wanted.latent[part]].to(device), texts[wanted.text[part]].to(device))
-            delta = bounded(fitted(raw, size), self.budget.radius / 255, self.bound)
+            delta = bounded(resized(raw, size), self.budget.radius / 255, self.bound)
             noise[part] = quantise(delta, self.budget)
         return noise
 

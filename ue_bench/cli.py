@@ -49,7 +49,7 @@ def run(
     _one_of("format", format, FORMATS)
     config, registry = _configure(words or [])
     from ue_bench.forecast.prediction import in_words, predict
-    from ue_bench.progress import fitting
+    from ue_bench.progress import choose_progress
     from ue_bench.report import build_report, render
     from ue_bench.trials.environment import Environment
     from ue_bench.trials.plan import make_plan
@@ -67,7 +67,7 @@ def run(
         _print_plan(plan, todo, in_words(predict(todo, evidence)))
         return
     try:
-        summary = run_plan(plan, environment, fitting(), evidence)
+        summary = run_plan(plan, environment, choose_progress(), evidence)
     except KeyboardInterrupt:
         finished, todo = pending(plan, Store(config.store))
         typer.echo(
@@ -320,10 +320,10 @@ def _evidence(todo: list[Any], environment: Any, measure: bool, short: bool = Fa
     if not measure:
         return evidence
     from ue_bench.forecast.calibration import SHORT_SECONDS, calibrate
-    from ue_bench.progress import fitting
+    from ue_bench.progress import choose_progress
 
     limits = {"cap": SHORT_SECONDS / 4, "total": SHORT_SECONDS} if short else {}
-    return calibrate(todo, evidence, environment, fitting(), **limits)
+    return calibrate(todo, evidence, environment, choose_progress(), **limits)
 
 
 def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:

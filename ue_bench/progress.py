@@ -86,7 +86,7 @@ class Bars(Progress):
                 self._live.stop()
 
 
-def fitting() -> Progress:
+def choose_progress() -> Progress:
     """Bars if standard error is a terminal, else lines."""
     return Bars() if sys.stderr.isatty() else Lines()
 

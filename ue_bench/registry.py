@@ -131,7 +131,7 @@ class Registry:
             if key not in fields:
                 hint = f"ue-bench show {kind[:-1]} {name}"
                 raise unknown(f"parameter of {kind[:-1]} '{name}'", key, fields, hint)
-            values[key] = fit(value, fields[key], f"{name}.{key}")
+            values[key] = convert(value, fields[key], f"{name}.{key}")
         try:
             return content(**values)
         except (TypeError, ValueError) as error:
@@ -221,8 +221,8 @@ class Registry:
         self._entries[entry.kind, entry.name] = entry
 
 
-def fit(value: Any, field: dataclasses.Field, where: str) -> Any:
-    """A configured value as its field needs it; ConfigError if its type does not fit."""
+def convert(value: Any, field: dataclasses.Field, where: str) -> Any:
+    """A configured value as its field needs it; ConfigError if it is of another type."""
     from ue_bench.contracts.budget import Budget
 
     kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))

@@ -18,7 +18,7 @@ from ue_bench.contracts.view import ProtectorView
 from ue_bench.crafting.objectives import Classification
 from ue_bench.crafting.orders import in_order
 from ue_bench.crafting.pairs import Captions, PairNoise, warn_without_effect
-from ue_bench.crafting.paradigms import misfit, settled
+from ue_bench.crafting.paradigms import find_conflict, settled
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import ResidentImages, zero_noise
 from ue_bench.crafting.surrogates import trained_on_clean, trained_on_clean_pairs
@@ -127,9 +127,9 @@ class AdversarialNoise(Method):
         """
         return torch.arange(len(image_of))
 
-    def unfit(self, paradigm: str) -> str:
+    def conflict(self, paradigm: str) -> str:
         """Why these settings make no sense in the paradigm, or ""."""
-        return misfit(self, paradigm)
+        return find_conflict(self, paradigm)
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         method = settled(self, view.paradigm)

@@ -173,7 +173,7 @@ def bounded(raw: Tensor, radius: float, bound: str) -> Tensor:
     return radius * raw if bound == "scale" else raw.clamp(-radius, radius)
 
 
-def fitted(noise: Tensor, size: tuple[int, int]) -> Tensor:
+def resized(noise: Tensor, size: tuple[int, int]) -> Tensor:
     """Noise [B, 3, h, w] at another size, nearest: 256 to 32 pixels keeps every eighth row and column."""
     return noise if tuple(noise.shape[2:]) == tuple(size) else functional.interpolate(noise, size)
 

@@ -23,7 +23,7 @@ from ue_bench.training.towers import Towers, contrastive_loss
 from ue_bench.trials.artefacts import content_hash
 
 from .augmentation import AUGMENTATIONS, augmented
-from .generator import BOUNDS, LATENT, SSAGAN, bounded, fitted
+from .generator import BOUNDS, LATENT, SSAGAN, bounded, resized
 from .public import text_features
 
 BETAS = (0.0, 0.9)  # Adam's; SSA-GAN and T2UE's code
@@ -169,7 +169,7 @@ class Training:
         latent = torch.randn(len(images), LATENT, generator=draw).to(self.device)
         with autocast(self.device, self.lessons.bf16):
             raw = self.network(latent, texts)
-        noise = fitted(
+        noise = resized(
             bounded(raw.to(torch.float32), self.lessons.radius, self.lessons.bound),
             (images.shape[2], images.shape[3]),
         )

@@ -282,7 +282,7 @@ class TestEM:
         method = EM(granularity="pair", surrogate="resnet_tiny")
         with pytest.raises(ConfigError, match="supervised.*image or class"):
             method.protect(ProtectorView(make_images(8), method.access, "supervised"), make_context())
-        assert "supervised" in method.unfit("supervised") and not method.unfit("contrastive")
+        assert "supervised" in method.conflict("supervised") and not method.conflict("contrastive")
 
     def test_a_surrogate_that_is_no_clip_is_refused(self):
         context = fresh_context()

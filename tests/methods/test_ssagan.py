@@ -15,8 +15,8 @@ from ue_bench_methods._t2ue.generator import (
     bounded,
     channel_plan,
     doubled_smoothly,
-    fitted,
     load_generator,
+    resized,
     seeded_ssagan,
 )
 from ue_bench_methods._t2ue.synthesis import Synthesiser, strips
@@ -167,10 +167,10 @@ def test_bounds():
 def test_noise_is_resized_to_the_nearest_row_and_column(side):
     noise = torch.arange(256.0 * 256).view(1, 1, 256, 256).expand(1, 3, 256, 256)
     kept = [index * 256 // side for index in range(side)]
-    assert torch.equal(fitted(noise, (side, side)), noise[:, :, kept][..., kept])
+    assert torch.equal(resized(noise, (side, side)), noise[:, :, kept][..., kept])
     if side == 32:
         assert kept == list(range(0, 256, 8))
-    assert fitted(noise, (256, 256)) is noise
+    assert resized(noise, (256, 256)) is noise
 
 
 def test_noise_does_not_depend_on_its_batch_mates():

@@ -97,14 +97,14 @@ def test_training_accuracy_is_no_failure_where_it_is_not_comparable():
     floors = {"train_accuracy": 50.0}
     plain, mixed = entry(), entry(comparable_training=False)
     old = {key: value for key, value in plain.items() if key != "comparable_training"}
-    for trial, misfit in (
+    for trial, undertrained in (
         (plain, True),
         (old, True),
         (entry(comparable_training=True), True),
         (mixed, False),
     ):
         outcome = judge(trial, record(trial, 80.0, train=31.0), "accuracy_last", floors)
-        assert bool(outcome.misfit) == misfit and outcome.counts == (not misfit)
+        assert bool(outcome.undertrained) == undertrained and outcome.counts == (not undertrained)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ class Method(Content):
         """What the papers' tables of a paradigm call it."""
         return tuple(self.published_names)
 
-    def unfit(self, paradigm: str) -> str:
+    def conflict(self, paradigm: str) -> str:
         """Why these settings make no sense in the paradigm, or ""."""
         return ""
 

@@ -20,17 +20,19 @@ def settled(method: Kind, paradigm: str) -> Kind:
     Raises:
         ConfigError: for a granularity that the paradigm does not know.
     """
-    reason = misfit(method, paradigm)
+    reason = find_conflict(method, paradigm)
     if reason:
         raise ConfigError(f"{type(method).__name__.lower()}: {reason}")
     defaults = getattr(method, "defaults", {}).get(paradigm, {})
     return replace(method, **{name: v for name, v in defaults.items() if getattr(method, name) is None})
 
 
-def misfit(method: Method, paradigm: str) -> str:
+def find_conflict(method: Method, paradigm: str) -> str:
     """Why the method's granularity makes no sense in the paradigm, or ""."""
     foreign = FOREIGN.get(paradigm, ())
     if method.granularity not in foreign:
         return ""
-    fit = [kind for kind in method.granularities if kind not in foreign]
-    return f"{method.granularity}-wise noise is not for {paradigm} runs: set granularity={' or '.join(fit)}"
+    others = [kind for kind in method.granularities if kind not in foreign]
+    return (
+        f"{method.granularity}-wise noise is not for {paradigm} runs: set granularity={' or '.join(others)}"
+    )

@@ -13,7 +13,7 @@ from ue_bench.explain.curves import draw_curves, find_control
 from ue_bench.explain.features import draw_features
 from ue_bench.explain.subject import find_record, load_subject
 from ue_bench.explain.victim import recover_clean, recover_victim
-from ue_bench.progress import fitting
+from ue_bench.progress import choose_progress
 from ue_bench.report.figures.style import Drawn
 from ue_bench.trials.environment import Environment
 
@@ -47,10 +47,10 @@ def explain_command(words: Sequence[str]) -> int:
         raise ConfigError(f"out={given['out']} is a file: name a folder")
     subject = load_subject(record, environment)
     print(f"trial {record['id']}: {subject.title}")
-    model, told = recover_victim(subject, environment, fitting())
+    model, told = recover_victim(subject, environment, choose_progress())
     print(told)
     control = find_control(store, record)
-    clean, lack, told = recover_clean(record, control, environment, fitting())
+    clean, lack, told = recover_clean(record, control, environment, choose_progress())
     print(told)
     failed = False
     pictures: dict[str, Callable[[], Drawn]] = {

@@ -13,7 +13,7 @@ from ue_bench.progress import Progress
 from ue_bench.publish.captions import Matcher
 from ue_bench.publish.folder import Found, list_folder
 from ue_bench.publish.noise import NoiseFile
-from ue_bench.publish.pictures import PIXELS, Unfit, is_picture, open_picture
+from ue_bench.publish.pictures import PIXELS, Refused, is_picture, open_picture
 from ue_bench.publish.pixels import Change, add_noise
 from ue_bench.publish.writing import explain, find_difference, write_picture
 
@@ -80,33 +80,33 @@ def apply_noise(
     files = list(list_folder(images, out if _within(out, images) else None))
     matcher = Matcher(noise.names, settings.match)
     rows = {found.name: matcher.find(found.name) for found in files}
-    fit = [found.name for found in files if rows[found.name] and not found.problem]
-    if not fit:
+    matched = [found.name for found in files if rows[found.name] and not found.problem]
+    if not matched:
         raise _nothing_fits(noise, files, matcher, images)
-    outputs = name_outputs(fit, settings.format)
+    outputs = name_outputs(matched, settings.format)
     sources = {os.path.realpath(images / found.name) for found in files}
     several = _repeated(outputs.values())
 
     def settle(found: Found) -> Outcome:
-        name, fitting = found.name, rows[found.name]
+        name, matching = found.name, rows[found.name]
         if found.problem:
             return Outcome(name, "skipped" if found.harmless else "failed", found.problem)
-        if not fitting:
+        if not matching:
             return _without_noise(images / name, name, matcher.find_by_stem(name))
         output, target = outputs[name], out / outputs[name]
-        if len(fitting) > 1:
-            rivals = " and ".join(noise.names[row] for row in fitting[:3])
+        if len(matching) > 1:
+            rivals = " and ".join(noise.names[row] for row in matching[:3])
             return Outcome(name, "failed", f"captions of several pictures fit: {rivals}; say match=name")
         if output.lower() in several and name != output:
             return Outcome(name, "failed", f"another picture is written as {output}: rename one")
         if os.path.realpath(target) in sources:
             return Outcome(name, "failed", f"it would be written over a source, {target}")
-        return _protect(noise, fitting[0], images / name, target, Outcome(name, "", output=output), settings)
+        return _protect(noise, matching[0], images / name, target, Outcome(name, "", output=output), settings)
 
     def work() -> Iterator[Outcome]:
         for found in progress.track(files, "pictures"):
             yield settle(found)
-        used = {row for fitting in rows.values() for row in fitting}
+        used = {row for matching in rows.values() for row in matching}
         for row in sorted(set(range(len(noise.names))) - used):
             yield Outcome(noise.names[row], "unused", "no such picture in the folder")
 
@@ -136,22 +136,22 @@ def _protect(
         picture = open_picture(source, settings.exif, settings.format, settings.max_pixels)
         steps = noise.noise[row].numpy()
         if settings.resize == "none" and picture.image.size != steps.shape[:0:-1]:
-            raise Unfit(
+            raise Refused(
                 f"it is {picture.image.height}x{picture.image.width} pixels, its noise "
                 f"{steps.shape[1]}x{steps.shape[2]}: say resize=nearest"
             )
         change = add_noise(picture.image, steps)
         limit = noise.budget.radius if noise.budget.norm == "linf" else abs(steps.astype(int)).max()
         if change.largest > limit:
-            raise Unfit(f"it was changed by {change.largest:g}/255, over its budget of {limit:g}/255")
+            raise Refused(f"it was changed by {change.largest:g}/255, over its budget of {limit:g}/255")
         if change.largest == 0:
-            raise Unfit("the noise changes none of its pixels")
+            raise Refused("the noise changes none of its pixels")
         notes = "; ".join(picture.notes)
         outcome = replace(outcome, kind=picture.image.mode, change=change)
         if os.path.lexists(target) and not settings.overwrite:
             difference = find_difference(picture, target, settings.format)
             if difference:
-                raise Unfit(
+                raise Refused(
                     f"{outcome.output} is there already, but {difference}: say overwrite=true, or name another folder"
                 )
             there = "already written and intact"
@@ -159,7 +159,7 @@ def _protect(
         target.parent.mkdir(parents=True, exist_ok=True)
         write_picture(picture, target, settings.format)
         return replace(outcome, status="written", reason=notes)
-    except Unfit as error:
+    except Refused as error:
         reason = str(error)
     except OSError as error:
         reason = explain(error)

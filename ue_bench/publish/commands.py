@@ -10,7 +10,7 @@ from typing import Any
 from ue_bench.config import number
 from ue_bench.contracts.method import Method
 from ue_bench.errors import ConfigError, StoreError, unknown
-from ue_bench.progress import fitting
+from ue_bench.progress import choose_progress
 from ue_bench.publish.account import WHAT_IT_IS, build_table, summarise, write_report
 from ue_bench.publish.apply import Outcome, Settings, apply_noise
 from ue_bench.publish.captions import MATCHES, read_captions
@@ -105,7 +105,7 @@ def noise_command(words: Sequence[str]) -> int:
             )
         print(f"{out} is there already and intact: {describe(there)}")
         return 0
-    noise = make_noise(request, environment, fitting())
+    noise = make_noise(request, environment, choose_progress())
     write_noise(out, noise)
     print(f"wrote {out}: {describe(noise)}")
     print("It holds the pictures' names, not their captions. Take it to where the pictures are, then:")
@@ -161,7 +161,7 @@ def apply_command(words: Sequence[str]) -> int:
     noise = read_noise(Path(given["noise"]).expanduser())
     outcomes: list[Outcome] = []
     stopped = False
-    work = apply_noise(noise, images, out, settings, fitting())
+    work = apply_noise(noise, images, out, settings, choose_progress())
     try:
         for outcome in work:
             outcomes.append(outcome)

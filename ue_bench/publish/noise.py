@@ -112,9 +112,9 @@ def choose_method(
         ConfigError: if it needs more than captions: it says what, and which methods do not.
     """
     kind: type[Method] = registry.load("methods", name)
-    reason = _unfit(kind)
+    reason = _shortfall(kind)
     if reason:
-        others = _fitting(registry)
+        others = _suitable(registry)
         raise ConfigError(
             f"{name} {reason}; methods that make noise from captions alone: {', '.join(others)}"
         )
@@ -136,7 +136,7 @@ def choose_method(
     return method
 
 
-def _unfit(kind: type[Method]) -> str:
+def _shortfall(kind: type[Method]) -> str:
     """Why a method cannot work where the pictures are not, or ""."""
     budget = next((field.default for field in dataclasses.fields(kind) if field.name == "budget"), None)
     if Access.IMAGES in kind.access:
@@ -153,12 +153,12 @@ def _unfit(kind: type[Method]) -> str:
     return ""
 
 
-def _fitting(registry: Registry) -> list[str]:
+def _suitable(registry: Registry) -> list[str]:
     """Names of all methods that need captions at most."""
     found = []
     for name in registry.names("methods"):
         try:
-            if not _unfit(registry.load("methods", name)):
+            if not _shortfall(registry.load("methods", name)):
                 found.append(name)
         except UEBenchError:
             continue  # a broken plug-in is not offered; asking for it by name tells why

@@ -37,7 +37,7 @@ _EXIF_PARTS, _EXIF_DROPPED = (
 )  # camera and place; maker's note, interoperability
 
 
-class Unfit(Exception):
+class Refused(Exception):
     """Why a picture cannot be protected, or a file is none."""
 
 
@@ -67,24 +67,24 @@ def looks_like_a_picture(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    """The file as Pillow sees it, its pixels not decoded yet; Unfit if it is none that can be decoded."""
+    """The file as Pillow sees it, its pixels not decoded yet; Refused if it is none that can be decoded."""
     if path.suffix.lower() in _FOREIGN:
-        raise Unfit(f"{_FOREIGN[path.suffix.lower()]}: export it as PNG, JPEG, WebP or TIFF first")
+        raise Refused(f"{_FOREIGN[path.suffix.lower()]}: export it as PNG, JPEG, WebP or TIFF first")
     if path.stat().st_size == 0:
-        raise Unfit("an empty file")
+        raise Refused("an empty file")
     Image.init()
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # the same check follows, in clear words
     try:
         with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
             pixels = image.width * image.height
             if pixels > max_pixels:
-                raise Unfit(
+                raise Refused(
                     f"{image.width}x{image.height} are {pixels:,} pixels, more than {max_pixels:,}: such files can be "
                     f"traps that fill the memory; if it is yours, say max_pixels={pixels}"
                 )
             yield image
     except UnidentifiedImageError:
-        raise Unfit("a broken picture" if looks_like_a_picture(path) else "not a picture") from None
+        raise Refused("a broken picture" if looks_like_a_picture(path) else "not a picture") from None
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
@@ -94,7 +94,7 @@ def is_picture(path: Path) -> bool:
     try:
         with _opened(path, PIXELS):
             return True
-    except Unfit:
+    except Refused:
         return looks_like_a_picture(path)
 
 
@@ -111,19 +111,19 @@ def open_picture(path: Path, exif: str, form: str, max_pixels: int = PIXELS) -> 
         max_pixels: more are refused.
 
     Raises:
-        Unfit: if it is no picture, is broken, or of a kind that would lose something: it says why.
+        Refused: if it is no picture, is broken, or of a kind that would lose something: it says why.
     """
     with _opened(path, max_pixels) as image:
         try:
             frames = getattr(image, "n_frames", 1)
             if frames > 1 and image.format != "MPO":
-                raise Unfit(f"{frames} pages or frames: save the ones to protect as single pictures")
+                raise Refused(f"{frames} pages or frames: save the ones to protect as single pictures")
             _check_depth(image, path)
             image.load()
         except Exception as error:  # decoders raise almost anything on damaged files
-            if isinstance(error, Unfit):
+            if isinstance(error, Refused):
                 raise
-            raise Unfit(f"a broken picture ({_reason(error)})") from error
+            raise Refused(f"a broken picture ({_reason(error)})") from error
         picture = Picture(image)
         if frames > 1:
             picture.notes.append(f"the first of {frames} pictures in the file; the others are not kept")
@@ -145,7 +145,7 @@ def open_picture(path: Path, exif: str, form: str, max_pixels: int = PIXELS) -> 
 
 
 def _check_depth(image: Image.Image, path: Path) -> None:
-    """Unfit for pictures of 16 bits a colour, which Pillow cuts to 8 without a word."""
+    """Refused for pictures of 16 bits a colour, which Pillow cuts to 8 without a word."""
     if image.mode.startswith(("I", "F")):
         return
     bits = [8]
@@ -155,14 +155,16 @@ def _check_depth(image: Image.Image, path: Path) -> None:
     elif image.format == "TIFF":
         bits = list(image.tag_v2.get(258, (8,)))  # type: ignore[attr-defined]
     if max(bits) > 8:
-        raise Unfit(f"{max(bits)} bits a colour, of which only 8 could be kept: save it with 8 bits first")
+        raise Refused(f"{max(bits)} bits a colour, of which only 8 could be kept: save it with 8 bits first")
 
 
 def _convert(image: Image.Image, picture: Picture) -> Image.Image:
     mode, clear = image.mode, image.has_transparency_data
     if mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):
         if clear:
-            raise Unfit("16-bit grey with a transparent shade: save it with 8 bits or an alpha channel first")
+            raise Refused(
+                "16-bit grey with a transparent shade: save it with 8 bits or an alpha channel first"
+            )
         return Image.fromarray(np.asarray(image).astype(np.uint16))
     if mode == "CMYK":
         return _convert_cmyk(image, picture)
@@ -176,7 +178,7 @@ def _convert(image: Image.Image, picture: Picture) -> Image.Image:
         picture.notes.append(f"{name} converted to {target}")
         return image.convert(target)
     if mode not in _KEPT:
-        raise Unfit(f"pixels of the kind {mode} cannot be kept: save it as RGB or grey with 8 bits first")
+        raise Refused(f"pixels of the kind {mode} cannot be kept: save it as RGB or grey with 8 bits first")
     return image.copy()
 
 
@@ -201,9 +203,9 @@ def _convert_cmyk(image: Image.Image, picture: Picture) -> Image.Image:
 def _fit_webp(picture: Picture) -> None:
     mode = picture.image.mode
     if mode == "I;16":
-        raise Unfit("WebP cannot keep 16 bits: say format=png")
+        raise Refused("WebP cannot keep 16 bits: say format=png")
     if max(picture.image.size) > WEBP_SIDE:
-        raise Unfit(f"WebP pictures have sides of at most {WEBP_SIDE} pixels: say format=png")
+        raise Refused(f"WebP pictures have sides of at most {WEBP_SIDE} pixels: say format=png")
     if mode in ("L", "LA"):
         picture.image = picture.image.convert("RGB" if mode == "L" else "RGBA")
         picture.notes.append("WebP has no grey mode: stored as equal red, green and blue")

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from ue_bench.publish.pictures import OUTPUTS, Picture, Unfit
+from ue_bench.publish.pictures import OUTPUTS, Picture, Refused
 from ue_bench.publish.pixels import crop, strips
 
 
@@ -22,7 +22,7 @@ def write_picture(picture: Picture, target: Path, form: str) -> None:
 
     Raises:
         OSError: if it cannot be written.
-        Unfit: if what is read back is not what was written.
+        Refused: if what is read back is not what was written.
     """
     options: dict[str, Any] = {"icc_profile": picture.icc, "exif": picture.exif or b""}
     if form == "webp":
@@ -38,7 +38,7 @@ def write_picture(picture: Picture, target: Path, form: str) -> None:
         file.flush()
         fault = find_difference(picture, Path(file.name), form)
         if fault:
-            raise Unfit(f"what was written is not what was meant ({fault}): check the disk")
+            raise Refused(f"what was written is not what was meant ({fault}): check the disk")
 
 
 @contextlib.contextmanager

@@ -35,9 +35,9 @@ def footnotes(report: Report) -> list[str]:
 
 def cause(outcome: Outcome) -> str:
     """Why a trial has no number that counts, in one line."""
-    if outcome.misfit:
+    if outcome.undertrained:
         reason = "a run that does not fit its own training data is a failed run, not a protected one"
-        return f"{outcome.misfit}: {reason}"
+        return f"{outcome.undertrained}: {reason}"
     text = _error((outcome.record or {}).get("error") or {})
     lines = (
         text or "; ".join((outcome.record or {}).get("warnings") or []) or "no cause recorded"
@@ -69,8 +69,8 @@ def _per_seed(outcomes: Iterable[Outcome]) -> list[str]:
     """One note for each cause, with the seeds that share it."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for outcome in outcomes:
-        state = f"{SIGNS[INVALID]} {INVALID}" if outcome.misfit else outcome.state
-        if outcome.misfit or outcome.state in ("failed", INVALID):
+        state = f"{SIGNS[INVALID]} {INVALID}" if outcome.undertrained else outcome.state
+        if outcome.undertrained or outcome.state in ("failed", INVALID):
             key = (state, name_of(outcome.trial, seed=False), cause(outcome))
             groups.setdefault(key, []).append(str(outcome.trial.get("seed")))
     return [

@@ -132,7 +132,9 @@ def _cell(report: Report, cell: Cell) -> dict[str, Any]:
             "state": outcome.state,
             "value": outcome.value,
             "counts": outcome.counts,
-            "cause": cause(outcome) if outcome.misfit or outcome.state in ("failed", "invalid") else None,
+            "cause": cause(outcome)
+            if outcome.undertrained or outcome.state in ("failed", "invalid")
+            else None,
         }
         for outcome in cell.outcomes
     ]

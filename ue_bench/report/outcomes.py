@@ -19,19 +19,19 @@ class Outcome:
         record: the record, or None where there is none.
         state: done, failed, invalid, missing, or ``not measured`` for a record without the table's metric.
         value: the table's metric, or None.
-        misfit: why a finished run does not count (it does not fit its own training data), or "".
+        undertrained: why a finished run does not count (it does not fit its own training data), or "".
     """
 
     trial: Trial
     record: Mapping[str, Any] | None
     state: str
     value: float | None = None
-    misfit: str = ""
+    undertrained: str = ""
 
     @property
     def counts(self) -> bool:
         """True if the value belongs in a mean."""
-        return self.state == "done" and not self.misfit
+        return self.state == "done" and not self.undertrained
 
 
 def judge(trial: Trial, record: Mapping[str, Any] | None, metric: str, floors: Mapping[str, Any]) -> Outcome:
@@ -47,10 +47,10 @@ def judge(trial: Trial, record: Mapping[str, Any] | None, metric: str, floors: M
     value = lookup(record, metric)
     if value is None:
         return Outcome(trial, record, "not measured")
-    return Outcome(trial, record, "done", value, _misfit(trial, record, floors))
+    return Outcome(trial, record, "done", value, _undertrained(trial, record, floors))
 
 
-def _misfit(trial: Trial, record: Mapping[str, Any], floors: Mapping[str, Any]) -> str:
+def _undertrained(trial: Trial, record: Mapping[str, Any], floors: Mapping[str, Any]) -> str:
     if not trial.get("comparable_training", True):
         return ""  # mixed labels, attacked images: a low training accuracy is no sign of a failed run
     for name, stated in floors.items():

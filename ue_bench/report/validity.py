@@ -64,7 +64,10 @@ def _verdict(here: Sequence[Outcome], metric: str, floor: float) -> tuple[str, s
     summary = summarise(values)
     if summary is None:
         if measured:
-            return INVALID, f"the clean victim does not fit its own training data ({measured[0].misfit})"
+            return (
+                INVALID,
+                f"the clean victim does not fit its own training data ({measured[0].undertrained})",
+            )
         return UNCHECKED, "the clean control is not measured yet, so nothing shows that the victim learns"
     lower_is_worse = measure(metric).lower_protects
     if (summary.mean >= floor) if lower_is_worse else (summary.mean <= floor):

@@ -20,7 +20,7 @@ from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import PARADIGMS, Split
 from ue_bench.errors import ConfigError, UnavailableError, unknown
 from ue_bench.floors import check_floors
-from ue_bench.registry import Registry, fit
+from ue_bench.registry import Registry, convert
 from ue_bench.trials.paradigms import WAYS
 from ue_bench.trials.trial import Choice, Trial
 
@@ -89,7 +89,9 @@ def make_plan(config: Config, registry: Registry, command: str) -> Plan:
         defense_name,
         defense,
     ), ratio, arm, seed in grid:
-        reason = _unfit(arm, dataset_name, split, victim_name, victim, defense_name, defense, config.paradigm)
+        reason = _mismatch(
+            arm, dataset_name, split, victim_name, victim, defense_name, defense, config.paradigm
+        )
         if reason:
             plan.skipped.append({"what": f"{arm.name} on {dataset_name}, {victim_name}", "reason": reason})
             continue
@@ -171,7 +173,7 @@ def make_recipe(word: Any, paradigm: str = "supervised") -> Any:
     for key in values:
         if key not in known:
             raise unknown("key of recipe", key, known)
-    changes = {key: fit(value, known[key], f"recipe.{key}") for key, value in values.items()}
+    changes = {key: convert(value, known[key], f"recipe.{key}") for key, value in values.items()}
     return dataclasses.replace(way.presets[preset], **changes)
 
 
@@ -251,15 +253,15 @@ def _choice(name: str, content: Any) -> Choice:
     return Choice(name, plain(content.parameters()), content.edition())
 
 
-def _unfit(
+def _mismatch(
     arm: Arm, dataset: str, split: Split, victim: str, v: Any, defense: str, d: Any, paradigm: str
 ) -> str:
     """Why this combination makes no sense, or ""."""
     for name, content in ((arm.name, arm.method), (victim, v), (defense, d)):
         if paradigm not in content.paradigms:
             return f"{name} is for {' and '.join(sorted(content.paradigms))} training, not {paradigm}"
-    if misfit := arm.method.unfit(paradigm):
-        return misfit
+    if reason := arm.method.conflict(paradigm):
+        return reason
     if paradigm == "supervised" and split.train.labels is None:
         return f"supervised training needs labels, {dataset} has none"
     if paradigm == "contrastive" and split.train.captions is None:
