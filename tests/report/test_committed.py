@@ -1,0 +1,44 @@
+"""The records under results/ give the numbers that were printed when they were committed, whatever the layout."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import pytest
+
+from ue_bench.report import build_report
+from ue_bench.report.display import grid
+from ue_bench.trials.store import Store
+
+RESULTS = Path(__file__).parents[2] / "results"
+COMMITTED = json.loads((Path(__file__).parent / "committed_tables.json").read_text(encoding="utf-8"))
+
+
+@functools.cache
+def read(store: str, suite: str):
+    """(plan, records) of a suite's one plan in a committed store."""
+    kept = Store(RESULTS / store)
+    (plan,) = kept.read_plans(suite)
+    return plan, kept.read_records(trial["id"] for trial in plan["trials"])
+
+
+@pytest.mark.parametrize("table", COMMITTED, ids=lambda table: f"{table['store']}-{table['suite']}")
+def test_every_number_is_what_the_records_give_today(table):
+    made = grid(build_report(*read(table["store"], table["suite"]), published=True))
+    assert made.headings == table["headings"]
+    assert [[str(text) for text in row] for row in made.rows] == table["rows"]
+
+
+def test_every_committed_plan_is_among_them_and_every_record_is_whole():
+    plans = {
+        (folder.name, plan["suite"])
+        for folder in RESULTS.iterdir()
+        if folder.is_dir() and (folder / "plans").is_dir()
+        for plan in Store(folder).read_plans()
+    }
+    assert plans == {(table["store"], table["suite"]) for table in COMMITTED}
+    for store, suite in plans:
+        plan, records = read(store, suite)
+        assert len(records) == len(plan["trials"]) and all(r["status"] == "done" for r in records.values())
