@@ -128,7 +128,9 @@ def report(
     ] = False,
     figures: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Draw curves, ratios and a gallery of noise into this folder."),
+        typer.Option(
+            metavar="DIR", help="Draw an overview, curves, ratios and a gallery of noise into this folder."
+        ),
     ] = None,
 ) -> None:
     """Print the tables of what a store holds: ue-bench report [suite=NAME] [profile=NAME] [store=DIR].
@@ -342,6 +344,7 @@ def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _draw(report: Any, store: str, words: dict[str, Any], folder: Path) -> None:
     """Every figure of a report that can be made, each named on standard error, and why others cannot."""
     from ue_bench.gallery import draw_gallery
+    from ue_bench.overview import draw_overview
     from ue_bench.report.figures import draw_curves, draw_ratios
     from ue_bench.trials.environment import Environment
 
@@ -349,7 +352,8 @@ def _draw(report: Any, store: str, words: dict[str, Any], folder: Path) -> None:
     environment = Environment(store, "cpu", tuple(plugins if isinstance(plugins, list) else [plugins]))
     records = {record["id"]: record for record in report.records}
     gallery = draw_gallery(report.plan, records, environment, folder)
-    for drawn in (draw_curves(report, folder), draw_ratios(report, folder), *gallery):
+    overview = draw_overview(report, environment, folder)
+    for drawn in (overview, draw_curves(report, folder), draw_ratios(report, folder), *gallery):
         typer.echo(str(drawn), err=True)
 
 
