@@ -343,17 +343,12 @@ def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _draw(report: Any, store: str, words: dict[str, Any], folder: Path) -> None:
     """Every figure of a report that can be made, each named on standard error, and why others cannot."""
-    from ue_bench.gallery import draw_gallery
-    from ue_bench.overview import draw_overview
-    from ue_bench.report.figures import draw_curves, draw_ratios
+    from ue_bench.overview import draw_all
     from ue_bench.trials.environment import Environment
 
     plugins = words.get("plugins") or []
     environment = Environment(store, "cpu", tuple(plugins if isinstance(plugins, list) else [plugins]))
-    records = {record["id"]: record for record in report.records}
-    gallery = draw_gallery(report.plan, records, environment, folder)
-    overview = draw_overview(report, environment, folder)
-    for drawn in (overview, draw_curves(report, folder), draw_ratios(report, folder), *gallery):
+    for drawn in draw_all(report, environment, folder):
         typer.echo(str(drawn), err=True)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ue_bench.gallery import Exhibit, collect
+from ue_bench.gallery import Exhibit, collect, draw_gallery
 from ue_bench.report.cells import Cell
+from ue_bench.report.figures import draw_curves, draw_ratios
 from ue_bench.report.figures.style import SETTINGS, Drawn, arm_name, arm_of, cells, heading, looks, save
 from ue_bench.report.layout import Key
 from ue_bench.report.tables import Report
@@ -15,6 +16,15 @@ from ue_bench.trials.environment import Environment
 
 PICTURES = 5  # of one method
 ROWS = ("what people took", "its noise, amplified", "what they publish")
+
+
+def draw_all(report: Report, environment: Environment, folder: Path) -> Iterator[Drawn]:
+    """Every figure of a report: drawn, or why it cannot be."""
+    yield draw_overview(report, environment, folder)
+    yield draw_curves(report, folder)
+    yield draw_ratios(report, folder)
+    records = {record["id"]: record for record in report.records}
+    yield from draw_gallery(report.plan, records, environment, folder)
 
 
 def draw_overview(report: Report, environment: Environment, folder: Path) -> Drawn:
