@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ue_bench.errors import ConfigError, DataError, UEBenchError, unknown
+from ue_bench.errors import ConfigError, UEBenchError, unknown
 
 app = typer.Typer(
     name="ue-bench",
@@ -48,28 +48,30 @@ def run(
     """
     _one_of("format", format, FORMATS)
     config, registry = _configure(words or [])
-    from ue_bench.forecast.prediction import in_words, predict
+    from ue_bench.forecast.prediction import in_words, note_forecast, predict
     from ue_bench.progress import choose_progress
     from ue_bench.report import build_report, render
     from ue_bench.trials.environment import Environment
     from ue_bench.trials.plan import make_plan
     from ue_bench.trials.run import pending
     from ue_bench.trials.run import run as run_plan
-    from ue_bench.trials.store import Store
 
     command = shlex.join(["ue-bench", "run", *(words or [])])
     environment = Environment(config.store, config.device, tuple(config.plugins))
     environment.find_device()
     plan = make_plan(config, registry, command)
-    todo = pending(plan, Store(config.store))[1]
+    store = environment.open_store()
+    todo = pending(plan, store)[1]
     evidence = _evidence(todo, environment, dry_run if calibrate is None else calibrate, short=dry_run)
+    pieces = predict(todo, evidence)
     if dry_run:
-        _print_plan(plan, todo, in_words(predict(todo, evidence)))
+        _print_plan(plan, todo, in_words(pieces))
         return
+    note_forecast(plan.header, pieces, store.read_plans(config.suite))
     try:
-        summary = run_plan(plan, environment, choose_progress(), evidence)
+        summary = run_plan(plan, environment, choose_progress(), in_words(pieces))
     except KeyboardInterrupt:
-        finished, todo = pending(plan, Store(config.store))
+        finished, todo = pending(plan, store)
         typer.echo(
             f"\nstopped: {len(finished)} of {len(plan.trials)} trials are done and kept in {config.store}, "
             f"{len(todo)} are left. To go on: {command}",
@@ -100,21 +102,21 @@ def cost(
     _one_of("format", format, tuple(FORMATS))
     config, registry = _configure(words or [])
     from ue_bench.canonical import plain
-    from ue_bench.forecast.prediction import predict
+    from ue_bench.forecast.prediction import note_forecast, predict
     from ue_bench.provenance import describe_device
     from ue_bench.trials.environment import Environment
     from ue_bench.trials.plan import make_plan
-    from ue_bench.trials.run import note_forecast, pending
+    from ue_bench.trials.run import pending
 
     environment = Environment(config.store, config.device, tuple(config.plugins))
     device = describe_device(environment.find_device())
-    _download_nothing(config, registry)
-    plan = make_plan(config, registry, shlex.join(["ue-bench", "cost", *(words or [])]))
+    command = shlex.join(["ue-bench", "cost", *(words or [])])
+    plan = make_plan(config, registry, command, download=False)
     store = environment.open_store()
     todo = pending(plan, store)[1]
     records = store.read_records(trial.id for trial in plan.trials)  # what failed was spent, too
     pieces = predict(todo, _evidence(todo, environment, calibrate))
-    note_forecast(plan, [], store, environment)
+    note_forecast(plan.header, [], store.read_plans(config.suite))
     typer.echo(render_bill(make_bill(plan.header, records, plain(pieces), device), format), nl=False)
 
 
@@ -299,19 +301,6 @@ def _configure(words: list[str]) -> tuple[Any, Any]:
     entry = registry.find("suites", str(given["suite"]))
     names = [name for kind in ("methods", "victims", "defenses", "datasets") for name in registry.names(kind)]
     return compose(entry.name, read_suite(entry.path), given, names), registry
-
-
-def _download_nothing(config: Any, registry: Any) -> None:
-    """Raises DataError for a published dataset that a run would have to download: asking for a price fetches none."""
-    from ue_bench.datasets._torchvision import Published
-
-    for word in config.dataset:
-        dataset = registry.create("datasets", word if isinstance(word, str) else next(iter(word)))
-        if isinstance(dataset, Published) and dataset.source_state() is None:
-            raise DataError(
-                f"{dataset.title} is not on this machine, and asking for a price downloads nothing: set UE_BENCH_DATA "
-                f"to a folder that holds {dataset.folder}/, or let ue-bench run fetch it first"
-            )
 
 
 def _evidence(todo: list[Any], environment: Any, measure: bool, short: bool = False) -> Any:

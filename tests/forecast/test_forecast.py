@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 import torch
 
+from ue_bench.forecast import calibration as calibrating
 from ue_bench.forecast.calibration import SlicedEnvironment, calibrate
 from ue_bench.forecast.evidence import Evidence, Size, extrapolate, gather, sizes_of, usable_here
 from ue_bench.forecast.prediction import in_words, predict, recall
 from ue_bench.progress import Progress
 from ue_bench.registry import Registry
 from ue_bench.report.cost import check_forecast
-from ue_bench.trials import calibrate as calibrating
 from ue_bench.trials.artefacts import save_tensors
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.plan import make_plan

@@ -21,6 +21,10 @@ class Dataset(Content):
             DataError: if files are absent, incomplete or corrupt; it names each one.
         """
 
+    def to_download(self) -> str:
+        """What ``load`` would have to download first, and how to do without, in words; "" if nothing."""
+        return ""
+
     def label(self) -> str:
         """What tables call it; name lossy copies as such."""
         return type(self).__name__

@@ -72,6 +72,14 @@ class Published(Dataset):
         root = self._native_root() or self._download()
         return Split(*(self._read_native(root, part, image_size) for part in _PARTS))
 
+    def to_download(self) -> str:
+        if self._parquet_files() or self._native_root() is not None:
+            return ""
+        return (
+            f"{self.title} is not on this machine: set UE_BENCH_DATA to a folder that holds {self.folder}/, "
+            "or let ue-bench run fetch it first"
+        )
+
     def source_state(self) -> object:
         files = self._parquet_files()
         if files:

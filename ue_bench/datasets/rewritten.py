@@ -72,6 +72,9 @@ class Rewritten(Dataset):
             how = {"others": "all captions but the first", "first": "the first caption only"}[self.keep]
         return f"{self._source().label()}, {how}"
 
+    def to_download(self) -> str:
+        return self._source().to_download()
+
     def source_state(self) -> object:
         state = self._source().source_state()
         if state is None or not (self.captions or self.model):

@@ -141,6 +141,26 @@ def recall(pieces: Iterable[Piece], before: Mapping[str, Any] | None = None) -> 
     return kept
 
 
+def note_forecast(
+    header: dict[str, Any], pieces: Iterable[Piece], plans: Iterable[Mapping[str, Any]]
+) -> None:
+    """Puts into a plan's header, as ``forecast``, what its work will cost.
+
+    A run that goes on where another stopped keeps what the other foretold of the work that it did.
+
+    Args:
+        header: of the plan.
+        pieces: of the work that is missing.
+        plans: the headers that the store keeps, oldest first.
+    """
+    ids = [entry["id"] for entry in header["trials"]]
+    before: dict[str, Any] = {}
+    for kept in plans:
+        if [entry["id"] for entry in kept["trials"]] == ids and kept["table"] == header["table"]:
+            before = kept.get("forecast") or {}
+    header["forecast"] = recall(pieces, before)
+
+
 def in_words(pieces: Iterable[Piece]) -> str:
     """How long all of it takes: ``about 12 min (records)``, ``at least 3.5 h (records; unknown: protect of x)``."""
     pieces = list(pieces)

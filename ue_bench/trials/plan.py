@@ -18,7 +18,7 @@ from ue_bench.contracts.defense import Defense
 from ue_bench.contracts.method import Access, Method
 from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import PARADIGMS, Split
-from ue_bench.errors import ConfigError, UnavailableError, unknown
+from ue_bench.errors import ConfigError, DataError, UnavailableError, unknown
 from ue_bench.floors import check_floors
 from ue_bench.registry import Registry, convert
 from ue_bench.trials.paradigms import WAYS
@@ -58,8 +58,14 @@ class Plan:
         return digest([self.header["suite"], [trial.id for trial in self.trials], self.header["table"]])
 
 
-def make_plan(config: Config, registry: Registry, command: str) -> Plan:
+def make_plan(config: Config, registry: Registry, command: str, download: bool = True) -> Plan:
     """Resolves names and parameters, loads the datasets' fingerprints, crosses the grid.
+
+    Args:
+        config: what is asked for.
+        registry: what there is.
+        command: that asks for it; the plan keeps it.
+        download: whether a dataset that is not on this machine may be fetched.
 
     Raises:
         UEBenchError: for anything that would fail later: a name, a parameter, absent data.
@@ -79,6 +85,8 @@ def make_plan(config: Config, registry: Registry, command: str) -> Plan:
     check_floors(config.floors, registry)
     _check_available([*victims, *defenses, *((arm.name, arm.method) for arm in arms)])
     recipe = make_recipe(config.recipe, config.paradigm)
+    if not download:
+        _check_present(datasets)
     splits = [load_cached(dataset, name, config.image_size) for name, dataset in datasets]
     seeds = range(config.seed, config.seed + config.seeds)
     entries: dict[str, dict[str, Any]] = {}
@@ -125,7 +133,10 @@ def make_plan(config: Config, registry: Registry, command: str) -> Plan:
         reasons = "; ".join(f"{item['what']}: {item['reason']}" for item in plan.skipped)
         raise ConfigError(f"nothing is left to do. {reasons}")
     _tell_settings_apart(list(entries.values()))
+    data = {split.train.fingerprint: split for split in splits}
+    used_data = dict.fromkeys(trial.train_fingerprint for trial in plan.trials)
     plan.header = _header(config, command, list(entries.values()), plan.skipped)
+    plan.header["data"] = {key: _size(data[key]) for key in used_data}
     return plan
 
 
@@ -160,6 +171,13 @@ def _check_available(contents: list[tuple[str, Any]]) -> None:
     for name, content in contents:
         if reason := content.unavailable():
             raise UnavailableError(f"{name}: {reason}")
+
+
+def _check_present(datasets: list[tuple[str, Dataset]]) -> None:
+    """DataError for a dataset that would have to be downloaded."""
+    for _, dataset in datasets:
+        if absent := dataset.to_download():
+            raise DataError(f"asking for a price downloads nothing, and {absent}")
 
 
 def make_recipe(word: Any, paradigm: str = "supervised") -> Any:
@@ -350,6 +368,11 @@ def _tell_settings_apart(entries: list[dict[str, Any]]) -> None:
                 if varying:
                     text = ", ".join(f"{key}={own[key]}" for key in varying)
                     entry.setdefault("settings", {})[kind] = text
+
+
+def _size(split: Split) -> dict[str, Any]:
+    """Training and test images, and (height, width) in pixels, as forecasts look them up."""
+    return {"train": len(split.train), "test": len(split.test), "pixels": list(split.train.image_size)}
 
 
 def _header(

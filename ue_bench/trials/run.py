@@ -9,10 +9,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
-from ue_bench.canonical import plain
 from ue_bench.errors import StoreError, UEBenchError
-from ue_bench.forecast.evidence import Evidence, Size, gather
-from ue_bench.forecast.prediction import Piece, in_words, predict, recall
 from ue_bench.progress import Counted, Lines, Progress, duration
 from ue_bench.provenance import commit, versions
 from ue_bench.trials.environment import Environment
@@ -61,13 +58,11 @@ def pending(plan: Plan, store: Store) -> tuple[dict[str, dict[str, Any]], list[T
     return finished, [trial for trial in plan.trials if trial.id not in finished]
 
 
-def run(
-    plan: Plan, environment: Environment, progress: Progress, evidence: Evidence | None = None
-) -> Summary:
+def run(plan: Plan, environment: Environment, progress: Progress, takes: str = "") -> Summary:
     """Works through what is missing.
 
     Args:
-        evidence: to foretell from; None: what the store tells.
+        takes: how long that takes, in words, if it is known; told at the start.
 
     Raises:
         StoreError: if results cannot be kept; what was kept before stays.
@@ -76,11 +71,9 @@ def run(
     store = environment.open_store()
     execute = find_executor(plan.config.executor)
     finished, todo = pending(plan, store)
-    pieces = predict(todo, evidence or gather(todo, store, environment))
-    note_forecast(plan, pieces, store, environment)
     store.write_plan(plan.key, plan.header)
     summary = Summary(finished, done_before=len(finished))
-    progress.say(announcement(plan, finished, todo, pieces))
+    progress.say(announcement(plan, finished, todo, takes))
     entries = {entry["id"]: entry for entry in plan.header["trials"]}
     started, count = time.monotonic(), 0
     watched = progress if plan.config.time_limit is None else Lines()  # what a worker process can take along
@@ -163,27 +156,12 @@ def _tasks(todo: list[Trial]) -> list[Task]:
     return tasks
 
 
-def note_forecast(plan: Plan, pieces: list[Piece], store: Store, environment: Environment) -> None:
-    """Puts into the plan's header how large its data is and what its work will cost.
-
-    A run that goes on where another stopped keeps what the other foretold of the work that it did.
-    """
-    ids = [trial.id for trial in plan.trials]
-    before: dict[str, Any] = {}
-    for kept in store.read_plans(plan.config.suite):
-        if [entry["id"] for entry in kept["trials"]] == ids and kept["table"] == plan.header["table"]:
-            before = kept.get("forecast") or {}
-    plan.header["forecast"] = recall(pieces, before)
-    data = {trial.train_fingerprint: trial for trial in plan.trials}
-    plan.header["data"] = {key: plain(Size.of(environment.load(trial))) for key, trial in data.items()}
-
-
-def announcement(plan: Plan, finished: dict[str, Any], todo: list[Trial], pieces: list[Piece]) -> str:
-    """What a run will do, how much of it is done, and how long the rest will take if records tell."""
+def announcement(plan: Plan, finished: dict[str, Any], todo: list[Trial], takes: str = "") -> str:
+    """What a run will do, how much of it is done, and how long the rest takes, in words, if that is known."""
     noises = len({trial.noise_key for trial in todo})
-    takes = f", {in_words(pieces)}" if pieces else ""
+    after = f", {takes}" if takes else ""
     what = f"{plan.config.suite} ({plan.config.profile})" if plan.config.profile else plan.config.suite
-    return f"{what}: {len(plan.trials)} trials, {len(finished)} done, {len(todo)} to do with {noises} noises{takes}"
+    return f"{what}: {len(plan.trials)} trials, {len(finished)} done, {len(todo)} to do with {noises} noises{after}"
 
 
 def _result(record: dict[str, Any]) -> str:
