@@ -130,9 +130,7 @@ def report(
     ] = False,
     figures: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Draw an overview, curves, ratios and a gallery of noise into this folder."
-        ),
+        typer.Option(metavar="DIR", help="Draw curves, ratios and a gallery of noise into this folder."),
     ] = None,
 ) -> None:
     """Print the tables of what a store holds: ue-bench report [suite=NAME] [profile=NAME] [store=DIR].
@@ -332,16 +330,21 @@ def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _draw(report: Any, store: str, words: dict[str, Any], folder: Path) -> None:
     """Every figure of a report that can be made, each named on standard error, and why others cannot."""
-    from ue_bench.overview import draw_all
+    from ue_bench.gallery import draw_gallery
+    from ue_bench.report.figures import draw_curves, draw_ratios
     from ue_bench.trials.environment import Environment
 
     plugins = words.get("plugins") or []
     environment = Environment(store, "cpu", tuple(plugins if isinstance(plugins, list) else [plugins]))
-    for drawn in draw_all(report, environment, folder):
+    records = {record["id"]: record for record in report.records}
+    gallery = draw_gallery(report.plan, records, environment, folder)
+    for drawn in (draw_curves(report, folder), draw_ratios(report, folder), *gallery):
         typer.echo(str(drawn), err=True)
 
 
 def _print_plan(plan: Any, todo: list[Any], takes: str) -> None:
+    from ue_bench.dimensions import trial_in_words
+
     waiting = {trial.id for trial in todo}
     typer.echo(
         f"{plan.config.suite}: {len(plan.trials)} trials, {len(todo)} to do"
@@ -349,11 +352,7 @@ def _print_plan(plan: Any, todo: list[Any], takes: str) -> None:
     )
     for entry in plan.header["trials"]:
         state = "to do" if entry["id"] in waiting else "done "
-        method = f"{entry['method']} ({entry['granularity']})" if entry["granularity"] else entry["method"]
-        typer.echo(
-            f"  {state}  {entry['id']}  {method}, {entry['budget']}; {entry['dataset']}, {entry['victim']}, "
-            f"{entry['defense']}, ratio {entry['poison_ratio']:g}, seed {entry['seed']}"
-        )
+        typer.echo(f"  {state}  {entry['id']}  {trial_in_words(entry)}; {entry['budget']}")
     for item in plan.skipped:
         typer.echo(f"  skipped  {item['what']}: {item['reason']}")
 

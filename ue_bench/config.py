@@ -13,31 +13,13 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ue_bench.dimensions import BESIDE, DIMENSIONS, ROLES, SEED
 from ue_bench.errors import ConfigError, unknown
+from ue_bench.measures import FLOORS, HEADLINES, table_metrics
 
 LISTS = ("dataset", "method", "victim", "defense", "poison_ratio", "plugins")
 MAPPINGS = ("controls", "parameters", "floors", "table", "published")
-
-RETRIEVAL = tuple(f"{way}_{kind}" for way in ("i2t", "t2i") for kind in ("hit@1", "hit@5", "hit@10", "medr"))
-METRICS = ("accuracy", *RETRIEVAL)
-FLOORS = ("train_accuracy", *(f"clean_{metric}" for metric in METRICS))
-# What may be asked of a table, checked before any work. tests/test_config.py holds these against the report.
-DEFAULT_METRIC = "accuracy_last"  # of a contrastive table that names none: i2t_hit@10
-COSTS = ("prepare_hours", "protect_hours", "protect_ms")
-TABLE_METRICS = {
-    "supervised": (DEFAULT_METRIC, "accuracy_best", "train_accuracy_last", *COSTS),
-    "contrastive": (
-        *(f"{part}{metric}" for part in ("", "best.", "mean5.") for metric in RETRIEVAL),
-        "train_accuracy_last",
-        *COSTS,
-    ),
-}
-DIMENSIONS = (
-    *("method", "granularity", "budget", "variant", "dataset", "victim", "defense", "poison_ratio"),
-    "seed",
-)
-ROLES = ("clean", "random", "share")
-PUBLISHED = ("paradigm", "dataset", "victim", "defense")
+PRINTED = ("paradigm", *BESIDE)  # keys of published
 
 
 @dataclass
@@ -46,7 +28,7 @@ class TableConfig:
 
     rows: list[str] = field(default_factory=lambda: ["method"])
     columns: list[str] = field(default_factory=lambda: ["dataset"])
-    metric: str = DEFAULT_METRIC
+    metric: str = HEADLINES["supervised"]  # of a contrastive table that names none: the other headline
     metrics: list[str] = field(default_factory=list)  # several: a column each, the first leads in figures
 
 
@@ -263,14 +245,14 @@ def _check(config: Config) -> None:
 def _check_table(config: Config) -> None:
     """Everything that would otherwise be found when all is trained and the table stays empty."""
     table = config.table
-    asked = [*table.metrics, *([table.metric] if table.metric != DEFAULT_METRIC else [])]
-    allowed = TABLE_METRICS.get(config.paradigm, asked)  # an unknown paradigm is told of elsewhere
+    asked = [*table.metrics, *([table.metric] if table.metric != HEADLINES["supervised"] else [])]
+    allowed = table_metrics(config.paradigm) or asked  # an unknown paradigm is told of elsewhere
     for what, words, known in (
         (f"metric of {config.paradigm} training in table", asked, allowed),
-        ("dimension in table.rows", table.rows, DIMENSIONS),
-        ("dimension in table.columns", table.columns, DIMENSIONS),
+        ("dimension in table.rows", table.rows, (*DIMENSIONS, SEED)),
+        ("dimension in table.columns", table.columns, (*DIMENSIONS, SEED)),
         ("role in controls", config.controls, ROLES),
-        ("key of published", config.published, PUBLISHED),
+        ("key of published", config.published, PRINTED),
     ):
         for word in words:
             if word not in known:

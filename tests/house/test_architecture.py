@@ -14,7 +14,7 @@ TOP = Path(__file__).parents[2]
 HARNESS = sorted((TOP / "ue_bench").rglob("*.py"))
 OURS = ("methods", "victims", "suites", "tests")
 FLOORS = [  # from the ground; a module may import its own floor and those below
-    {"errors", "seeds", "canonical", "clock", "metrics", "retrieval", "progress"},
+    {"errors", "seeds", "canonical", "clock", "metrics", "retrieval", "progress", "measures", "dimensions"},
     {"config", "reading", "registry", "composition", "floors", "data"},
     {
         "contracts.budget",
@@ -28,7 +28,7 @@ FLOORS = [  # from the ground; a module may import its own floor and those below
     {"crafting", "trials.environment", "trials.overlap", "trials.plan", "trials.executors"},
     {
         *("trials.protect", "trials.evaluate", "forecast"),
-        *("publish", "report", "gallery", "overview", "explain", "conformance", "describe", "scaffold"),
+        *("publish", "report", "gallery", "explain", "conformance", "describe", "scaffold"),
     },
     {"trials.run"},
     {"cli"},

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ue_bench import config as settings
 from ue_bench.config import compose, number, parse_words, read_suite
 from ue_bench.errors import ConfigError
-from ue_bench.report import cells, layout, measures, published
+from ue_bench.measures import FLOORS, headlines, table_metrics
 from ue_bench.trials.plan import make_recipe
 
 CONTENT = {
@@ -98,18 +97,12 @@ def test_mistakes_name_what_is_allowed(word, message):
         build(word)
 
 
-def test_what_a_suite_may_ask_for_is_what_reports_know():
-    """The names stand below the report, which nothing on the floor of configurations may import."""
-    assert set(measures._COSTS) == set(settings.COSTS)
-    assert set(settings.DIMENSIONS) == {*layout.DIMENSIONS, "seed"}
-    assert settings.ROLES == cells.CONTROLS
-    plan = {"published": {name: "other" for name in settings.PUBLISHED if name != "paradigm"}}
-    assert {published.beside(plan, {}, name) for name in plan["published"]} == {"other"}
-    for paradigm, names in settings.TABLE_METRICS.items():
-        assert (
-            measures.headlines({"paradigm": paradigm, "table": {"metric": settings.DEFAULT_METRIC}})[0]
-            in names
-        )
+def test_what_a_suite_may_ask_for_is_declared_once():
+    accuracy, retrieval = table_metrics("supervised"), table_metrics("contrastive")
+    assert accuracy[:2] == ("accuracy_last", "accuracy_best") and "i2t_medr" not in accuracy
+    assert "mean5.t2i_hit@10" in retrieval and "accuracy_last" not in retrieval
+    assert {"clean_accuracy", "train_accuracy", "clean_t2i_medr"} < set(FLOORS) and len(FLOORS) == 10
+    assert headlines({"paradigm": "contrastive", "table": {"metric": "accuracy_last"}}) == ["i2t_hit@10"]
 
 
 def test_tables_of_retrieval_show_retrieval():
@@ -120,7 +113,7 @@ def test_tables_of_retrieval_show_retrieval():
     with pytest.raises(ConfigError, match="unknown metric of contrastive training in table 'accuracy_last'"):
         build("paradigm=contrastive", "table.metrics=[accuracy_last]")
     plan = {"paradigm": "contrastive", "table": vars(build("paradigm=contrastive").table)}
-    assert measures.headlines(plan) == ["i2t_hit@10"], "accuracy stands in no contrastive record"
+    assert headlines(plan) == ["i2t_hit@10"], "accuracy stands in no contrastive record"
 
 
 def test_suite_files_are_checked(tmp_path):

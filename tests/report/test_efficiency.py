@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from reports import CLEAN, entry, record
 
+from ue_bench.measures import lookup, measure
 from ue_bench.report import build_report, render
 from ue_bench.report.efficiency import break_even
-from ue_bench.report.measures import lookup, measure
 
 SPENT = {  # hours: (prepare, protect)
     "text": (10.0, 1.0),
@@ -41,16 +41,16 @@ def made(**changes):
 
 
 def test_costs_are_read_from_the_record():
-    outcome = next(o for o in made().outcomes if o.trial["method"] == "search")
+    outcome = next(o for o in made().findings if o.trial["method"] == "search")
     assert lookup(outcome.record, "protect_hours") == 3.0
     assert lookup(outcome.record, "protect_ms") == 3 * 3600 * 1000 / 9000
-    assert lookup(made().outcomes[0].record, "protect_hours") is None, "clean data has no noise to pay for"
+    assert lookup(made().findings[0].record, "protect_hours") is None, "clean data has no noise to pay for"
     assert measure("protect_hours").direction == "lower is cheaper"
 
 
 def test_break_even_counts_what_each_dataset_costs():
     """10 h once and 1 h a dataset: against 3 h a dataset even after 10 / 2 = 5, with a surrogate's 2 + 1 h alike."""
-    notes = break_even(made().outcomes)
+    notes = break_even(made().findings)
     assert [note.split(" against ")[1] for note in notes] == [
         "surrogate (image), tiny (3 h a dataset) after 5 datasets of this size",
         "search (image), tiny (3 h a dataset) after 5 datasets of this size",

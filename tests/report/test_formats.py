@@ -12,11 +12,11 @@ import pytest
 from reports import CLEAN, RANDOM, SOUND, cells_of, seeds, world
 
 from ue_bench.errors import ConfigError
+from ue_bench.measures import lookup, measure
 from ue_bench.progress import duration
 from ue_bench.report import build_report, render
 from ue_bench.report.cost import totals
 from ue_bench.report.latex import escape
-from ue_bench.report.measures import lookup, measure
 
 
 def test_reduced_methods_are_marked_and_every_parameter_listed():
@@ -207,7 +207,7 @@ def test_ranks_protect_upwards_and_best_metrics_are_found():
 def test_measures_by_name():
     assert measure("i2t_hit@10").lower_protects and not measure("t2i_medr").lower_protects
     assert measure("i2t_hit@10").label == "i2t Hit@10, last epoch (%)"
-    assert measure("best.i2t_hit@10").published == ("hit@10", "i2t")
+    assert measure("best.i2t_hit@10").printed == ("hit@10", "i2t")
     assert measure("accuracy_best").label == "accuracy, best epoch (%)"
     assert lookup({"metrics": {"best": {"a": 1}}}, "best.a") == 1.0
     assert lookup({"metrics": {"a": float("nan")}}, "a") is None

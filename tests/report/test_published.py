@@ -7,9 +7,9 @@ import io
 
 import pytest
 
+from ue_bench.measures import measure
 from ue_bench.report import build_report, render
-from ue_bench.report.measures import measure
-from ue_bench.report.published import find, load, named_tables, paper, parse, same_name
+from ue_bench.report.printed import find, load, named_tables, paper, parse, same_name
 
 ACCURACY = measure("accuracy_last")
 PLAN = {"paradigm": "supervised", "table": {"metric": "accuracy_last", "columns": ["dataset"]}}

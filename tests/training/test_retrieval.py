@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from ue_bench.errors import DataError
-from ue_bench.report.measures import lookup, measure
+from ue_bench.measures import lookup, measure
 from ue_bench.retrieval import random_retrieval, reachable_hit, retrieval
 
 

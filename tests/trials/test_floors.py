@@ -12,7 +12,7 @@ from ue_bench.errors import ConfigError
 from ue_bench.floors import check_floors
 from ue_bench.registry import Registry
 from ue_bench.report import build_report, render
-from ue_bench.report.outcomes import floor_of, judge
+from ue_bench.report.findings import floor_of, judge
 from ue_bench.trials.plan import make_plan
 
 REGISTRY = Registry([Path(__file__).parents[1] / "content"])

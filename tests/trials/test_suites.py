@@ -9,7 +9,7 @@ import pytest
 from ue_bench.config import compose, read_suite
 from ue_bench.floors import check_floors
 from ue_bench.registry import Registry
-from ue_bench.report.outcomes import floor_of
+from ue_bench.report.findings import floor_of
 from ue_bench.trials.plan import make_plan, make_recipe
 
 REGISTRY = Registry()

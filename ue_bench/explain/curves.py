@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ue_bench.explain.subject import describe
+from ue_bench.dimensions import method_in_words, trial_in_words
 from ue_bench.report.figures.style import BLACK, COLOURS, DASHES, GREY, SETTINGS, Drawn, save
 from ue_bench.trials.store import Store
 
@@ -72,13 +72,13 @@ def draw_curves(record: Mapping[str, Any], control: Mapping[str, Any] | None, fo
             axis.xaxis.get_major_locator().set_params(integer=True)
         handles = _legend([line for lines in panels.values() for line in lines])
         figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, handlelength=3.2)
-        figure.suptitle("\n".join(textwrap.wrap(f"Training of {describe(record)}", 100)))
+        figure.suptitle("\n".join(textwrap.wrap(f"Training of {trial_in_words(record)}", 100)))
         return Drawn("curves", save(figure, folder, "curves", ("png",)))
 
 
 def curves_of(record: Mapping[str, Any], control: Mapping[str, Any] | None) -> dict[str, list[Line]]:
     """Panel -> its lines, the trial's first. Retrieval is also measured before the first epoch."""
-    runs = [(record, _name(record), COLOURS[0])]
+    runs = [(record, method_in_words(record), COLOURS[0])]
     runs += [(control, "clean control", BLACK)] if control else []
     panels: dict[str, list[Line]] = {}
 
@@ -124,8 +124,3 @@ def _legend(lines: Sequence[Line]) -> list[Any]:
     names = {line.name: (line.colour, "-" if line.way else line.dash) for line in lines}
     ways = {line.way: (GREY, line.dash) for line in lines if line.way}
     return [Line2D([], [], color=c, linestyle=d, label=n) for n, (c, d) in {**names, **ways}.items()]
-
-
-def _name(record: Mapping[str, Any]) -> str:
-    method = str(record["method"])
-    return f"{method} ({record['granularity']})" if record.get("granularity") else method

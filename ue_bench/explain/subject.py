@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.data.imageset import Split
+from ue_bench.dimensions import trial_in_words
 from ue_bench.errors import ConfigError, DataError, StoreError
 from ue_bench.trials.artefacts import load_perturbation
 from ue_bench.trials.environment import Environment
@@ -44,7 +45,7 @@ class Subject:
     @property
     def title(self) -> str:
         """The trial in words."""
-        return describe(self.record)
+        return trial_in_words(self.record)
 
     @functools.cached_property
     def protected(self) -> Tensor:
@@ -58,17 +59,6 @@ class Subject:
         kept = self.record.get("mask")
         mask = unpack_mask(kept, len(train)) if kept else draw_mask(trial, train)
         return (mask if trial.paradigm == "supervised" else mask[train.pairs]).nonzero()[:, 0]
-
-
-def describe(record: Mapping[str, Any]) -> str:
-    """Victim, dataset, method and what else tells this trial from others, in words."""
-    method = (
-        f"{record['method']} ({record['granularity']})" if record.get("granularity") else record["method"]
-    )
-    words = [method, record["victim"], str(record.get("dataset_label") or record["dataset"])]
-    words += [record["defense"]] if record["defense"] != "none" else []
-    words += [f"ratio {record['poison_ratio']:g}"] if 0 < record["poison_ratio"] < 1 else []
-    return ", ".join([*words, f"seed {record['seed']}"])
 
 
 def find_record(store: Store, word: str) -> dict[str, Any]:
@@ -128,6 +118,6 @@ def load_subject(record: Mapping[str, Any], environment: Environment) -> Subject
 def _listed(store: Store, keys: list[str], planned: Mapping[str, Mapping[str, Any]]) -> str:
     if not keys:
         return "it holds none. See: ue-bench run suite=NAME"
-    words = [f"{key} is {describe(planned[key])}" if key in planned else key for key in keys[:SHOWN]]
+    words = [f"{key} is {trial_in_words(planned[key])}" if key in planned else key for key in keys[:SHOWN]]
     more = [f"and {len(keys) - SHOWN} more"] * (len(keys) > SHOWN)
     return "; ".join([*words, *more])

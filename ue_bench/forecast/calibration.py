@@ -22,6 +22,7 @@ from ue_bench.contracts.method import Access, Method
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.data.imageset import ImageSet, Split
+from ue_bench.dimensions import method_in_words
 from ue_bench.forecast.evidence import Evidence, Size, noise_of, training_of
 from ue_bench.forecast.prediction import predict
 from ue_bench.progress import Progress, duration
@@ -167,7 +168,7 @@ def _what(job: Measurement) -> str:
     if job.kind != "protect":
         return f"training of {trial.victim.name}, {trial.defense.name}"
     granularity = trial.method.parameters.get("granularity")
-    return f"{trial.method.name} ({granularity})" if granularity else trial.method.name
+    return method_in_words({"method": trial.method.name, "granularity": granularity})
 
 
 def _tries(job: Measurement, most: int, worker: Worker, cap: float, end: float) -> Iterator[Outcome]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ue_bench.canonical import dumps
+from ue_bench.dimensions import trial_in_words
 from ue_bench.errors import unknown
 from ue_bench.progress import duration
 from ue_bench.report.cost import PHASES, Check, Record, check_forecast, spent_pieces, unit
-from ue_bench.report.outcomes import name_of
 
 Piece = Mapping[str, Any]
 UNITS = {"core_seconds": "core-hours", "accelerator_seconds": "GPU-hours"}
@@ -118,7 +118,7 @@ def make_bill(
     def cell(piece: Piece) -> str:
         trial = trials[piece["id"]]
         budget = "" if trial.get("control") == "clean" else f", {trial.get('budget')}"
-        return name_of(trial, seed=False) + budget
+        return trial_in_words(trial, seed=False) + budget
 
     groups: list[tuple[str, Callable[[Piece], str]]] = [
         ("phase", lambda piece: str(piece["phase"])),

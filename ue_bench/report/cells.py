@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ue_bench.report import published, validity
+from ue_bench.dimensions import ROLES
+from ue_bench.measures import Measure, lookup
+from ue_bench.report import printed, validity
+from ue_bench.report.findings import Finding
 from ue_bench.report.layout import Key, Layout, Trial
-from ue_bench.report.measures import Measure, lookup
-from ue_bench.report.outcomes import Outcome
 from ue_bench.report.statistics import Difference, Summary, paired, summarise
-
-CONTROLS = ("clean", "random", "share")
 
 
 @dataclass(frozen=True)
@@ -21,82 +20,82 @@ class Cell:
     """The trials that differ only by seed.
 
     Attributes:
-        outcomes: one for each planned trial.
+        findings: one for each planned trial.
         summary: of the values that count; of the values that do not, if there are no others; or None.
         best: the same at each run's best epoch.
         epochs: those best epochs.
         marks: ``invalid``, ``unchecked``.
         leads: True if no protected method does better in the same place.
-        differences: each of CONTROLS -> (the control's cell, paired difference), if any pair exists.
-        published: the papers' numbers for the same thing.
+        differences: each of ROLES -> (the control's cell, paired difference), if any pair exists.
+        printed: the papers' numbers for the same thing.
     """
 
-    outcomes: tuple[Outcome, ...]
+    findings: tuple[Finding, ...]
     summary: Summary | None = None
     best: Summary | None = None
     epochs: tuple[int, ...] = ()
     marks: tuple[str, ...] = ()
     leads: bool = False
     differences: Mapping[str, tuple[Cell, Difference]] = field(default_factory=dict)
-    published: tuple[published.Match, ...] = ()
+    printed: tuple[printed.Match, ...] = ()
 
     @property
     def trial(self) -> Trial:
         """The first of its trials: stands for all in everything but the seed."""
-        return self.outcomes[0].trial
+        return self.findings[0].trial
 
     @property
     def control(self) -> str | None:
-        """One of CONTROLS, or None."""
+        """One of ROLES, or None."""
         return self.trial.get("control")
 
     @property
     def records(self) -> list[Mapping[str, Any]]:
         """Those of finished runs."""
-        return [o.record for o in self.outcomes if o.record is not None and o.state == "done"]
+        return [o.record for o in self.findings if o.record is not None and o.state == "done"]
 
     @property
     def state(self) -> str:
         """``done`` if there is a number to show, else what became of the trials."""
         if self.summary:
             return "done"
-        states = [outcome.state for outcome in self.outcomes]
+        states = [finding.state for finding in self.findings]
         counts = {state: states.count(state) for state in states}
         return states[0] if len(counts) == 1 else ", ".join(f"{n} {state}" for state, n in counts.items())
 
     def values(self) -> dict[Any, float]:
         """Seed -> value, of the runs that count."""
-        return {o.trial.get("seed"): o.value for o in self.outcomes if o.counts and o.value is not None}
+        return {o.trial.get("seed"): o.value for o in self.findings if o.counts and o.value is not None}
 
 
 def make_cell(
-    outcomes: tuple[Outcome, ...], wanted: Measure, verdicts: Mapping[Key, tuple[str, str]]
+    findings: tuple[Finding, ...], wanted: Measure, verdicts: Mapping[Key, tuple[str, str]]
 ) -> Cell:
     """A cell's mean, best epoch and marks."""
-    sound = [o for o in outcomes if o.counts]
-    shown = sound or [o for o in outcomes if o.state == "done"]
+    sound = [o for o in findings if o.counts]
+    shown = sound or [o for o in findings if o.state == "done"]
     summary = summarise([o.value for o in shown if o.value is not None])
     if summary is None:
-        return Cell(outcomes)
+        return Cell(findings)
     best = [value for o in shown if (value := lookup(o.record, wanted.best)) is not None]
     epochs = [int(value) for o in shown if (value := lookup(o.record, wanted.best_epoch)) is not None]
-    mark = verdicts.get(validity.place(outcomes[0].trial), ("",))[0] if sound else validity.INVALID
-    return Cell(outcomes, summary, summarise(best), tuple(epochs), (mark,) if mark else ())
+    mark = verdicts.get(validity.place(findings[0].trial), ("",))[0] if sound else validity.INVALID
+    return Cell(findings, summary, summarise(best), tuple(epochs), (mark,) if mark else ())
 
 
 def mark_leaders(cells: dict[Any, Cell], layout: Layout, wanted: Measure) -> dict[Any, Cell]:
     """Marks the best protection in each place; equal as printed is equal."""
     bests: dict[Key, float] = {}
-    printed = {
+    values = {
         key: float(wanted.text(cell.summary.mean))
         for key, cell in cells.items()
         if cell.summary and not cell.control and validity.INVALID not in cell.marks
     }
     better = min if wanted.lower_protects else max
-    for key, value in printed.items():
+    for key, value in values.items():
         contest = layout.contest(cells[key].trial)
         bests[contest] = better(value, bests.get(contest, value))
-    leaders = {key for key, value in printed.items() if value == bests[layout.contest(cells[key].trial)]}
+    leaders = {key for key, value in values.items() if value == bests[layout.contest(cells[key].trial)]}
     return {key: dataclasses.replace(cell, leads=key in leaders) for key, cell in cells.items()}
 
 
@@ -107,7 +106,7 @@ def compare(cell: Cell, others: Sequence[Cell]) -> Cell:
     ratio: it is compared at equal ratios only.
     """
     differences = {}
-    for kind in CONTROLS:
+    for kind in ROLES:
         controls = [
             c for c in others if c.control == kind and validity.place(c.trial) == validity.place(cell.trial)
         ]
@@ -131,12 +130,12 @@ def _size(trial: Trial) -> str:
     return str(trial.get("budget", "")).partition(",")[0]
 
 
-def add_published(cells: dict[Any, Cell], plan: Mapping[str, Any], wanted: Measure) -> dict[Any, Cell]:
-    figures = published.load()
-    found = {key: published.find(cell.trial, plan, wanted, figures) for key, cell in cells.items()}
-    shown = published.prefer_named((match for matches in found.values() for match in matches), plan)
+def add_printed(cells: dict[Any, Cell], plan: Mapping[str, Any], wanted: Measure) -> dict[Any, Cell]:
+    figures = printed.load()
+    found = {key: printed.find(cell.trial, plan, wanted, figures) for key, cell in cells.items()}
+    shown = printed.prefer_named((match for matches in found.values() for match in matches), plan)
     kept = {
         key: tuple(m for m in matches if (m.figure.source, m.figure.table) in shown)
         for key, matches in found.items()
     }
-    return {key: dataclasses.replace(cell, published=kept[key]) for key, cell in cells.items()}
+    return {key: dataclasses.replace(cell, printed=kept[key]) for key, cell in cells.items()}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ue_bench.report.measures import number
+from ue_bench.measures import number
 from ue_bench.report.statistics import summarise
 
 Record = Mapping[str, Any]

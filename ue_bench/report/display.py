@@ -8,7 +8,7 @@ from typing import Any
 from ue_bench.report.cells import Cell
 from ue_bench.report.footnotes import SIGNS
 from ue_bench.report.layout import Key
-from ue_bench.report.published import Match
+from ue_bench.report.printed import Match
 from ue_bench.report.tables import Report, Row
 
 NOTHING = "–"
@@ -113,7 +113,7 @@ def _value(cell: Cell | None, report: Report) -> Text:
         return Text(NOTHING)
     if cell.summary is None:
         return Text(cell.state)
-    planned, n = len(cell.outcomes), cell.summary.n
+    planned, n = len(cell.findings), cell.summary.n
     tail = f"(n={n} of {planned})" if n != planned else f"(n={n})" if n > 1 else ""
     signs = "".join(SIGNS.get(mark, "") for mark in cell.marks)
     return Text(_spread(cell.summary.mean, cell.summary.std, report), signs, tail, cell.leads)
@@ -153,7 +153,7 @@ def _origins(report: Report) -> list[tuple[Key, Report, str]]:
         for number, view in enumerate(report.measured)
         for row in view.rows
         if (cell := row.cells.get(column))
-        for match in cell.published
+        for match in cell.printed
     }
     return [(column, report.measured[number], origin) for column, number, origin in found]
 
@@ -161,7 +161,7 @@ def _origins(report: Report) -> list[tuple[Key, Report, str]]:
 def _origin_heading(report: Report, column: Key, origin: str) -> str:
     """Paper and table; the data too if they are not ours; which column if there are several."""
     cells = [cell for row in report.rows if (cell := row.cells.get(column))]
-    figures = [m.figure for cell in cells for m in cell.published if m.figure.origin == origin]
+    figures = [m.figure for cell in cells for m in cell.printed if m.figure.origin == origin]
     several = len((report.plan.get("table") or {}).get("metrics") or []) > 1
     parts = [f"{report.measure.short} in {origin}" if several else origin]
     elsewhere = any((report.plan.get("published") or {}).values())
@@ -176,7 +176,7 @@ def _origin_heading(report: Report, column: Key, origin: str) -> str:
 
 
 def _published(cell: Cell | None, origin: str, report: Report) -> Text:
-    matches = [match for match in (cell.published if cell else ()) if match.figure.origin == origin]
+    matches = [match for match in (cell.printed if cell else ()) if match.figure.origin == origin]
     several = len({match.figure.method for match in matches}) > 1
     return Text(" / ".join(dict.fromkeys(_printed(m, several, report) for m in matches)) or NOTHING)
 

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from ue_bench.report.measures import lookup
-from ue_bench.report.outcomes import Outcome, name_of
+from ue_bench.dimensions import trial_in_words
+from ue_bench.measures import lookup
+from ue_bench.report.findings import Finding
 from ue_bench.report.statistics import summarise
 
 
-def break_even(outcomes: Sequence[Outcome], variants: Mapping[str, str] | None = None) -> list[str]:
+def break_even(findings: Sequence[Finding], variants: Mapping[str, str] | None = None) -> list[str]:
     """One sentence for each method that prepares once for any number of datasets, against each costlier one.
 
     What a method that prepares for each dataset anew (a surrogate trained on that data) spends on it counts
     with its noise. Example: 10 hours once and 1 hour a dataset against 3 hours a dataset are even after 5 datasets.
 
     Args:
-        outcomes: of all trials of the table.
+        findings: of all trials of the table.
         variants: trial id -> its parameters in words, where one method takes part with several settings.
     """
-    arms: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        if outcome.record and outcome.record.get("noise") and not outcome.trial.get("control"):
-            name, variant = (
-                name_of(_method(outcome.trial), seed=False),
-                (variants or {}).get(outcome.trial["id"]),
+    arms: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.record and finding.record.get("noise") and not finding.trial.get("control"):
+            name = trial_in_words(
+                {key: finding.trial.get(key) for key in ("method", "granularity", "dataset")}, seed=False
             )
-            arms.setdefault(f"{name} ({variant})" if variant else name, []).append(outcome)
+            variant = (variants or {}).get(finding.trial["id"])
+            arms.setdefault(f"{name} ({variant})" if variant else name, []).append(finding)
     costs = {name: _costs(found) for name, found in arms.items()}
     once = {name for name, found in arms.items() if found[0].trial.get("prepares_once")}
     notes = []
@@ -45,15 +45,11 @@ def break_even(outcomes: Sequence[Outcome], variants: Mapping[str, str] | None =
     return notes
 
 
-def _costs(outcomes: Sequence[Outcome]) -> tuple[float, float]:
+def _costs(findings: Sequence[Finding]) -> tuple[float, float]:
     """(hours of preparation, hours of protecting), means over trials."""
     means = []
     for name in ("prepare_hours", "protect_hours"):
-        values = [value for o in outcomes if (value := lookup(o.record, name)) is not None]
+        values = [value for o in findings if (value := lookup(o.record, name)) is not None]
         summary = summarise(values)
         means.append(summary.mean if summary else 0.0)
     return means[0], means[1]
-
-
-def _method(trial: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: trial.get(key) for key in ("method", "granularity", "dataset")}

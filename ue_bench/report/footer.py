@@ -81,7 +81,7 @@ def _suite(plan: Mapping[str, Any]) -> str:
 
 
 def _numbers(report: Report) -> str:
-    seeds = list(dict.fromkeys(outcome.trial.get("seed") for outcome in report.outcomes))
+    seeds = list(dict.fromkeys(finding.trial.get("seed") for finding in report.findings))
     spread = "mean ± sample standard deviation over seeds" if len(seeds) > 1 else "one run, seed"
     named = ", ".join(str(seed) for seed in seeds)
     measured = ", ".join(f"{view.measure.label}: {view.measure.direction}" for view in report.measured)
@@ -89,7 +89,7 @@ def _numbers(report: Report) -> str:
 
 
 def _states(report: Report) -> str:
-    states = Counter("invalid" if o.undertrained else o.state for o in report.outcomes)
+    states = Counter("invalid" if o.undertrained else o.state for o in report.findings)
     order = [*("done", "failed", "invalid", "missing"), *states]
     return ", ".join(f"{states[state]} {state}" for state in dict.fromkeys(order) if states[state])
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ue_bench.dimensions import method_in_words, trial_in_words
 from ue_bench.report.efficiency import break_even
-from ue_bench.report.layout import Trial
-from ue_bench.report.outcomes import Outcome, name_of
+from ue_bench.report.findings import Finding
 from ue_bench.report.statistics import summarise
 from ue_bench.report.tables import Report
 from ue_bench.report.validity import INVALID, UNCHECKED, place, place_name
@@ -19,28 +19,28 @@ SIGNS = {INVALID: "†", UNCHECKED: "‡"}
 def footnotes(report: Report) -> list[str]:
     """Every note of the table, most serious first."""
     notes = _verdicts(report)
-    notes += _per_seed(report.outcomes)
+    notes += _per_seed(report.findings)
     notes += _repeated_seeds(report)
-    notes += _reduced(report.outcomes)
+    notes += _reduced(report.findings)
     if any(view.measure.cost for view in report.measured):
-        notes += break_even(report.outcomes, report.layout.variants)
+        notes += break_even(report.findings, report.layout.variants)
     notes += _guesses(report)
-    if report.published:
+    if report.printed:
         notes += _published(report)
     floors = report.plan.get("floors") or {}
-    if report.outcomes and not any(floors[name] for name in floors if name.startswith("clean_")):
+    if report.findings and not any(floors[name] for name in floors if name.startswith("clean_")):
         notes.append("No floor is stated for the clean victim, so nothing shows that it learns.")
     return notes
 
 
-def cause(outcome: Outcome) -> str:
+def cause(finding: Finding) -> str:
     """Why a trial has no number that counts, in one line."""
-    if outcome.undertrained:
+    if finding.undertrained:
         reason = "a run that does not fit its own training data is a failed run, not a protected one"
-        return f"{outcome.undertrained}: {reason}"
-    text = _error((outcome.record or {}).get("error") or {})
+        return f"{finding.undertrained}: {reason}"
+    text = _error((finding.record or {}).get("error") or {})
     lines = (
-        text or "; ".join((outcome.record or {}).get("warnings") or []) or "no cause recorded"
+        text or "; ".join((finding.record or {}).get("warnings") or []) or "no cause recorded"
     ).splitlines()
     return lines[0] if len(lines[0]) <= 200 else lines[0][:199] + "…"
 
@@ -65,14 +65,14 @@ def _verdicts(report: Report) -> list[str]:
     ]
 
 
-def _per_seed(outcomes: Iterable[Outcome]) -> list[str]:
+def _per_seed(findings: Iterable[Finding]) -> list[str]:
     """One note for each cause, with the seeds that share it."""
     groups: dict[tuple[str, str, str], list[str]] = {}
-    for outcome in outcomes:
-        state = f"{SIGNS[INVALID]} {INVALID}" if outcome.undertrained else outcome.state
-        if outcome.undertrained or outcome.state in ("failed", INVALID):
-            key = (state, name_of(outcome.trial, seed=False), cause(outcome))
-            groups.setdefault(key, []).append(str(outcome.trial.get("seed")))
+    for finding in findings:
+        state = f"{SIGNS[INVALID]} {INVALID}" if finding.undertrained else finding.state
+        if finding.undertrained or finding.state in ("failed", INVALID):
+            key = (state, trial_in_words(finding.trial, seed=False), cause(finding))
+            groups.setdefault(key, []).append(str(finding.trial.get("seed")))
     return [
         f"{state}: {name}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}: {reason}"
         for (state, name, reason), seeds in groups.items()
@@ -83,40 +83,36 @@ def _repeated_seeds(report: Report) -> list[str]:
     notes = []
     for row in report.rows:
         for cell in row.cells.values():
-            seeds = Counter(outcome.trial.get("seed") for outcome in cell.outcomes)
+            seeds = Counter(finding.trial.get("seed") for finding in cell.findings)
             repeated = [str(seed) for seed, count in seeds.items() if count > 1]
             if repeated:
-                name = f"{name_of(cell.trial, seed=False)}, seed {', '.join(repeated)}"
+                name = f"{trial_in_words(cell.trial, seed=False)}, seed {', '.join(repeated)}"
                 notes.append(
                     f"mixed: {name}: several trials of one seed share a cell, so more than seeds differs"
                 )
     return notes
 
 
-def _reduced(outcomes: Iterable[Outcome]) -> list[str]:
+def _reduced(findings: Iterable[Finding]) -> list[str]:
     notes: dict[str, None] = {}
-    for outcome in outcomes:
-        pairs = outcome.trial.get("reduced") or {}
+    for finding in findings:
+        pairs = finding.trial.get("reduced") or {}
         changes = ", ".join(f"{name} {ours} (paper: {theirs})" for name, (ours, theirs) in pairs.items())
         if changes:
-            notes[f"reduced: {_method(outcome.trial)}: {changes}"] = None
-    for outcome in outcomes:
-        for name, pairs in (outcome.trial.get("adjusted") or {}).items():
+            notes[f"reduced: {method_in_words(finding.trial)}: {changes}"] = None
+    for finding in findings:
+        for name, pairs in (finding.trial.get("adjusted") or {}).items():
             changes = ", ".join(f"{key} {ours} (default: {theirs})" for key, (ours, theirs) in pairs.items())
             notes[f"adjusted: {name}: {changes}"] = None
     return list(notes)
 
 
-def _method(trial: Trial) -> str:
-    return name_of({key: trial.get(key) for key in ("method", "granularity", "control")}, seed=False)
-
-
 def _guesses(report: Report) -> list[str]:
     """What retrieval by guessing reaches on each dataset, in closed form and as untrained victims drew it."""
     records: dict[str, list[Mapping[str, Any]]] = {}
-    for outcome in report.outcomes:
-        found = records.setdefault(str(report.layout.value(outcome.trial, "dataset")), [])
-        found += [outcome.record] if outcome.record is not None else []
+    for finding in report.findings:
+        found = records.setdefault(str(report.layout.value(finding.trial, "dataset")), [])
+        found += [finding.record] if finding.record is not None else []
     return [
         f"{what}{f', {dataset}' if len(records) > 1 else ''}: {text}"
         for dataset, found in records.items()
@@ -148,7 +144,7 @@ def _guesses_on(report: Report, records: Iterable[Mapping[str, Any]]) -> list[tu
 
 def _published(report: Report) -> list[str]:
     cells = [cell for view in report.measured for row in view.rows for cell in row.cells.values()]
-    matches = [match for cell in cells for match in cell.published]
+    matches = [match for cell in cells for match in cell.printed]
     if not matches:
         return ["published: the papers print no number for these methods, data and victims"]
     origins = ", ".join(dict.fromkeys(match.figure.origin for match in matches))

@@ -6,25 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ue_bench.dimensions import DIMENSIONS, OF_METHOD, SET_UP, full_name
+
 Trial = Mapping[str, Any]
 Key = tuple[Any, ...]
-
-# In the order in which a table names them. A variant is one of several parameter settings of one method.
-DIMENSIONS = ("method", "granularity", "budget", "variant", "dataset", "victim", "defense", "poison_ratio")
-# What belongs to a method and goes where the method goes.
-OF_METHOD = ("granularity", "budget", "variant")
-# What may take part with several settings, each a value of its own.
-SET_UP = ("victim", "defense")
-
-
-def full_name(trial: Trial, dimension: str) -> str:
-    """A trial's victim or defense (``none`` without one), with its setting where it takes part with several.
-
-    Example: ``jpeg (quality=30)``.
-    """
-    name = str(trial.get(dimension) or ("none" if dimension == "defense" else ""))
-    setting = (trial.get("settings") or {}).get(dimension)
-    return f"{name} ({setting})" if setting else name
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ import io
 from typing import Any
 
 from ue_bench.canonical import dumps
-from ue_bench.report.cells import CONTROLS, Cell
+from ue_bench.dimensions import ROLES, SET_UP
+from ue_bench.measures import Measure
+from ue_bench.report.cells import Cell
 from ue_bench.report.footer import footer
 from ue_bench.report.footnotes import cause, footnotes
-from ue_bench.report.layout import SET_UP, Trial
-from ue_bench.report.published import Match
+from ue_bench.report.layout import Trial
+from ue_bench.report.printed import Match
 from ue_bench.report.statistics import Difference
 from ue_bench.report.tables import Report, Row, row_costs
 
@@ -35,11 +37,11 @@ def as_json(report: Report) -> str:
         {
             "schema": 1,
             "plan": plan,
-            "metric": dataclasses.asdict(report.measure),
+            "metric": _metric(report.measure),
             "layout": {"rows": report.layout.rows, "columns": report.layout.columns},
             "rows": [_row(report, row) for row in report.rows],
             "other_metrics": [
-                {"metric": dataclasses.asdict(view.measure), "rows": [_row(view, row) for row in view.rows]}
+                {"metric": _metric(view.measure), "rows": [_row(view, row) for row in view.rows]}
                 for view in report.others
             ],
             "footnotes": footnotes(report),
@@ -55,7 +57,7 @@ def as_csv(report: Report) -> str:
     cells = [
         (view, row, cell) for view in report.measured for row in view.rows for cell in row.cells.values()
     ]
-    origins = list(dict.fromkeys(m.figure.origin for _, _, cell in cells for m in cell.published))
+    origins = list(dict.fromkeys(m.figure.origin for _, _, cell in cells for m in cell.printed))
     lines = [_line(view, row, cell, origins) for view, row, cell in cells]
     names = list(lines[0]) if lines else [*_IDENTITY, "metric", "mean", "std", "n"]
     text = io.StringIO()
@@ -77,6 +79,19 @@ def identity(report: Report, trial: Trial) -> dict[str, Any]:
     }
 
 
+def _metric(measure: Measure) -> dict[str, Any]:
+    return {
+        "name": measure.name,
+        "label": measure.label,
+        "lower_protects": measure.lower_protects,
+        "decimals": measure.decimals,
+        "best": measure.best,
+        "best_epoch": measure.best_epoch,
+        "published": measure.printed,
+        "cost": measure.cost is not None,
+    }
+
+
 def _line(report: Report, row: Row, cell: Cell, origins: list[str]) -> dict[str, Any]:
     summary, best = cell.summary, cell.best
     return {
@@ -88,7 +103,7 @@ def _line(report: Report, row: Row, cell: Cell, origins: list[str]) -> dict[str,
         "mean": summary.mean if summary else None,
         "std": summary.std if summary else None,
         "n": summary.n if summary else 0,
-        "planned": len(cell.outcomes),
+        "planned": len(cell.findings),
         "best_mean": best.mean if best else None,
         "best_std": best.std if best else None,
         "best_epochs": " ".join(str(epoch) for epoch in cell.epochs),
@@ -96,13 +111,13 @@ def _line(report: Report, row: Row, cell: Cell, origins: list[str]) -> dict[str,
         "marks": " ".join([*cell.marks, *(["reduced"] if row.reduced else [])]),
         "best_protection": cell.leads,
         **row_costs([cell]),
-        **{f"published: {o}": _published(cell, o) for o in origins},
-        **({"published as": "; ".join(_spelled(m) for m in cell.published)} if origins else {}),
+        **{f"published: {o}": _printed(cell, o) for o in origins},
+        **({"published as": "; ".join(_spelled(m) for m in cell.printed)} if origins else {}),
     }
 
 
-def _published(cell: Cell, origin: str) -> str:
-    values = [m.figure.value for m in cell.published if m.figure.origin == origin]
+def _printed(cell: Cell, origin: str) -> str:
+    values = [m.figure.value for m in cell.printed if m.figure.origin == origin]
     return " ".join(dict.fromkeys(f"{value:g}" for value in values))
 
 
@@ -127,21 +142,21 @@ def _row(report: Report, row: Row) -> dict[str, Any]:
 def _cell(report: Report, cell: Cell) -> dict[str, Any]:
     values = [
         {
-            "seed": outcome.trial.get("seed"),
-            "id": outcome.trial["id"],
-            "state": outcome.state,
-            "value": outcome.value,
-            "counts": outcome.counts,
-            "cause": cause(outcome)
-            if outcome.undertrained or outcome.state in ("failed", "invalid")
+            "seed": finding.trial.get("seed"),
+            "id": finding.trial["id"],
+            "state": finding.state,
+            "value": finding.value,
+            "counts": finding.counts,
+            "cause": cause(finding)
+            if finding.undertrained or finding.state in ("failed", "invalid")
             else None,
         }
-        for outcome in cell.outcomes
+        for finding in cell.findings
     ]
     return {
         **identity(report, cell.trial),
         "values": values,
-        "planned": len(cell.outcomes),
+        "planned": len(cell.findings),
         "n": cell.summary.n if cell.summary else 0,
         "mean": cell.summary.mean if cell.summary else None,
         "std": cell.summary.std if cell.summary else None,
@@ -149,8 +164,8 @@ def _cell(report: Report, cell: Cell) -> dict[str, Any]:
         "state": cell.state,
         "marks": cell.marks,
         "best_protection": cell.leads,
-        **{f"difference_to_{kind}": _difference(cell.differences.get(kind)) for kind in CONTROLS},
-        "published": [{**dataclasses.asdict(m.figure), "note": m.note} for m in cell.published],
+        **{f"difference_to_{kind}": _difference(cell.differences.get(kind)) for kind in ROLES},
+        "published": [{**dataclasses.asdict(m.figure), "note": m.note} for m in cell.printed],
     }
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ue_bench.measures import Measure, headlines, measure, number
 from ue_bench.report import cost, validity
-from ue_bench.report.cells import Cell, add_published, compare, make_cell, mark_leaders
+from ue_bench.report.cells import Cell, add_printed, compare, make_cell, mark_leaders
+from ue_bench.report.findings import Finding, judge
 from ue_bench.report.layout import Key, Layout, Trial, make_layout
-from ue_bench.report.measures import Measure, headlines, measure, number
-from ue_bench.report.outcomes import Outcome, judge
 from ue_bench.report.statistics import summarise
 
 
@@ -45,10 +45,10 @@ class Report:
     layout: Layout
     columns: tuple[Key, ...]
     rows: tuple[Row, ...]
-    outcomes: tuple[Outcome, ...]
+    findings: tuple[Finding, ...]
     verdicts: Mapping[Key, tuple[str, str]]
     totals: Mapping[str, Any]
-    published: bool = False
+    printed: bool = False
     others: tuple[Report, ...] = ()  # the same table for the plan's further metrics
 
     @property
@@ -59,7 +59,7 @@ class Report:
     @property
     def records(self) -> list[Mapping[str, Any]]:
         """Of the planned trials, in planned order."""
-        return [outcome.record for outcome in self.outcomes if outcome.record is not None]
+        return [finding.record for finding in self.findings if finding.record is not None]
 
 
 def build_report(
@@ -83,18 +83,18 @@ def _build(
     wanted = measure(metric)
     layout, floors = make_layout(plan), plan.get("floors") or {}
     trials = plan.get("trials") or []
-    outcomes = tuple(judge(trial, records.get(trial["id"]), wanted.name, floors) for trial in trials)
-    verdicts = validity.verdicts(outcomes, floors)
-    groups: dict[tuple[Key, Key], list[Outcome]] = {}
-    for outcome in outcomes:
-        groups.setdefault((layout.row_key(outcome.trial), layout.column_key(outcome.trial)), []).append(
-            outcome
+    findings = tuple(judge(trial, records.get(trial["id"]), wanted.name, floors) for trial in trials)
+    verdicts = validity.verdicts(findings, floors)
+    groups: dict[tuple[Key, Key], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((layout.row_key(finding.trial), layout.column_key(finding.trial)), []).append(
+            finding
         )
     cells = {key: make_cell(tuple(group), wanted, verdicts) for key, group in groups.items()}
     cells = mark_leaders(cells, layout, wanted)
     cells = {key: compare(cell, list(cells.values())) for key, cell in cells.items()}
     if published:
-        cells = add_published(cells, plan, wanted)
+        cells = add_printed(cells, plan, wanted)
     by_row: dict[Key, dict[Key, Cell]] = {}
     for (row, column), cell in cells.items():
         by_row.setdefault(row, {})[column] = cell
@@ -104,10 +104,10 @@ def _build(
         layout=layout,
         columns=tuple(dict.fromkeys(column for _, column in cells)),
         rows=tuple(_make_row(key, row) for key, row in by_row.items()),
-        outcomes=outcomes,
+        findings=findings,
         verdicts=verdicts,
-        totals=cost.totals(o.record for o in outcomes if o.record is not None),
-        published=published,
+        totals=cost.totals(o.record for o in findings if o.record is not None),
+        printed=published,
     )
 
 
@@ -128,6 +128,6 @@ def row_costs(cells: Iterable[Cell]) -> dict[str, float | None]:
 
 
 def _make_row(key: Key, cells: Mapping[Key, Cell]) -> Row:
-    trials = [outcome.trial for cell in cells.values() for outcome in cell.outcomes]
+    trials = [finding.trial for cell in cells.values() for finding in cell.findings]
     reduced = {name: pair for trial in trials for name, pair in (trial.get("reduced") or {}).items()}
     return Row(key, cells, row_costs(cells.values()), reduced)

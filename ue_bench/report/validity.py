@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ue_bench.report.layout import Key, Trial, full_name
-from ue_bench.report.measures import lookup, measure
-from ue_bench.report.outcomes import Outcome, floor_of
+from ue_bench.dimensions import full_name
+from ue_bench.measures import lookup, measure
+from ue_bench.report.findings import Finding, floor_of
+from ue_bench.report.layout import Key, Trial
 from ue_bench.report.statistics import summarise
 
 INVALID, UNCHECKED = "invalid", "unchecked"
@@ -23,15 +24,15 @@ def place(trial: Trial) -> Key:
     )
 
 
-def verdicts(outcomes: Sequence[Outcome], floors: Mapping[str, Any]) -> dict[Key, tuple[str, str]]:
+def verdicts(findings: Sequence[Finding], floors: Mapping[str, Any]) -> dict[Key, tuple[str, str]]:
     """place -> (mark, reason) for every place whose clean control is below its floor, or absent, or has no floor.
 
     Where no clean floor is stated at all, there is no verdict: the table says that once.
     """
     found: dict[Key, tuple[str, str]] = {}
     stated = {name: floor for name, floor in floors.items() if name.startswith("clean_")}
-    for key in dict.fromkeys(place(outcome.trial) for outcome in outcomes):
-        here = [outcome for outcome in outcomes if place(outcome.trial) == key]
+    for key in dict.fromkeys(place(finding.trial) for finding in findings):
+        here = [finding for finding in findings if place(finding.trial) == key]
         floors_here = {name: floor_of(floor_for, here[0].trial) for name, floor_for in stated.items()}
         if stated and all(floor is None for floor in floors_here.values()):
             found[key] = UNCHECKED, _unstated(next(iter(stated)))
@@ -55,8 +56,8 @@ def _unstated(name: str) -> str:
     )
 
 
-def _verdict(here: Sequence[Outcome], metric: str, floor: float) -> tuple[str, str] | None:
-    clean = [outcome for outcome in here if outcome.trial.get("control") == "clean"]
+def _verdict(here: Sequence[Finding], metric: str, floor: float) -> tuple[str, str] | None:
+    clean = [finding for finding in here if finding.trial.get("control") == "clean"]
     if not clean:
         return UNCHECKED, "the plan has no clean control here, so nothing shows that the victim learns"
     measured = [o for o in clean if o.state == "done" and lookup(o.record, metric) is not None]

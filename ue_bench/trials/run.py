@@ -9,6 +9,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
+from ue_bench.dimensions import trial_in_words
 from ue_bench.errors import StoreError, UEBenchError
 from ue_bench.progress import Counted, Lines, Progress, duration
 from ue_bench.provenance import commit, versions
@@ -88,10 +89,10 @@ def run(plan: Plan, environment: Environment, progress: Progress, takes: str = "
         store.write_record(record)
         summary.records[task.trial.id] = record
         if record["status"] == "failed":
-            summary.failures.append((describe(record), record["error"]["message"]))
+            summary.failures.append((trial_in_words(record), record["error"]["message"]))
         left = (time.monotonic() - started) / count * (len(todo) - count)
         progress.say(
-            f"[{len(finished)}/{len(plan.trials)}] {describe(record)}: {_result(record)}{_left(left)}"
+            f"[{len(finished)}/{len(plan.trials)}] {trial_in_words(record)}: {_result(record)}{_left(left)}"
         )
     return summary
 
@@ -134,15 +135,6 @@ def make_record(trial: Trial, entry: dict[str, Any], plan: Plan, outcome: Outcom
         "error": outcome.error,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-
-
-def describe(record: dict[str, Any]) -> str:
-    """A trial in words."""
-    words = [f"{record['method']} ({record['granularity']})" if record["granularity"] else record["method"]]
-    words += [record["dataset"], record["victim"]]
-    words += [record["defense"]] if record["defense"] != "none" else []
-    words += [f"ratio {record['poison_ratio']:g}"] if 0 < record["poison_ratio"] < 1 else []
-    return ", ".join([*words, f"seed {record['seed']}"])
 
 
 def _tasks(todo: list[Trial]) -> list[Task]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ue_bench.measures import number
 from ue_bench.report.cells import Cell
 from ue_bench.report.figures.style import (
     SETTINGS,
@@ -19,7 +20,6 @@ from ue_bench.report.figures.style import (
     save,
 )
 from ue_bench.report.layout import Key
-from ue_bench.report.measures import number
 from ue_bench.report.statistics import summarise
 from ue_bench.report.tables import Report
 
@@ -138,8 +138,8 @@ def _ratio(cell: Cell) -> float:
 
 
 def _title(report: Report) -> str:
-    seeds = len({outcome.trial.get("seed") for outcome in report.outcomes})
-    ratios = {outcome.trial.get("poison_ratio") for outcome in report.outcomes} - {0.0}
+    seeds = len({finding.trial.get("seed") for finding in report.findings})
+    ratios = {finding.trial.get("poison_ratio") for finding in report.findings} - {0.0}
     notes = [f"mean of {seeds} seeds, band: ± one standard deviation"] * (seeds > 1)
     notes += ["each arm at its largest protected share"] * (len(ratios) > 1)
     return "\n".join([heading(report), *(["; ".join(notes)] if notes else [])])

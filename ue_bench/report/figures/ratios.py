@@ -28,7 +28,7 @@ def draw_ratios(report: Report, folder: Path) -> Drawn:
     lines = {place: ratio_lines(report, cells) for place, cells in by_place(report).items()}
     lines = {place: found for place, found in lines.items() if any(len(line) > 1 for line in found.values())}
     if not lines:
-        ratios = {outcome.trial.get("poison_ratio") for outcome in report.outcomes} - {0.0}
+        ratios = {finding.trial.get("poison_ratio") for finding in report.findings} - {0.0}
         planned = len(ratios) > 1
         problem = "no arm is measured at two ratios yet" if planned else "the poison ratio does not vary"
         return Drawn("ratio", problem=problem)

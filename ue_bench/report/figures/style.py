@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ue_bench.dimensions import OF_METHOD
 from ue_bench.report.cells import Cell
-from ue_bench.report.layout import OF_METHOD, Key
+from ue_bench.report.layout import Key
 from ue_bench.report.tables import Report
 from ue_bench.report.validity import place, place_name
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ue_bench.report.layout import SET_UP, Trial, full_name
-from ue_bench.report.measures import lookup, number
+from ue_bench.measures import lookup, number
+from ue_bench.report.layout import Trial
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Finding:
     """One planned trial and what was measured.
 
     Attributes:
@@ -34,20 +34,20 @@ class Outcome:
         return self.state == "done" and not self.undertrained
 
 
-def judge(trial: Trial, record: Mapping[str, Any] | None, metric: str, floors: Mapping[str, Any]) -> Outcome:
-    """The outcome of a trial: a run that does not fit its own training data is a failed run.
+def judge(trial: Trial, record: Mapping[str, Any] | None, metric: str, floors: Mapping[str, Any]) -> Finding:
+    """The finding of a trial: a run that does not fit its own training data is a failed run.
 
     Defenses that train on mixed labels or attacked images have no floor of training accuracy.
     """
     if record is None:
-        return Outcome(trial, None, "missing")
+        return Finding(trial, None, "missing")
     state = str(record.get("status", "done"))
     if state != "done":
-        return Outcome(trial, record, state, lookup(record, metric) if state == "invalid" else None)
+        return Finding(trial, record, state, lookup(record, metric) if state == "invalid" else None)
     value = lookup(record, metric)
     if value is None:
-        return Outcome(trial, record, "not measured")
-    return Outcome(trial, record, "done", value, _undertrained(trial, record, floors))
+        return Finding(trial, record, "not measured")
+    return Finding(trial, record, "done", value, _undertrained(trial, record, floors))
 
 
 def _undertrained(trial: Trial, record: Mapping[str, Any], floors: Mapping[str, Any]) -> str:
@@ -77,18 +77,3 @@ def floor_of(stated: Any, trial: Trial) -> float | None:
         if floor is not None:
             return floor
     return None
-
-
-def name_of(trial: Trial, seed: bool = True) -> str:
-    """A trial in words: method, granularity, dataset, victim, defense, seed."""
-    parts = [str(trial.get("method", ""))]
-    if trial.get("granularity") and trial.get("control") != "clean":
-        parts[0] += f" ({trial['granularity']})"
-    parts += [str(trial["dataset"])] if trial.get("dataset") else []
-    parts += [name for key in SET_UP if (name := full_name(trial, key)) not in ("", "none")]
-    ratio = number(trial.get("poison_ratio"))
-    if ratio is not None and 0 < ratio < 1:
-        parts.append(f"ratio {100 * ratio:g}%")
-    if seed:
-        parts.append(f"seed {trial.get('seed')}")
-    return ", ".join(parts)

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ue_bench.measures import Measure, number
 from ue_bench.report.layout import Trial
-from ue_bench.report.measures import Measure, number
 
 # How the papers call what a noise belongs to.
 GRANULARITIES = {"image": "sample", "pair": "sample", "class": "class"}
@@ -130,7 +130,7 @@ def _fits(figure: Figure, plan: Mapping[str, Any], place: Mapping[str, str], wan
     named = plan.get("published") or {}  # a study of its own may have a paradigm of its own there
     return (
         figure.paradigm == named.get("paradigm", plan.get("paradigm", figure.paradigm))
-        and (figure.metric, figure.direction) == wanted.published
+        and (figure.metric, figure.direction) == wanted.printed
         and same_name(figure.dataset) == same_name(place["dataset"])
         and same_name(figure.victim) == same_name(place["victim"])
         and same_name(figure.defense or "none") == same_name(place["defense"] or "none")
