@@ -1,4 +1,4 @@
-"""Words in, tables out: the only room that knows the command line."""
+"""Words in, tables out: the only room that knows the command line. Here: runs, their cost and their reports."""
 
 from __future__ import annotations
 
@@ -11,17 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ue_bench.errors import ConfigError, UEBenchError, unknown
+from ue_bench.cli.app import Words, app, one_of
+from ue_bench.cli.content import check, list_content, new, show
+from ue_bench.errors import ConfigError, UEBenchError
 
-app = typer.Typer(
-    name="ue-bench",
-    help="A benchmark suite for unlearnable-example methods.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", show_default=False)]
+__all__ = ["app", "check", "list_content", "main", "new", "show"]
 FORMATS = ("markdown", "csv", "json", "latex")
 
 
@@ -46,7 +40,7 @@ def run(
 
     A second run does only what is missing. Exit status: 0 done, 1 some trials failed, 2 bad input.
     """
-    _one_of("format", format, FORMATS)
+    one_of("format", format, FORMATS)
     config, registry = _configure(words or [])
     from ue_bench.forecast.prediction import in_words, note_forecast, predict
     from ue_bench.progress import choose_progress
@@ -99,7 +93,7 @@ def cost(
     """
     from ue_bench.report.bill import FORMATS, make_bill, render_bill
 
-    _one_of("format", format, tuple(FORMATS))
+    one_of("format", format, tuple(FORMATS))
     config, registry = _configure(words or [])
     from ue_bench.canonical import plain
     from ue_bench.forecast.prediction import note_forecast, predict
@@ -140,10 +134,10 @@ def report(
     from ue_bench.config import parse_words
     from ue_bench.report import build_report, render
 
-    _one_of("format", format, FORMATS)
+    one_of("format", format, FORMATS)
     given = parse_words(words or [])
     for key in given:
-        _one_of("key", key, ("suite", "profile", "store", "plugins"))
+        one_of("key", key, ("suite", "profile", "store", "plugins"))
     from ue_bench.trials.store import Store
 
     store = Store(given.get("store", "runs"))
@@ -168,55 +162,6 @@ def report(
         typer.echo(tables[0] if len(tables) == 1 else "[" + ",\n".join(tables) + "]")
     else:
         typer.echo("\n\n".join(tables))
-
-
-@app.command("list")
-def list_content(
-    kind: Annotated[str, typer.Argument(help="methods, victims, defenses, datasets or suites")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
-) -> None:
-    """List what there is, without importing any of it."""
-    from ue_bench.registry import KINDS, Registry
-
-    registry = Registry(plugins or [])
-    kinds = (_kind(kind),) if kind else KINDS
-    if as_json:
-        found: dict[str, Any] = {
-            of: [
-                {"name": entry.name, "summary": entry.summary, "origin": entry.origin}
-                for entry in registry.entries(of)
-            ]
-            for of in kinds
-        }
-        found["unavailable"] = [
-            {"name": entry.name, "problem": entry.problem} for entry in registry.unavailable
-        ]
-        typer.echo(json.dumps(found, indent=1))
-        return
-    for of in kinds:
-        typer.echo(of)
-        width = max((len(name) for name in registry.names(of)), default=0)
-        for entry in registry.entries(of):
-            typer.echo(f"  {entry.name:<{width}}  {entry.summary}")
-    broken = [entry for entry in registry.unavailable if entry.kind in ("", *kinds)]
-    if broken:
-        typer.echo("unavailable")
-        for entry in broken:
-            typer.echo(f"  {entry.name}  {entry.problem} ({entry.path})")
-
-
-@app.command()
-def show(
-    kind: Annotated[str, typer.Argument(help="method, victim, defense, dataset or suite")],
-    name: str,
-    plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
-) -> None:
-    """Tell what something is, what it may see, its parameters with units, its paper."""
-    from ue_bench.describe import describe
-    from ue_bench.registry import Registry
-
-    typer.echo(describe(Registry(plugins or []).find(_kind(kind), name)))
 
 
 @app.command()
@@ -249,41 +194,6 @@ def apply_noise(words: Words = None) -> None:
     from ue_bench.publish.commands import apply_command
 
     raise typer.Exit(apply_command(words or []))
-
-
-@app.command()
-def new(
-    kind: Annotated[str, typer.Argument(help="method")],
-    name: str,
-    folder: Annotated[Path, typer.Option("--to", help="Where to put the file.")] = Path("."),
-) -> None:
-    """Write a module that is ready to fill in."""
-    from ue_bench.scaffold import write_module
-
-    path = write_module(_kind(kind), name, folder)
-    typer.echo(f"wrote {path}\n  check it:  ue-bench check {path}")
-    typer.echo(f"  run it:    ue-bench run suite=quickstart plugins=[{path}] method=[{path.stem}]")
-
-
-@app.command()
-def check(
-    target: Annotated[str, typer.Argument(metavar="PATH|NAME")],
-    plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
-) -> None:
-    """Run the conformance suite on a method, victim, defense or dataset: a file, or a name."""
-    from ue_bench.conformance import check_target
-
-    results = check_target(target, plugins or [])
-    for result in results:
-        mark = "ok    " if result.problem is None else "FAILED"
-        typer.echo(
-            f"{mark} {result.name}: {result.promise}"
-            + (f"\n       {result.problem}" if result.problem else "")
-        )
-    failed = sum(result.problem is not None for result in results)
-    typer.echo(f"{target}: {len(results) - failed} passed, {failed} failed")
-    if failed:
-        raise typer.Exit(1)
 
 
 def _configure(words: list[str]) -> tuple[Any, Any]:
@@ -355,19 +265,6 @@ def _print_plan(plan: Any, todo: list[Any], takes: str) -> None:
         typer.echo(f"  {state}  {entry['id']}  {trial_in_words(entry)}; {entry['budget']}")
     for item in plan.skipped:
         typer.echo(f"  skipped  {item['what']}: {item['reason']}")
-
-
-def _kind(word: str) -> str:
-    from ue_bench.registry import KINDS
-
-    plural = word if word in KINDS else f"{word}s"
-    _one_of("kind", plural, KINDS)
-    return plural
-
-
-def _one_of(what: str, word: str, allowed: tuple[str, ...]) -> None:
-    if word not in allowed:
-        raise unknown(what, word, allowed)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,0 +1,103 @@
+"""What there is, what it is, and whether it keeps its contract: list, show, new, check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ue_bench.cli.app import app, one_of
+
+
+@app.command("list")
+def list_content(
+    kind: Annotated[str, typer.Argument(help="methods, victims, defenses, datasets or suites")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
+) -> None:
+    """List what there is, without importing any of it."""
+    from ue_bench.registry import KINDS, Registry
+
+    registry = Registry(plugins or [])
+    kinds = (_kind(kind),) if kind else KINDS
+    if as_json:
+        found: dict[str, Any] = {
+            of: [
+                {"name": entry.name, "summary": entry.summary, "origin": entry.origin}
+                for entry in registry.entries(of)
+            ]
+            for of in kinds
+        }
+        found["unavailable"] = [
+            {"name": entry.name, "problem": entry.problem} for entry in registry.unavailable
+        ]
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for of in kinds:
+        typer.echo(of)
+        width = max((len(name) for name in registry.names(of)), default=0)
+        for entry in registry.entries(of):
+            typer.echo(f"  {entry.name:<{width}}  {entry.summary}")
+    broken = [entry for entry in registry.unavailable if entry.kind in ("", *kinds)]
+    if broken:
+        typer.echo("unavailable")
+        for entry in broken:
+            typer.echo(f"  {entry.name}  {entry.problem} ({entry.path})")
+
+
+@app.command()
+def show(
+    kind: Annotated[str, typer.Argument(help="method, victim, defense, dataset or suite")],
+    name: str,
+    plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
+) -> None:
+    """Tell what something is, what it may see, its parameters with units, its paper."""
+    from ue_bench.describe import describe
+    from ue_bench.registry import Registry
+
+    typer.echo(describe(Registry(plugins or []).find(_kind(kind), name)))
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="method")],
+    name: str,
+    folder: Annotated[Path, typer.Option("--to", help="Where to put the file.")] = Path("."),
+) -> None:
+    """Write a module that is ready to fill in."""
+    from ue_bench.scaffold import write_module
+
+    path = write_module(_kind(kind), name, folder)
+    typer.echo(f"wrote {path}\n  check it:  ue-bench check {path}")
+    typer.echo(f"  run it:    ue-bench run suite=quickstart plugins=[{path}] method=[{path.stem}]")
+
+
+@app.command()
+def check(
+    target: Annotated[str, typer.Argument(metavar="PATH|NAME")],
+    plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
+) -> None:
+    """Run the conformance suite on a method, victim, defense or dataset: a file, or a name."""
+    from ue_bench.conformance import check_target
+
+    results = check_target(target, plugins or [])
+    for result in results:
+        mark = "ok    " if result.problem is None else "FAILED"
+        typer.echo(
+            f"{mark} {result.name}: {result.promise}"
+            + (f"\n       {result.problem}" if result.problem else "")
+        )
+    failed = sum(result.problem is not None for result in results)
+    typer.echo(f"{target}: {len(results) - failed} passed, {failed} failed")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _kind(word: str) -> str:
+    from ue_bench.registry import KINDS
+
+    plural = word if word in KINDS else f"{word}s"
+    one_of("kind", plural, KINDS)
+    return plural
