@@ -39,6 +39,7 @@ class Exhibit:
         published: alike.
         noise: alike: grey where there is none, full contrast at ``full`` steps of 1/255.
         full: the budget's radius, where it bounds every pixel; else the largest change shown.
+        entry: the planned trial whose noise it is.
     """
 
     label: str
@@ -46,6 +47,7 @@ class Exhibit:
     published: Tensor
     noise: Tensor
     full: float
+    entry: Mapping[str, Any]
 
 
 def draw_gallery(
@@ -70,7 +72,10 @@ def draw_gallery(
 
 
 def collect(
-    plan: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]], environment: Environment
+    plan: Mapping[str, Any],
+    records: Mapping[str, Mapping[str, Any]],
+    environment: Environment,
+    pictures: int = PICTURES,
 ) -> tuple[list[Exhibit], list[tuple[str, str]]]:
     """(what can be shown, (name, reason) of what cannot): one noise for each method, budget and dataset."""
     layout, store = make_layout(plan), environment.open_store()
@@ -88,7 +93,7 @@ def collect(
             kept = load_perturbation(store, noise["key"])
             if kept is None:
                 raise StoreError(f"the noise is not in {store.address}")
-            exhibits[key] = _exhibit(name, entry, record, kept[0], environment)
+            exhibits[key] = _exhibit(name, entry, record, kept[0], environment, pictures)
             lost.pop(key, None)
         except UEBenchError as error:
             lost.setdefault(key, (name, str(error)))
@@ -106,11 +111,12 @@ def _exhibit(
     record: Mapping[str, Any],
     perturbation: Perturbation,
     environment: Environment,
+    pictures: int,
 ) -> Exhibit:
     trial = read_trial(record["config"])
     train = environment.load(trial).train
     perturbation.check(len(ProtectorView(train, Access.NOTHING, trial.paradigm)), train.image_size)
-    images = _pictures(train.labels, len(train))
+    images = _pictures(train.labels, len(train), pictures)
     owners = ProtectorView(train, Access.NOTHING, trial.paradigm).image_of_example
     examples = torch.stack([(owners == image).nonzero()[0, 0] for image in images])
     few = Perturbation(perturbation.noise, perturbation.rows[examples], perturbation.budget)
@@ -120,14 +126,14 @@ def _exhibit(
     psnr = number((record.get("noise") or {}).get("psnr_db"))
     label = f"{name}\n{entry.get('budget')}" + (f"\nPSNR {psnr:.1f} dB" if psnr is not None else "")
     published = publish(clean, few, torch.ones(len(clean), dtype=torch.bool))
-    return Exhibit(label, clean, published, amplify(noise, full), full)
+    return Exhibit(label, clean, published, amplify(noise, full), full, entry)
 
 
-def _pictures(labels: Tensor | None, count: int) -> Tensor:
+def _pictures(labels: Tensor | None, count: int, pictures: int) -> Tensor:
     """int64 [n]: the first image of each of the first classes, or the first images."""
     if labels is None:
-        return torch.arange(min(PICTURES, count))
-    firsts = [(labels == label).nonzero()[0, 0] for label in labels.unique()[:PICTURES]]
+        return torch.arange(min(pictures, count))
+    firsts = [(labels == label).nonzero()[0, 0] for label in labels.unique()[:pictures]]
     return torch.stack(firsts)
 
 

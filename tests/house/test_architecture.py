@@ -28,7 +28,7 @@ FLOORS = [  # from the ground; a module may import its own floor and those below
     {"crafting", "trials.environment", "trials.overlap", "trials.plan", "trials.executors"},
     {
         *("trials.protect", "trials.evaluate", "forecast"),
-        *("publish", "report", "gallery", "explain", "conformance", "describe", "scaffold"),
+        *("publish", "report", "gallery", "overview", "explain", "conformance", "describe", "scaffold"),
     },
     {"trials.run"},
     {"cli"},

@@ -12,6 +12,7 @@ from reports import CLEAN, RANDOM, seeds, world
 
 from ue_bench.cli import main
 from ue_bench.gallery import amplify, collect
+from ue_bench.overview import bars_of, best, draw_overview
 from ue_bench.report import build_report
 from ue_bench.report.figures import draw_curves, draw_ratios
 from ue_bench.report.figures.curves import curves_of
@@ -195,6 +196,31 @@ def test_the_command_draws_what_a_store_holds(command, tmp_path, capsys):
     assert f"no gallery of fragile (class): the noise is not in {store}" in capsys.readouterr().err
     lost = command("report", "--figures", str(folder)).err
     assert "no gallery of random (image), fragile (image)" in lost and "unknown dataset 'blobs'" in lost
+
+
+def test_the_overview_shows_the_method_that_protects_best(command, tmp_path):
+    folder = tmp_path / "figures"
+    command("run", "suite=toy")
+    assert "overview.png" in command("report", f"plugins=[{CONTENT}]", "--figures", str(folder)).err
+    with Image.open(folder / "overview.png") as picture:
+        assert picture.width > 1000
+
+    plan = Store(tmp_path / "store").read_plans()[0]
+    records = Store(tmp_path / "store").read_records(trial["id"] for trial in plan["trials"])
+    for record in records.values():
+        record["metrics"]["accuracy_last"] = {"class": 5.0, "image": 50.0}.get(record["granularity"], 90.0)
+        record["metrics"]["accuracy_last"] -= 49.0 * (record["method"] == "random")
+    report = build_report(plan, records)
+    environment = Environment(str(tmp_path / "store"), "cpu", (CONTENT,))
+    exhibits, _ = collect(plan, records, environment)
+    chosen = best(report, bars_of(report), exhibits)
+    assert chosen.label.startswith("fragile (class)"), "random noise is a control, however strong it is"
+
+
+def test_there_is_no_overview_of_several_ratios(tmp_path):
+    assert not bars_of(report_of(RATIOS))
+    drawn = draw_overview(report_of(RATIOS), Environment(str(tmp_path), "cpu", ()), tmp_path)
+    assert "one dataset, victim, defense and ratio" in drawn.problem
 
 
 def test_several_plans_get_folders_of_their_own(command, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -12,10 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from ue_bench.cli.app import Words, app, one_of
-from ue_bench.cli.content import check, list_content, new, show
 from ue_bench.errors import ConfigError, UEBenchError
 
-__all__ = ["app", "check", "list_content", "main", "new", "show"]
 FORMATS = ("markdown", "csv", "json", "latex")
 
 
@@ -124,7 +121,9 @@ def report(
     ] = False,
     figures: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Draw curves, ratios and a gallery of noise into this folder."),
+        typer.Option(
+            metavar="DIR", help="Draw an overview, curves, ratios and a gallery of noise into this folder."
+        ),
     ] = None,
 ) -> None:
     """Print the tables of what a store holds: ue-bench report [suite=NAME] [profile=NAME] [store=DIR].
@@ -240,15 +239,12 @@ def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _draw(report: Any, store: str, words: dict[str, Any], folder: Path) -> None:
     """Every figure of a report that can be made, each named on standard error, and why others cannot."""
-    from ue_bench.gallery import draw_gallery
-    from ue_bench.report.figures import draw_curves, draw_ratios
+    from ue_bench.overview import draw_all
     from ue_bench.trials.environment import Environment
 
     plugins = words.get("plugins") or []
     environment = Environment(store, "cpu", tuple(plugins if isinstance(plugins, list) else [plugins]))
-    records = {record["id"]: record for record in report.records}
-    gallery = draw_gallery(report.plan, records, environment, folder)
-    for drawn in (draw_curves(report, folder), draw_ratios(report, folder), *gallery):
+    for drawn in draw_all(report, environment, folder):
         typer.echo(str(drawn), err=True)
 
 
@@ -265,6 +261,9 @@ def _print_plan(plan: Any, todo: list[Any], takes: str) -> None:
         typer.echo(f"  {state}  {entry['id']}  {trial_in_words(entry)}; {entry['budget']}")
     for item in plan.skipped:
         typer.echo(f"  skipped  {item['what']}: {item['reason']}")
+
+
+import ue_bench.cli.content  # noqa: E402, F401  adds its commands after those above
 
 
 def main(arguments: list[str] | None = None) -> None:
