@@ -17,7 +17,7 @@ from ue_bench.errors import ConfigError, TrainingError
 
 from ._uc.clusters import Clusters, kmeans, nearest
 from ._uc.crops import shaken
-from ._uc.features import Features, loaded, source, trained_on_rotations
+from ._uc.features import Features, loaded, old_timm, source, trained_on_rotations
 from ._uc.generator import NoiseGenerator, seeded_generator
 
 POSITIVE = (
@@ -131,6 +131,9 @@ class UC(Method):
                 f"uc's learning_rate must be above 0 and no less than final_learning_rate, not "
                 f"{self.learning_rate:g} and {self.final_learning_rate:g}"
             )
+
+    def unavailable(self) -> str:
+        return old_timm() if self.checkpoint and source(self.surrogate)[0] == "timm" else ""
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         model = self._surrogate(view, context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from ue_bench.training.supervised import train
 from .crops import resize
 
 SOURCES = ("timm", "clip", "rotation")
+SAFE_TIMM = (1, 0, 26)  # the first version that reads checkpoints as weights only
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 AT_ONCE = 256  # images
 
@@ -92,6 +94,19 @@ def source(words: str) -> tuple[str, str]:
     return kind, name
 
 
+def old_timm() -> str:
+    """What to install if this timm is one that ran the code in a checkpoint, else ""."""
+    import timm
+
+    if tuple(map(int, re.findall(r"\d+", timm.__version__)[:3])) >= SAFE_TIMM:
+        return ""
+    safe = ".".join(map(str, SAFE_TIMM))
+    return (
+        f"a checkpoint is not read with timm {timm.__version__}, since versions before {safe} run code that such a "
+        f"file may hold: pip install 'timm>={safe}'"
+    )
+
+
 def loaded(words: str, checkpoint: str, size: int, bf16: bool = True) -> Features:
     """A model with published weights, through timm or OpenCLIP; labels of the data to be protected play no part.
 
@@ -125,10 +140,9 @@ def loaded(words: str, checkpoint: str, size: int, bf16: bool = True) -> Feature
 def _timm(name: str, checkpoint: str, size: int, bf16: bool) -> Features:
     import timm
 
-    if checkpoint:
-        model: Any = timm.create_model(name, checkpoint_path=checkpoint)
-    else:
-        model = timm.create_model(name, pretrained=True)
+    model: Any = timm.create_model(name, pretrained=not checkpoint)
+    if checkpoint:  # create_model's checkpoint_path ran any code in the file before timm 1.0.26
+        model.load_state_dict(timm.models.load_state_dict(checkpoint, weights_only=True))
     about = model.pretrained_cfg
     model.reset_classifier(0)
     return Features(model, tuple(about["mean"]), tuple(about["std"]), size, bf16)

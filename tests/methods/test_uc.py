@@ -271,6 +271,26 @@ class TestSurrogates:
         with pytest.raises(UnavailableError, match="architecture"):
             loaded("timm:resnet18", path, 64)
 
+    def test_code_in_a_checkpoint_is_not_run(self, tmp_path):
+        class Trap:
+            def __reduce__(self):
+                return (tmp_path / "sprung").touch, ()
+
+        path = tmp_path / "weights.pt"
+        torch.save({"conv1.weight": Trap()}, path)
+        with pytest.raises(UnavailableError, match="does not hold the weights"):
+            loaded("timm:resnet10t", str(path), 32)
+        assert not (tmp_path / "sprung").exists()
+
+    def test_a_timm_that_runs_code_in_checkpoints_is_refused_before_any_work(self, monkeypatch):
+        method = UC(surrogate="timm:resnet10t", checkpoint="weights.pt")
+        assert method.unavailable() == ""
+        monkeypatch.setattr(timm, "__version__", "1.0.15")
+        assert "pip install 'timm>=1.0.26'" in method.unavailable()
+        assert (
+            UC(surrogate="timm:resnet10t").unavailable() == ""
+        )  # its weights are downloaded as weights only
+
     def test_missing_weights_say_what_to_do(self, tmp_path, monkeypatch):
         with pytest.raises(UnavailableError, match=r"nowhere\.pt' is no file: set checkpoint=FILE"):
             loaded("timm:resnet10t", str(tmp_path / "nowhere.pt"), 32)
