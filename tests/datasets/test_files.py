@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from fakes import NUMBERS, encode, pixels, write_folder, write_pair, write_parquet
-from PIL import Image
+from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
-from ue_bench.data.decode import decode_image, resize_all
+from ue_bench.data.decode import TooManyPixels, decode_image, resize_all
 from ue_bench.datasets.digits import Digits
 from ue_bench.datasets.imagefolder import ImageFolder
 from ue_bench.datasets.parquet import Parquet
@@ -55,6 +55,24 @@ def test_grey_palette_alpha_cmyk_and_sixteen_bits_become_rgb():
         buffer = io.BytesIO()
         Image.fromarray(colour).convert(mode).save(buffer, form)
         assert decode_image(buffer.getvalue()).shape == (3, 8, 8)
+
+
+def test_postscript_is_not_handed_to_a_program(monkeypatch):
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **more: started.append(given))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels()).save(buffer, "EPS")
+    with pytest.raises(UnidentifiedImageError):
+        decode_image(buffer.getvalue())
+    assert not started
+
+
+def test_an_image_that_could_fill_the_memory_is_refused_whatever_others_allow(monkeypatch):
+    data = io.BytesIO()
+    Image.new("1", (20000, 20000)).save(data, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    with pytest.raises(TooManyPixels, match="20000x20000 are 400,000,000 pixels, more than 178,956,970"):
+        decode_image(data.getvalue(), 8)
 
 
 def test_exif_orientation_is_applied():

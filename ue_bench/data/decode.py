@@ -8,6 +8,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -17,9 +19,39 @@ from torch import Tensor
 from ue_bench.data.room import allocate
 from ue_bench.errors import ConfigError, DataError
 
+# The only readers of Pillow that files are given to. Others start programs (EPS hands PostScript to gs).
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "PPM")
+PIXELS = 178_956_970  # more in one picture are refused; Pillow's own limit against traps that fill the memory
+
 Payload = bytes | None | Callable[[], bytes]
 _CHUNK = 1024  # encoded images held in memory at once
 _SHOWN = 10  # faults spelled out in an error
+
+
+class TooManyPixels(Image.DecompressionBombError):
+    """An image so large that decoding it could fill the memory."""
+
+    def __init__(self, size: tuple[int, int], limit: int):
+        self.pixels = size[0] * size[1]
+        super().__init__(
+            f"{size[0]}x{size[1]} are {self.pixels:,} pixels, more than {limit:,}: such files can be traps that fill "
+            "the memory"
+        )
+
+
+def open_image(file: BinaryIO | Path, max_pixels: int = PIXELS) -> Image.Image:
+    """The file as Pillow sees it, if it has one of FORMATS; its pixels are not decoded yet.
+
+    Raises:
+        UnidentifiedImageError: if it has none of these formats.
+        TooManyPixels: if it has more than ``max_pixels``.
+    """
+    Image.init()
+    image = Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+    if image.width * image.height > max_pixels:
+        image.close()
+        raise TooManyPixels(image.size, max_pixels)
+    return image
 
 
 def decode_image(data: bytes, image_size: int | None = None) -> np.ndarray:
@@ -35,7 +67,7 @@ def decode_image(data: bytes, image_size: int | None = None) -> np.ndarray:
     Returns:
         uint8 [3, H, W], 0..255.
     """
-    with Image.open(io.BytesIO(data)) as opened:
+    with open_image(io.BytesIO(data)) as opened:
         sixteen_bits = opened.mode.startswith("I;16") or (
             opened.mode == "I" and opened.format in ("PNG", "PPM")
         )

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ue_bench.contracts.dataset import Dataset
 from ue_bench.data.captions_csv import apply_split, find_split, group, read_rows
-from ue_bench.data.decode import faulty
+from ue_bench.data.decode import faulty, open_image
 from ue_bench.data.files import File, exists, find_files, find_state, join, list_folder
 from ue_bench.data.imageset import ImageSet, Split
 from ue_bench.data.locate import data_root
@@ -218,11 +218,11 @@ class Captioned(Dataset):
         """``160x160 WEBP copy`` if the first image is no JPEG, or clearly smaller than the originals are."""
         data = read_first_image(file, _pick(file, "images", _IMAGE_COLUMNS))
         try:
-            with Image.open(io.BytesIO(data)) as image:
+            with open_image(io.BytesIO(data)) as image:
                 small = max(image.size) < 0.75 * self.long_side
                 if small or image.format != "JPEG":
                     return f"{image.width}x{image.height} {image.format} copy"
-        except OSError:  # load() names every image that is damaged
+        except (OSError, Image.DecompressionBombError):  # load() names every image that is damaged
             pass
         return ""
 

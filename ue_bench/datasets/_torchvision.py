@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from ue_bench.contracts.dataset import Dataset
-from ue_bench.data.decode import resize_all
+from ue_bench.data.decode import open_image, resize_all
 from ue_bench.data.files import File, find_files, find_state
 from ue_bench.data.imageset import ImageSet, Split
 from ue_bench.data.locate import cache_root, data_root
@@ -179,9 +179,9 @@ def describe_jpeg(data: bytes) -> str:
     if not data.startswith(b"\xff\xd8\xff"):
         return ""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(io.BytesIO(data)) as image:
             tables = getattr(image, "quantization", {})
-    except OSError:
+    except (OSError, Image.DecompressionBombError):
         return "JPEG"
     return next(
         (f"JPEG-{q}" for q in range(100, 0, -1) if _luminance_table(q) == list(tables.get(0, ()))), "JPEG"

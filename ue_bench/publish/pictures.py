@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "GIF", "BMP", "AVIF")  # that pictures are read from
+from ue_bench.data.decode import PIXELS, TooManyPixels, open_image
+
 OUTPUTS = ("png", "webp")
 EXIF = ("strip", "keep")
-PIXELS = 178_956_970  # more in one picture are refused unless asked for; Pillow's own limit against traps
 WEBP_SIDE = 16383
 
 _FOREIGN = {  # extensions of pictures that Pillow does not read, or whose small preview it would take for them
@@ -72,17 +72,14 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         raise Refused(f"{_FOREIGN[path.suffix.lower()]}: export it as PNG, JPEG, WebP or TIFF first")
     if path.stat().st_size == 0:
         raise Refused("an empty file")
-    Image.init()
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # the same check follows, in clear words
     try:
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
-            pixels = image.width * image.height
-            if pixels > max_pixels:
-                raise Refused(
-                    f"{image.width}x{image.height} are {pixels:,} pixels, more than {max_pixels:,}: such files can be "
-                    f"traps that fill the memory; if it is yours, say max_pixels={pixels}"
-                )
+        with open_image(path, max_pixels) as image:
+            if image.format == "PPM":
+                raise Refused("PPM may hold more than 8 bits a colour: export it as PNG first")
             yield image
+    except TooManyPixels as error:
+        raise Refused(f"{error}; if it is yours, say max_pixels={error.pixels}") from None
     except UnidentifiedImageError:
         raise Refused("a broken picture" if looks_like_a_picture(path) else "not a picture") from None
     finally:
