@@ -18,6 +18,7 @@ from PIL import Image
 from ue_bench.data import cache, room
 from ue_bench.data.cache import forget, load_cached
 from ue_bench.data.decode import fit_square
+from ue_bench.data.pictures import leads_outside
 from ue_bench.datasets.captions import Captions
 from ue_bench.datasets.flickr8k import Flickr8k
 from ue_bench.datasets.imagefolder import ImageFolder
@@ -71,6 +72,50 @@ def test_captions_at_an_address_and_in_json(tmp_path):
     write_json(tmp_path / "own.json", entries)
     split = Captions(path=str(tmp_path / "own.json"), images="memory://own", captions_per_image=2).load(None)
     assert greys(split.test) == [grey_of(NAMES[1])] and len(split.train.pairs) == 2
+
+
+@pytest.mark.parametrize("place", ["absolute", "above", "address"])
+def test_a_file_of_captions_reads_nothing_outside_its_folder_unless_allowed_by_name(tmp_path, place):
+    write_images(tmp_path / "own", NAMES[:2])
+    write_images(tmp_path / "private", NAMES[2:3])
+    fsspec.filesystem("memory").pipe(f"/private/{NAMES[2]}", (tmp_path / "private" / NAMES[2]).read_bytes())
+    elsewhere = {
+        "absolute": f"{tmp_path}/private",
+        "above": "own/../../private",
+        "address": "memory://private",
+    }
+    name = f"{elsewhere[place]}/{NAMES[2]}"
+    rows = [(NAMES[0], "a cat", "train"), (NAMES[1], "a dog", "test"), (name, "a secret", "train")]
+    write_csv(tmp_path / "own" / "list.csv", rows, ("image", "caption", "split"))
+    own = Captions(path=str(tmp_path / "own" / "list.csv"))
+    with pytest.raises(DataError) as caught:
+        own.load(None)
+    assert f"{name} (it does not lie in the folder of the images)" in str(caught.value)
+    assert "captions.outside=true" in str(caught.value)
+    assert not any("private" in path for path, *_ in own.source_state())
+    allowed = dataclasses.replace(own, outside=True)
+    assert greys(allowed.load(None).train) == [grey_of(NAMES[0]), grey_of(NAMES[2])]
+
+
+def test_no_server_that_a_file_of_captions_names_is_called(tmp_path, monkeypatch):
+    write_images(tmp_path, NAMES[:2])
+    rows = [
+        (NAMES[0], "a cat", "train"),
+        (NAMES[1], "a dog", "test"),
+        ("ftp://198.51.100.1/x.png", "x", "train"),
+    ]
+    write_csv(tmp_path / "list.csv", rows, ("image", "caption", "split"))
+    called = []
+    monkeypatch.setattr(fsspec.get_filesystem_class("ftp"), "_connect", lambda self: called.append(self.host))
+    with pytest.raises(DataError, match=r"ftp://198\.51\.100\.1/x\.png \(it does not lie"):
+        Captions(path=str(tmp_path / "list.csv")).load(None)
+    assert not called
+
+
+@pytest.mark.parametrize("name", ["/a.png", "~/a.png", "../a.png", "a/../../b.png", "s3://b/a.png", "c:/a.png",
+                                  "simplecache::ftp:h/a.png", "..\\a.png", "file:/a.png", "./../a.png"])  # fmt: skip
+def test_names_that_lead_outside(name):
+    assert leads_outside(name) and not leads_outside("a/" + name.strip("./~:\\").replace(":", ""))
 
 
 def test_every_bad_row_of_a_csv_is_named_at_once(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from ue_bench.errors import ConfigError
 from ue_bench.seeds import derive
 
 PARTS = ("train", "validation", "test")
+OUTSIDE = "it does not lie in the folder of the images"
 
 
 class Picture(NamedTuple):
@@ -71,7 +73,9 @@ def choose(count: int, wanted: int | None, seed: int, part: str) -> list[int]:
     return sorted(sorted(range(count), key=lambda row: derive(seed, part, row))[:wanted])
 
 
-def find_images(pictures: Iterable[Picture], folders: Sequence[str], faults: list[str]) -> list[File]:
+def find_images(
+    pictures: Iterable[Picture], folders: Sequence[str], faults: list[str], outside: bool = False
+) -> list[File]:
     """Each picture's file, in the first folder that has it.
 
     Every folder is listed once, so that a hundred thousand pictures cost no more than a few listings.
@@ -79,11 +83,16 @@ def find_images(pictures: Iterable[Picture], folders: Sequence[str], faults: lis
     Args:
         pictures: to be found.
         folders: paths or addresses, the likeliest first.
-        faults: gets the names of pictures that are nowhere.
+        faults: gets the names of pictures that are nowhere, or where they may not be.
+        outside: whether a name may be an address, an absolute path or one that leaves the folder by ``..``. A file
+            of captions from a stranger could otherwise have any file read and any server called.
     """
     listed: dict[str, dict[str, File]] = {}
     found = []
     for picture in pictures:
+        if not outside and leads_outside(picture.name):
+            faults.append(f"{picture.name} ({OUTSIDE})")
+            continue
         for folder in folders:
             name = picture.name if "://" in picture.name else posixpath.normpath(picture.name)
             parent, _, base = join(folder, name).rpartition("/")
@@ -95,6 +104,13 @@ def find_images(pictures: Iterable[Picture], folders: Sequence[str], faults: lis
         else:
             faults.append(f"{picture.name} (no such file)")
     return found
+
+
+def leads_outside(name: str) -> bool:
+    """Whether an image's name may lead out of its folder: an address, an absolute path, or one with ``..``."""
+    absolute = re.match(r"[/\\~]|[A-Za-z][\w+.-]*:[/\\]", name)
+    above = posixpath.normpath(name.replace("\\", "/")).split("/")[0] == ".."
+    return bool(absolute) or above or "://" in name or "::" in name
 
 
 def decode_pictures(

@@ -9,7 +9,16 @@ from ue_bench import Dataset, Split
 from ue_bench.data.captions_csv import Row, group, read_rows
 from ue_bench.data.decode import faulty
 from ue_bench.data.files import File, find_files, find_state
-from ue_bench.data.pictures import PARTS, Parts, Picture, choose, decode_pictures, divide, find_images
+from ue_bench.data.pictures import (
+    OUTSIDE,
+    PARTS,
+    Parts,
+    Picture,
+    choose,
+    decode_pictures,
+    divide,
+    find_images,
+)
 from ue_bench.datasets._karpathy import PART_OF, read_karpathy
 from ue_bench.errors import ConfigError, DataError
 
@@ -21,11 +30,11 @@ class Captions(Dataset):
     """Any images with captions: a CSV file of image,caption[,split], or a JSON file like Karpathy's.
 
     Every row of the CSV is one (image, caption) pair; an image may have many. Files are local or at any
-    fsspec address; images are named relative to the file's folder or to ``images``. The split is that of the
-    column ``split`` (train, val or test; also restval, validation, dev), or, where there is none, drawn by
-    seed from the images' names. In JSON files it is ``images[].split``, with ``filename`` and
-    ``sentences[].raw``. With ``image_size`` the shorter side is resized to it (antialiased bicubic) and the
-    central square cut out.
+    fsspec address; images are named relative to the file's folder or to ``images``, and lie
+    within it. The split is that of the column ``split`` (train, val or test; also restval, validation, dev),
+    or, where there is none, drawn by seed from the images' names. In JSON files it is ``images[].split``,
+    with ``filename`` and ``sentences[].raw``. With ``image_size`` the shorter side is resized to it (antialiased
+    bicubic) and the central square cut out.
     """
 
     path: str = ""  # CSV or JSON file, local or at an fsspec address
@@ -39,6 +48,7 @@ class Captions(Dataset):
     test_images: int | None = None  # the same for test data
     captions_per_image: int | None = None  # the first so many of each image; None: all
     seed: int = 0  # of the subsets and of the drawn split
+    outside: bool = False  # whether the file may name images by addresses, absolute paths and ../
 
     def __post_init__(self) -> None:
         for name in ("train_images", "test_images", "captions_per_image"):
@@ -56,6 +66,8 @@ class Captions(Dataset):
         train, test, files = self._gather(file, faults)
         if faults:
             advice = f"correct or remove these; images are looked for in {self._folder()}, or set images="
+            if any(fault.endswith(f"({OUTSIDE})") for fault in faults):
+                advice += ". If you trust the file, captions.outside=true lets it name images anywhere"
             raise faulty(faults, max(len(faults), len(train) + len(test)), "entries", file.path, advice)
         cut = len(train)
         return Split(
@@ -97,7 +109,7 @@ class Captions(Dataset):
         else:
             train = self._choose("train", parts["train"], self.train_images)
             test = self._choose("test", parts[measured], self.test_images)
-        return train, test, find_images([*train, *test], [self._folder()], faults)
+        return train, test, find_images([*train, *test], [self._folder()], faults, self.outside)
 
     def _choose(self, part: str, pictures: Sequence[Picture], wanted: int | None) -> list[Picture]:
         rows = choose(len(pictures), wanted, self.seed, part)
