@@ -117,7 +117,7 @@ def read_module(path: Path, package: str = "") -> Reading:
         package: the package it belongs to, for relative imports; "" for a lone file.
 
     Raises:
-        SyntaxError, OSError, UnicodeDecodeError: if the file is broken.
+        SyntaxError, OSError, ValueError, RecursionError, MemoryError, tokenize.TokenError: if the file is broken.
     """
     module = _Module(path, package)
     found = []
@@ -142,8 +142,22 @@ def read_module(path: Path, package: str = "") -> Reading:
     return Reading(kind, name, docstring, tuple(parameters.values()), declarations, tuple(module.requires))
 
 
-def _lineage(module: _Module, node: ast.ClassDef) -> tuple[str, list[tuple[_Module, ast.ClassDef]]] | None:
-    """(kind, [(module, class), then its bases, the contract last]), or None for other classes."""
+def _lineage(
+    module: _Module, node: ast.ClassDef, below: tuple[tuple[Path, str], ...] = ()
+) -> tuple[str, list[tuple[_Module, ast.ClassDef]]] | None:
+    """(kind, [(module, class), then its bases, the contract last]), or None for other classes.
+
+    Args:
+        module: in which the class stands.
+        node: the class.
+        below: file and name of the classes that derive from it.
+
+    Raises:
+        ValueError: if a class derives from itself.
+    """
+    path = (*below, (module.path, node.name))
+    if path[-1] in below:
+        raise ValueError(f"classes derive from each other in a circle: {', '.join(name for _, name in path)}")
     for base in node.bases:
         origin, name = module.origin(base)
         if name in CONTRACTS and origin.split(".")[0] == "ue_bench":
@@ -151,7 +165,7 @@ def _lineage(module: _Module, node: ast.ClassDef) -> tuple[str, list[tuple[_Modu
             return CONTRACTS[name], [(module, node), (contract, contract.classes[name])]
         source = module if not origin else module.neighbour(origin)
         if source and name in source.classes and source.classes[name] is not node:
-            above = _lineage(source, source.classes[name])
+            above = _lineage(source, source.classes[name], path)
             if above:
                 return above[0], [(module, node), *above[1]]
     return None

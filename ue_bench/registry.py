@@ -198,7 +198,7 @@ class Registry:
             return False
         try:
             reading = read_module(path, origin if module else "")
-        except (SyntaxError, OSError, UnicodeDecodeError, ValueError) as error:
+        except Exception as error:  # whatever a file holds, the others are listed
             problem = f"{type(error).__name__}: {error}"
             self.unavailable.append(Entry("", name, path, module, origin, problem=problem))
             return False

@@ -68,6 +68,37 @@ def test_a_base_class_in_a_neighbouring_file_is_followed(tmp_path, monkeypatch):
     assert {"depth", "width", "budget"} <= {item.name for item in reading.parameters}
 
 
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("class A(B): pass\nclass B(A): pass\n", "in a circle: A, B, A"),
+        ("total = " + "+".join(["1"] * 20_000), "RecursionError"),
+        ("class C(Method):\n    x: int = " + "+".join(["1"] * 900), "RecursionError"),
+        ("import ue_bench\nclass D(ue_bench.Method):\n    y: int = 1\n\0", "null bytes"),
+    ],
+)
+def test_a_hostile_file_breaks_only_itself(tmp_path, source, reason):
+    (tmp_path / "hostile.py").write_text("from ue_bench import Method\n" + source)
+    (tmp_path / "good.py").write_text(METHOD.format(name="Good"))
+    registry = Registry([tmp_path])
+    assert "good" in registry.names("methods")
+    (hostile,) = registry.unavailable
+    assert hostile.name == "hostile" and reason in hostile.problem
+    with pytest.raises(UnavailableError, match="hostile"):
+        registry.find("methods", "hostile")
+
+
+def test_classes_that_derive_from_each_other_across_files_are_read_to_an_end(tmp_path, monkeypatch):
+    package = tmp_path / "circling"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "one.py").write_text("from .two import Two\nclass One(Two): pass\n")
+    (package / "two.py").write_text("from .one import One\nclass Two(One): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="in a circle: One, Two, One"):
+        read_module(package / "one.py", "circling")
+
+
 def test_a_broken_file_breaks_only_itself(tmp_path):
     (tmp_path / "broken.py").write_text("def f(:\n")
     (tmp_path / "needy.py").write_text("import no_such_package_at_all\n" + METHOD.format(name="Needy"))
