@@ -248,3 +248,40 @@ def test_a_caption_with_another_extension_is_told(home):
     home.put("a.png", colourful())
     home.put("b.jpeg", encode(colourful(), "JPEG"))
     assert "say match=stem" in home.apply(status=1)["b.jpeg"][WHY]
+
+
+def test_a_persons_own_report_is_not_replaced(home):
+    home.put("a.png", colourful())
+    home.out.mkdir()
+    (home.out / REPORT).write_text("month,amount\nMay,12\n")
+    with pytest.raises(ConfigError, match=r"report\.csv is there already and is no report of ue-bench apply"):
+        home.apply()
+    assert (home.out / REPORT).read_text() == "month,amount\nMay,12\n" and not (home.out / "a.png").exists()
+    assert home.apply("overwrite=true")["a.png"]["status"] == "written"
+    assert home.apply()["a.png"]["status"] == "skipped", "a report of an earlier run is replaced"
+
+
+@pytest.mark.parametrize("place", ["pictures/deep", "elsewhere"])
+def test_a_link_in_the_folder_written_to_leads_nowhere_else(home, tmp_path, place):
+    home.make_noise("deep/a.jpg", "b.png")
+    home.put("deep/a.jpg", encode(colourful(), "JPEG"))
+    home.put("b.png", colourful())
+    home.out.mkdir()
+    (tmp_path / place).mkdir(exist_ok=True)
+    (home.out / "deep").symlink_to(tmp_path / place)
+    before = sorted(os.listdir(tmp_path / place))
+    for words in ((), ("overwrite=true", "inside=true")):
+        rows = home.apply(*words, status=1)
+        assert "a link in out leads to" in rows["deep/a.jpg"][WHY] and place in rows["deep/a.jpg"][WHY]
+        assert rows["b.png"]["status"] in ("written", "skipped")
+        assert sorted(os.listdir(tmp_path / place)) == before
+
+
+def test_nothing_is_written_beside_a_source_that_is_reached_by_a_link(home, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.jpg").write_bytes(encode(colourful(), "JPEG"))
+    (home.images / "a.jpg").symlink_to(tmp_path / "out" / "a.jpg")
+    home.make_noise("a.jpg")
+    assert "beside a source" in home.apply(status=1)["a.jpg"][WHY]
+    assert not (home.out / "a.png").exists()
+    assert home.apply("inside=true")["a.jpg"]["status"] == "written"

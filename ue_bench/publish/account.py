@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
 
-from ue_bench.errors import StoreError
+from ue_bench.errors import ConfigError, StoreError
 from ue_bench.publish.apply import STATUSES, Outcome
 from ue_bench.publish.writing import explain, write_whole
 
@@ -51,6 +52,23 @@ def summarise(outcomes: Sequence[Outcome]) -> str:
     bare = sum(each.open for each in outcomes)
     parts += [f"{bare} without a caption and unprotected"] if bare else []
     return ", ".join(parts)
+
+
+def check_report(out: Path) -> None:
+    """ConfigError if a file is called as the report will be, and is none."""
+    path = out / REPORT
+    if not os.path.lexists(path):
+        return
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            first = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        first = []
+    if first != list(COLUMNS):
+        raise ConfigError(
+            f"{path} is there already and is no report of ue-bench apply, which would take its place: rename it, "
+            "name another folder as out, or say overwrite=true"
+        )
 
 
 def write_report(out: Path, outcomes: Sequence[Outcome]) -> Path:

@@ -85,7 +85,21 @@ def apply_noise(
         raise _nothing_fits(noise, files, matcher, images)
     outputs = name_outputs(matched, settings.format)
     sources = {os.path.realpath(images / found.name) for found in files}
+    folders = {os.path.dirname(source) for source in sources}
     several = _repeated(outputs.values())
+
+    def _misplaced(target: Path) -> str:
+        """Why nothing may be written there, or "": links in ``out`` may lead anywhere."""
+        if os.path.realpath(target) in sources:
+            return f"it would be written over a source, {target}"
+        real = Path(os.path.realpath(target.parent))
+        if not _within(real, out):
+            return (
+                f"a link in out leads to {real}, outside of it: remove the link, or name that folder as out"
+            )
+        if str(real) in folders and not settings.inside:
+            return f"it would be written beside a source in {real}: name another folder, or say inside=true"
+        return ""
 
     def settle(found: Found) -> Outcome:
         name, matching = found.name, rows[found.name]
@@ -99,8 +113,8 @@ def apply_noise(
             return Outcome(name, "failed", f"captions of several pictures fit: {rivals}; say match=name")
         if output.lower() in several and name != output:
             return Outcome(name, "failed", f"another picture is written as {output}: rename one")
-        if os.path.realpath(target) in sources:
-            return Outcome(name, "failed", f"it would be written over a source, {target}")
+        if problem := _misplaced(target):
+            return Outcome(name, "failed", problem)
         return _protect(noise, matching[0], images / name, target, Outcome(name, "", output=output), settings)
 
     def work() -> Iterator[Outcome]:
