@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,12 @@ def source(words: str) -> tuple[str, str]:
 
 def old_timm() -> str:
     """What to install if this timm is one that ran the code in a checkpoint, else ""."""
-    import timm
-
-    if tuple(map(int, re.findall(r"\d+", timm.__version__)[:3])) >= SAFE_TIMM:
+    installed = version("timm")
+    if tuple(map(int, re.findall(r"\d+", installed)[:3])) >= SAFE_TIMM:
         return ""
     safe = ".".join(map(str, SAFE_TIMM))
     return (
-        f"a checkpoint is not read with timm {timm.__version__}, since versions before {safe} run code that such a "
+        f"a checkpoint is not read with timm {installed}, since versions before {safe} run code that such a "
         f"file may hold: pip install 'timm>={safe}'"
     )
 

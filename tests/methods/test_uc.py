@@ -21,6 +21,7 @@ from ue_bench.crafting.resident import ResidentImages
 from ue_bench.errors import AccessError, ConfigError, TrainingError, UnavailableError
 from ue_bench.progress import Progress
 from ue_bench.trials.environment import Environment
+from ue_bench_methods._uc import features as features_room
 from ue_bench_methods._uc.clusters import Clusters, kmeans, nearest
 from ue_bench_methods._uc.crops import resize, shaken
 from ue_bench_methods._uc.features import Features, Rotations, headless, loaded
@@ -285,7 +286,7 @@ class TestSurrogates:
     def test_a_timm_that_runs_code_in_checkpoints_is_refused_before_any_work(self, monkeypatch):
         method = UC(surrogate="timm:resnet10t", checkpoint="weights.pt")
         assert method.unavailable() == ""
-        monkeypatch.setattr(timm, "__version__", "1.0.15")
+        monkeypatch.setattr(features_room, "version", lambda package: "1.0.15")
         assert "pip install 'timm>=1.0.26'" in method.unavailable()
         assert (
             UC(surrogate="timm:resnet10t").unavailable() == ""
