@@ -10,7 +10,7 @@ from conftest import CPU, build_victim
 from paired import Memory, described, fresh_context, protect, small_clip, view_of
 
 from ue_bench import Budget, ProtectorView
-from ue_bench.crafting import adversarial, surrogates
+from ue_bench.crafting import surrogates
 from ue_bench.crafting.orders import sweep
 from ue_bench.crafting.pairs import Captions, PairNoise, alternate, warn_without_effect
 from ue_bench.crafting.paradigms import settled
@@ -21,6 +21,7 @@ from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.training.optim import make_contrastive_optimizer
 from ue_bench.training.recipe import ContrastiveRecipe
 from ue_bench.training.towers import contrastive_loss
+from ue_bench_methods._adversarial import noise as adversarial
 from ue_bench_methods.em import EM
 from ue_bench_methods.tap import TAP
 from ue_bench_methods.uap import UAP
