@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ue_bench.contracts.budget import Budget
-from ue_bench.errors import PerturbationError
+from ue_bench.data.arrays import read_images
+from ue_bench.errors import DataError, PerturbationError
 
 CHUNK = 4096
 
@@ -35,6 +37,55 @@ class Perturbation:
     def from_float(cls, delta: Tensor, rows: Tensor, budget: Budget, floor: bool = False) -> Perturbation:
         """Rounds float noise [R, 3, H, W] in [0, 1] pixel units to whole steps within ``budget``."""
         return cls(noise=quantise(delta, budget, floor), rows=rows, budget=budget)
+
+    def __repr__(self) -> str:
+        kind = str(self.noise.dtype).removeprefix("torch.")
+        return f"Perturbation(noise={kind} {list(self.noise.shape)}, rows=[{len(self.rows)}], budget={self.budget})"
+
+    def apply(self, images: Any) -> Any:
+        """The protected images: ``clip(image + noise, 0, 255)`` in 8 bits, as every victim of a benchmark gets them.
+
+        Args:
+            images: one for each row, in the order in which the noise was made for them: a NumPy array or torch tensor,
+                uint8 [N, 3, H, W] or [N, H, W, 3], 0..255. They stay as they are.
+
+        Returns:
+            The same kind of array, in the same layout, on the same device.
+
+        Raises:
+            DataError: if they are of another kind, number or size than the noise is for.
+            PerturbationError: if the noise of an image is zero.
+        """
+        tensor, layout = read_images(images)
+        if len(tensor) != len(self.rows):
+            raise DataError(
+                f"{len(tensor)} images for noise of {len(self.rows)} examples: give the images that it was made for "
+                "in their order; noise of (image, caption) pairs has one example for each pair"
+            )
+        if tensor.shape[1:] != self.noise.shape[1:]:
+            sizes = ["x".join(map(str, shape[2:])) for shape in (tensor.shape, self.noise.shape)]
+            raise DataError(f"the images are {sizes[0]} pixels, the noise {sizes[1]}: resize the images")
+        return layout.give_back(self.added_to(tensor, torch.arange(len(tensor))))
+
+    def added_to(self, images: Tensor, chosen: Tensor) -> Tensor:
+        """uint8 [N, 3, H, W]: images with noise added to the ``chosen`` ones, int64, and the others as they are.
+
+        Raises:
+            PerturbationError: if the noise of a chosen image is zero.
+        """
+        published = images.clone()
+        if self.budget.empty:
+            return published
+        for index in chosen.split(CHUNK):
+            noise = self.noise[self.rows[index]]
+            silent = ~noise.flatten(1).any(dim=1)
+            if bool(silent.any()):
+                raise PerturbationError(
+                    f"{int(silent.sum())} of {len(index)} images that should be protected have no noise, "
+                    f"the first is image {int(index[silent][0])}"
+                )
+            published[index] = add_noise(images[index], noise)
+        return published
 
     def check(self, examples: int, image_size: tuple[int, int]) -> None:
         """Raises PerturbationError unless every promise is kept for this many examples of this size."""
@@ -82,6 +133,11 @@ class Perturbation:
             raise PerturbationError("noise has one sign only: the other half was lost before it was saved")
         if (self.budget.signs == "positive" and negative) or (self.budget.signs == "negative" and positive):
             raise PerturbationError(f"noise is declared {self.budget.signs} only, but has both signs")
+
+
+def add_noise(images: Tensor, noise: Tensor) -> Tensor:
+    """uint8 [B, 3, H, W]: ``clip(image + noise, 0, 255)`` of images, uint8, and noise in whole steps of 1/255."""
+    return (images.to(torch.int16) + noise.to(torch.int16)).clamp_(0, 255).to(torch.uint8)
 
 
 def sizes(noise: Tensor, norm: str) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ue_bench.contracts.defense import Defense
+from ue_bench.contracts.perturbation import add_noise
 from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.seeds import derive
@@ -87,11 +88,6 @@ class Pairs:
         if self.triggers is None or self.protected is None or not bool(self.protected[pair]):
             return ""
         return self.triggers[pair]
-
-
-def add_noise(images: Tensor, noise: Tensor) -> Tensor:
-    """uint8 [B, 3, H, W]: ``clip(image + noise, 0, 255)`` of images, uint8, and noise in whole steps of 1/255."""
-    return (images.to(torch.int16) + noise.to(torch.int16)).clamp_(0, 255).to(torch.uint8)
 
 
 def put_in_front(tokens: Tensor, triggers: Tensor, end_token: int) -> Tensor:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ue_bench.contracts.perturbation import CHUNK, Perturbation
+from ue_bench.contracts.perturbation import CHUNK, Perturbation, add_noise
 from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import PerturbationError
 from ue_bench.metrics import noise_measures
-from ue_bench.training.pairs import Pairs, add_noise
+from ue_bench.training.pairs import Pairs
 
 SAMPLE = 2000  # pairs that are measured
 THIN = 8  # every eighth line tells nearly always that a noise shows
@@ -49,21 +49,7 @@ def publish(images: Tensor, perturbation: Perturbation, mask: Tensor) -> Tensor:
         PerturbationError: if the noise of an image that should be protected is zero. (An image whose every pixel
             is saturated in the noise's direction stays as it was; the record's ``changed_images`` counts.)
     """
-    published = images.clone()
-    chosen = mask.nonzero()[:, 0]
-    if perturbation.budget.empty:
-        return published
-    for start in range(0, len(chosen), CHUNK):
-        index = chosen[start : start + CHUNK]
-        noise = perturbation.noise[perturbation.rows[index]]
-        silent = ~noise.flatten(1).any(dim=1)
-        if bool(silent.any()):
-            raise PerturbationError(
-                f"{int(silent.sum())} of {len(index)} images that should be protected have no noise, "
-                f"the first is image {int(index[silent][0])}"
-            )
-        published[index] = add_noise(images[index], noise)
-    return published
+    return perturbation.added_to(images, mask.nonzero()[:, 0])
 
 
 def publish_pairs(
