@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 from ue_bench.dimensions import BESIDE, DIMENSIONS, ROLES, SEED
 from ue_bench.errors import ConfigError, unknown
 from ue_bench.measures import FLOORS, HEADLINES, table_metrics
+from ue_bench.words import Loader, number, read_names, read_plugins, split_words
 
+AS_TYPED = ("suite", "profile", "paradigm", "title", "source", "device", "executor", "store")
+NAMES = ("dataset", "method", "victim", "defense")
 LISTS = ("dataset", "method", "victim", "defense", "poison_ratio", "plugins")
 MAPPINGS = ("controls", "parameters", "floors", "table", "published")
 PRINTED = ("paradigm", *BESIDE)  # keys of published
@@ -77,50 +79,30 @@ class Config(SuiteConfig):
 
 KEYS = tuple(f.name for f in fields(Config) if f.name != "asked")
 SUITE_KEYS = tuple(f.name for f in fields(SuiteConfig))
-PROFILE_KEYS = tuple(key for key in SUITE_KEYS if key not in ("profiles", "default_profile", "paradigm"))
+SUITE_ONLY = ("profiles", "default_profile")
+PROFILE_KEYS = tuple(key for key in SUITE_KEYS if key not in (*SUITE_ONLY, "paradigm"))
+WORD_KEYS = tuple(key for key in KEYS if key not in SUITE_ONLY)
+MOST_SEEDS = 1000
+IMAGE_SIZES = (8, 4096)  # pixels a side
 
 
-class Loader(yaml.SafeLoader):
-    """YAML that says nothing twice: of equal keys the plain loader silently keeps the last."""
+def parse_words(words: Iterable[str], texts: Iterable[str] = ()) -> dict[str, Any]:
+    """``["seeds=3", "em.rounds=5"]`` -> ``{"seeds": 3, "em.rounds": 5}``; names and paths stay as typed.
 
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        seen: set[tuple[str, Any]] = set()
-        for key, _ in node.value:
-            said = key.tag, str(key.value)
-            if said in seen:
-                line = key.start_mark.line + 1
-                raise ConfigError(f"key '{key.value}' stands twice (line {line}): make one of the two")
-            seen.add(said)
-        return node
-
-
-def number(text: str) -> Any:
-    """Reads a word of the command line as YAML, and a fraction such as ``8/255`` as a number."""
-    if re.fullmatch(r"\d+(\.\d+)?/\d+", text.strip()):
-        try:
-            return float(Fraction(text.strip()))
-        except ZeroDivisionError:
-            raise ConfigError(f"{text} divides by zero") from None
-    try:
-        value = yaml.load(text, Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"cannot read {text!r}: {str(error).splitlines()[0]}") from None
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
-        return float(value)  # YAML 1.1 wants a dot in 5e-4
-    return value
-
-
-def parse_words(words: Iterable[str]) -> dict[str, Any]:
-    """``["seeds=3", "em.rounds=5"]`` -> ``{"seeds": 3, "em.rounds": 5}``."""
+    Args:
+        words: from the command line.
+        texts: keys ``NAME.parameter`` of parameters that are text.
+    """
+    typed = {*texts}
     values: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or not key:
-            raise ConfigError(
-                f"cannot read '{word}': settings read key=value, such as seeds=3 or method=[em,ar]"
-            )
-        values[key.strip()] = number(text)
+    for key, text in split_words(words).items():
+        head, dot, tail = key.partition(".")
+        if key in AS_TYPED or f"{head.partition(':')[0]}{dot}{tail}" in typed:
+            values[key] = text
+        elif key in NAMES:
+            values[key] = read_names(text)
+        else:
+            values[key] = list(read_plugins(text)) if key == "plugins" else number(text)
     return values
 
 
@@ -128,48 +110,69 @@ def read_suite(path: Path) -> dict[str, Any]:
     """A suite's YAML as a mapping, its keys checked."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ConfigError) as error:
+    except (OSError, ValueError, yaml.YAMLError, ConfigError, RecursionError) as error:
         raise ConfigError(f"suite file {path} cannot be read: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"suite file {path} must hold keys and values, not {type(content).__name__}")
     _known(content, SUITE_KEYS, f"key in {path.name}")
-    for name, profile in (content.get("profiles") or {}).items():
+    profiles = content.get("profiles") or {}
+    if not isinstance(profiles, Mapping):
+        raise ConfigError(
+            f"profiles in {path.name} must hold names, each with keys and values, not {profiles!r}"
+        )
+    for name, profile in profiles.items():
         _known(profile or {}, PROFILE_KEYS, f"key in profile '{name}' of {path.name}")
-    return content
+    return {**content, "profiles": {str(name): profile for name, profile in profiles.items()}}
 
 
 def compose(
-    suite: str, content: Mapping[str, Any], words: Mapping[str, Any], parameterised: Iterable[str]
+    suite: str,
+    content: Mapping[str, Any],
+    words: Mapping[str, Any],
+    parameterised: Iterable[str],
+    inner: Iterable[str] = (),
 ) -> Config:
     """Suite, then its profile, then the command line's words, as one checked configuration.
 
     Args:
         suite: its name.
         content: its YAML.
-        words: from ``parse_words``; ``NAME.parameter`` and ``recipe.field`` reach inside.
+        words: from ``parse_words``, in any order; ``NAME.parameter`` and ``recipe.field`` reach inside.
         parameterised: names of content that has parameters, for ``NAME.parameter``.
+        inner: keys ``NAME.parameter`` and ``recipe.field`` to suggest where a plain key is unknown.
     """
     profiles = content.get("profiles") or {}
     profile = str(words.get("profile") or content.get("default_profile") or "")
     if profile and profile not in profiles:
         raise unknown(f"profile of suite '{suite}'", profile, profiles)
-    base = {key: value for key, value in content.items() if key not in ("profiles", "default_profile")}
-    nested = _nest({key: value for key, value in words.items() if key != "profile"}, set(parameterised))
-    layers = [base, profiles.get(profile) or {}, nested]
+    base = {key: value for key, value in content.items() if key not in SUITE_ONLY}
+    layers = [base, profiles.get(profile) or {}]
+    taking_part = {name for layer in (*layers, words) for name in _names_in(layer)}
+    near = [key for key in inner if key.partition(".")[0] in {*taking_part, "recipe"}]
+    if isinstance(words.get("recipe"), str):
+        layers.append({"recipe": words["recipe"]})  # replaces the suite's; recipe.field adds to it
+    layers.append(_nest(words, set(parameterised), near))
     config = OmegaConf.structured(Config)
     try:
         for layer in layers:
             config = _merge(config, layer)
+        asked = sorted(layers[-1].get("parameters") or {})
         result: Any = OmegaConf.to_object(
-            OmegaConf.merge(
-                config, {"suite": suite, "profile": profile, "asked": sorted(nested.get("parameters", {}))}
-            )
+            OmegaConf.merge(config, {"suite": suite, "profile": profile, "asked": asked})
         )
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "?"
         raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from None
     _check(result)
     return result
+
+
+def _names_in(layer: Mapping[str, Any]) -> Iterator[str]:
+    """Names of content in a suite's lists, whatever else these hold."""
+    for key in NAMES:
+        listed = layer.get(key)
+        for each in listed if isinstance(listed, list) else [listed]:
+            yield from map(str, each if isinstance(each, Mapping) else [each])
 
 
 def _merge(config: Any, layer: Mapping[str, Any]) -> Any:
@@ -181,36 +184,63 @@ def _merge(config: Any, layer: Mapping[str, Any]) -> Any:
     for key in MAPPINGS:
         if key in layer and not isinstance(layer[key], Mapping):
             raise ConfigError(f"{key} must hold keys and values, not {layer[key]!r}")
-    if isinstance(layer.get("recipe"), Mapping):
-        before: Any = config.recipe
-        before = {"preset": before} if isinstance(before, str) else OmegaConf.to_container(before)
-        layer["recipe"] = {**before, **layer["recipe"]}
+    for name, values in (layer.get("parameters") or {}).items():
+        if values is not None and not isinstance(values, Mapping):
+            raise ConfigError(
+                f"parameters.{name} must hold parameters and values, not {values!r}: say {{{name}: {{NAME: VALUE}}}}"
+            )
     if "recipe" in layer:
+        recipe: Any = layer["recipe"]
+        if isinstance(recipe, Mapping):
+            before: Any = config.recipe
+            before = {"preset": before} if isinstance(before, str) else OmegaConf.to_container(before)
+            layer["recipe"] = {**before, **recipe}
+        elif not isinstance(recipe, str):
+            raise ConfigError(f"recipe is a preset's name, or {{preset: NAME, field: value}}, not {recipe!r}")
         config.recipe = None
     return OmegaConf.merge(config, layer)
 
 
-def _nest(words: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+def _nest(words: Mapping[str, Any], names: set[str], inner: Iterable[str]) -> dict[str, Any]:
     """Turns ``em.rounds`` into parameters, ``recipe.epochs`` and ``floors.x`` into mappings."""
     nested: dict[str, Any] = {}
     for key, value in words.items():
+        if "." not in key and key != "profile":
+            if key not in WORD_KEYS:
+                raise unknown("key", key, WORD_KEYS, "ue-bench run --help", inner)
+            nested[key] = value
+    for key, value in words.items():
         head, dot, tail = key.partition(".")
-        if not dot and head in KEYS and head not in ("profiles", "default_profile"):
-            nested[head] = value
-        elif dot and head in ("recipe", "floors", "table"):
-            nested.setdefault(head, {})
-            if not isinstance(nested[head], dict):
+        if not dot:
+            continue
+        if head in ("recipe", "floors", "table"):
+            if head == "recipe" and isinstance(nested.get(head), str):
                 nested[head] = {"preset": nested[head]}
-            nested[head][tail] = value
-        elif dot and (head in names or head.partition(":")[0] in names):
-            nested.setdefault("parameters", {}).setdefault(head, {})[tail] = value
-        elif dot:
+            _put(nested, (head, tail), value)
+        elif head in names or head.partition(":")[0] in names:
+            _put(nested, ("parameters", head, tail), value)
+        else:
             raise unknown(
                 "name", head, names, f"ue-bench list; in '{key}', '{head}' must be a name of content"
             )
-        else:
-            raise unknown("key", key, KEYS, "ue-bench run --help")
     return nested
+
+
+def _put(nested: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Sets what lies at a path of keys; ConfigError if another word has set it."""
+    *above, last = path
+    for key in above:
+        inside = nested.setdefault(key, {})
+        if not isinstance(inside, dict):
+            raise ConfigError(
+                f"{key} must hold keys and values, not {inside!r}, where {'.'.join(path)}= is set"
+            )
+        nested = inside
+    if last in nested:
+        raise ConfigError(
+            f"{'.'.join(path)} is given twice, as {nested[last]!r} and {value!r}: leave one out"
+        )
+    nested[last] = value
 
 
 def _known(mapping: Any, allowed: Iterable[str], what: str) -> None:
@@ -225,15 +255,26 @@ def _check(config: Config) -> None:
     for key in ("dataset", "method", "victim", "defense", "poison_ratio"):
         if not getattr(config, key) and not (key == "method" and config.controls):
             raise ConfigError(f"{key} is empty: a suite needs at least one {key}")
+    for key in ("store", "device", "executor"):
+        if not getattr(config, key):
+            default = getattr(Config, key)
+            raise ConfigError(f"{key}= is empty: leave it out for {key}={default}, or name another")
     for ratio in config.poison_ratio:
         if not isinstance(ratio, (int, float)) or not 0 <= ratio <= 1:
             raise ConfigError(f"poison_ratio is a share between 0 and 1, not {ratio!r}")
-    if config.seeds < 1:
-        raise ConfigError(f"seeds says how many and must be at least 1, not {config.seeds}")
-    if config.time_limit is not None and config.time_limit <= 0:
-        raise ConfigError(f"time_limit is in seconds and above 0, not {config.time_limit:g}; null means none")
-    if config.image_size is not None and config.image_size < 8:
-        raise ConfigError(f"image_size must be at least 8 pixels, not {config.image_size}")
+    if not 1 <= config.seeds <= MOST_SEEDS:
+        raise ConfigError(
+            f"seeds says how many and must be at least 1 and at most {MOST_SEEDS}, not {config.seeds}"
+        )
+    if abs(config.seed) >= 2**63:
+        raise ConfigError(f"seed must have at most 63 bits, such as 0, not {config.seed}")
+    limit = config.time_limit
+    if limit is not None and not 0 < limit < math.inf:
+        raise ConfigError(f"time_limit is in seconds and above 0, not {limit:g}; null means none")
+    if config.image_size is not None and not IMAGE_SIZES[0] <= config.image_size <= IMAGE_SIZES[1]:
+        raise ConfigError(
+            f"image_size must be at least {IMAGE_SIZES[0]} pixels and at most {IMAGE_SIZES[1]}, not {config.image_size}"
+        )
     for name, floor in config.floors.items():
         if name not in FLOORS:
             raise unknown("floor", name, FLOORS)

@@ -43,14 +43,26 @@ def nearest(word: str, allowed: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(word.lower(), list(allowed), n=3, cutoff=0.5)
 
 
-def unknown(what: str, word: str, allowed: Iterable[str], hint: str = "") -> ConfigError:
+def unknown(
+    what: str, word: str, allowed: Iterable[str], hint: str = "", inner: Iterable[str] = ()
+) -> ConfigError:
     """The error for a name that does not exist: names the nearest ones, else all of them.
+
+    Args:
+        what: is unknown, such as ``method``.
+        word: as it was given.
+        allowed: the names that exist.
+        hint: what to type to see more.
+        inner: names such as ``recipe.epochs`` that are allowed too, and are compared by their last part.
 
     Example: ``unknown("method", "emm", ["em", "ar"], "ue-bench list methods")`` reads
     ``unknown method 'emm': did you mean 'em'? See: ue-bench list methods``.
     """
-    names = sorted(allowed)
-    close = nearest(word, names)
+    names = sorted(map(str, allowed))
+    spelt: dict[str, list[str]] = {name: [name] for name in names}
+    for name in inner:
+        spelt.setdefault(name.rpartition(".")[2], []).append(name)
+    close = [name for spelling in nearest(word, spelt) for name in spelt[spelling]][:3]
     if close:
         guess = "did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
     else:

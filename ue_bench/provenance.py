@@ -22,7 +22,9 @@ def find_device(word: str) -> torch.device:
         word = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(word)
-    except RuntimeError:
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise ValueError(word)
+    except (RuntimeError, ValueError):
         raise ConfigError(f"unknown device '{word}': say auto, cpu, cuda, cuda:0 or mps") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(

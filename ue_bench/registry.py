@@ -82,6 +82,15 @@ class Registry:
         """Entries of a kind, sorted by name."""
         return [self._entries[kind, name] for name in self.names(kind)]
 
+    def parameters(self) -> dict[str, str]:
+        """``NAME.parameter`` -> its annotation, of all methods, victims, defenses and datasets."""
+        return {
+            f"{entry.name}.{item.name}": item.type
+            for entry in self._entries.values()
+            if entry.reading
+            for item in entry.reading.parameters
+        }
+
     def find(self, kind: str, name: str) -> Entry:
         """The entry of that name; ConfigError names the nearest ones, UnavailableError the reason.
 

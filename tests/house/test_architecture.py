@@ -14,7 +14,10 @@ TOP = Path(__file__).parents[2]
 HARNESS = sorted((TOP / "ue_bench").rglob("*.py"))
 OURS = ("methods", "victims", "suites", "tests")
 FLOORS = [  # from the ground; a module may import its own floor and those below
-    {"errors", "seeds", "canonical", "clock", "metrics", "retrieval", "progress", "measures", "dimensions"},
+    {
+        *("errors", "words", "seeds", "canonical", "clock", "metrics", "retrieval", "progress", "measures"),
+        "dimensions",
+    },
     {"config", "reading", "registry", "composition", "floors", "data"},
     {
         "contracts.budget",
@@ -24,7 +27,15 @@ FLOORS = [  # from the ground; a module may import its own floor and those below
         "trials.trial",
         "trials.store",
     },
-    {"contracts", "training", "trials.artefacts", "trials.poison", "trials.paradigms", "defenses"},
+    {
+        "contracts",
+        "training",
+        "configure",
+        "trials.artefacts",
+        "trials.poison",
+        "trials.paradigms",
+        "defenses",
+    },
     {"crafting", "trials.environment", "trials.overlap", "trials.plan", "trials.executors"},
     {
         *("trials.protect", "trials.evaluate", "forecast"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ue_bench.config import compose, number, parse_words, read_suite
+from ue_bench.config import compose, parse_words, read_suite
 from ue_bench.errors import ConfigError
 from ue_bench.measures import FLOORS, headlines, table_metrics
 from ue_bench.trials.plan import make_recipe
+from ue_bench.words import number
 
 CONTENT = {
     "dataset": ["shapes"],
@@ -123,6 +124,7 @@ def test_suite_files_are_checked(tmp_path):
         ("profiles: {smoke: {sedes: 1}}\n", "profile 'smoke'.*'sedes'"),
         ("- a\n", "must hold keys and values"),
         ("a: [\n", "cannot be read"),
+        ("profiles: [a]\n", "profiles in mine.yaml must hold names"),
         ("seeds: 1\nvictim: [a]\nseeds: 2\n", r"key 'seeds' stands twice \(line 3\)"),
         ("profiles:\n  smoke: {seeds: 1, seeds: 1}\n", r"key 'seeds' stands twice \(line 2\)"),
     ]:

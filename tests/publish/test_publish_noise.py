@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_refused_with_a_reason(make, tmp_path, method, word
 
 def test_words_are_read_as_they_are_typed(make, tmp_path):
     for words, message in [
-        (["method=random"], "captions= and size= and out= is missing"),
+        (["method=random"], "captions= and size= and out= are missing"),
         (["size"], "settings read key=value"),
         (["size=8", "size=9"], "given twice"),
     ]:

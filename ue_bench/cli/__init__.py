@@ -13,6 +13,7 @@ import typer
 from ue_bench.cli.app import Words, app, one_of
 from ue_bench.errors import ConfigError, UEBenchError
 
+REPORT = {"suite": "", "profile": "", "store": "runs", "plugins": ""}
 FORMATS = ("markdown", "csv", "json", "latex")
 
 
@@ -38,19 +39,22 @@ def run(
     A second run does only what is missing. Exit status: 0 done, 1 some trials failed, 2 bad input.
     """
     one_of("format", format, FORMATS)
-    config, registry = _configure(words or [])
+    from ue_bench.configure import configure
     from ue_bench.forecast.prediction import in_words, note_forecast, predict
     from ue_bench.progress import choose_progress
     from ue_bench.report import build_report, render
     from ue_bench.trials.environment import Environment
+    from ue_bench.trials.executors import find_executor
     from ue_bench.trials.plan import make_plan
     from ue_bench.trials.run import pending
     from ue_bench.trials.run import run as run_plan
 
+    config, registry = configure(words or [])
+    find_executor(config.executor)
     command = shlex.join(["ue-bench", "run", *(words or [])])
     environment = Environment(config.store, config.device, tuple(config.plugins))
     environment.find_device()
-    plan = make_plan(config, registry, command)
+    plan = make_plan(config, registry, command, download=not dry_run)
     store = environment.open_store()
     todo = pending(plan, store)[1]
     evidence = _evidence(todo, environment, dry_run if calibrate is None else calibrate, short=dry_run)
@@ -91,7 +95,9 @@ def cost(
     from ue_bench.report.bill import FORMATS, make_bill, render_bill
 
     one_of("format", format, tuple(FORMATS))
-    config, registry = _configure(words or [])
+    from ue_bench.configure import configure
+
+    config, registry = configure(words or [])
     from ue_bench.canonical import plain
     from ue_bench.forecast.prediction import note_forecast, predict
     from ue_bench.provenance import describe_device
@@ -130,22 +136,23 @@ def report(
 
     plugins=[FILE] names where else a gallery may find its dataset.
     """
-    from ue_bench.config import parse_words
     from ue_bench.report import build_report, render
 
     one_of("format", format, FORMATS)
-    given = parse_words(words or [])
-    for key in given:
-        one_of("key", key, ("suite", "profile", "store", "plugins"))
     from ue_bench.trials.store import Store
+    from ue_bench.words import read_plugins, read_words
 
-    store = Store(given.get("store", "runs"))
-    plans = store.read_plans(given.get("suite"))
-    plans = [plan for plan in plans if given.get("profile") in (None, plan["profile"])]
+    given = read_words(words or [], REPORT, (), "ue-bench report [suite=NAME profile=NAME store=DIR]")
+
+    if not given["store"]:
+        raise ConfigError("store= is empty: leave it out for store=runs, or name a folder")
+    store = Store(given["store"])
+    plans = store.read_plans(given["suite"] or None)
+    plans = [plan for plan in plans if given["profile"] in ("", plan["profile"])]
     if not plans:
         known = sorted({plan["suite"] for plan in store.read_plans()})
         held = f"it holds {', '.join(known)}" if known else "it holds no run yet"
-        wanted = f" of suite '{given['suite']}'" if "suite" in given else ""
+        wanted = f" of suite '{given['suite']}'" if given["suite"] else ""
         raise ConfigError(f"store {store.address} has no run{wanted}: {held}. See: ue-bench run suite=NAME")
     if not every:
         plans = _newest(plans)
@@ -156,7 +163,8 @@ def report(
         tables.append(render(made, format))
         if figures:
             names = [str(part) for part in (plan["suite"], plan["profile"], number) if part]
-            _draw(made, store.address, given, figures / "_".join(names) if len(plans) > 1 else figures)
+            folder = figures / "_".join(names) if len(plans) > 1 else figures
+            _draw(made, store.address, read_plugins(given["plugins"]), folder)
     if format == "json":
         typer.echo(tables[0] if len(tables) == 1 else "[" + ",\n".join(tables) + "]")
     else:
@@ -195,19 +203,6 @@ def apply_noise(words: Words = None) -> None:
     raise typer.Exit(apply_command(words or []))
 
 
-def _configure(words: list[str]) -> tuple[Any, Any]:
-    """The run's configuration and the content that it may name."""
-    from ue_bench.config import compose, parse_words, read_suite
-    from ue_bench.registry import Registry
-
-    given = parse_words(words)
-    plugins = given.get("plugins") or []
-    registry = Registry(plugins if isinstance(plugins, list) else [plugins])
-    if "suite" not in given:
-        raise ConfigError(f"which suite? Say suite=NAME: {', '.join(registry.names('suites'))}")
-    entry = registry.find("suites", str(given["suite"]))
-    names = [name for kind in ("methods", "victims", "defenses", "datasets") for name in registry.names(kind)]
-    return compose(entry.name, read_suite(entry.path), given, names), registry
 
 
 def _evidence(todo: list[Any], environment: Any, measure: bool, short: bool = False) -> Any:
@@ -237,13 +232,12 @@ def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [group[-1] for group in groups.values()]
 
 
-def _draw(report: Any, store: str, words: dict[str, Any], folder: Path) -> None:
+def _draw(report: Any, store: str, plugins: tuple[str, ...], folder: Path) -> None:
     """Every figure of a report that can be made, each named on standard error, and why others cannot."""
     from ue_bench.overview import draw_all
     from ue_bench.trials.environment import Environment
 
-    plugins = words.get("plugins") or []
-    environment = Environment(store, "cpu", tuple(plugins if isinstance(plugins, list) else [plugins]))
+    environment = Environment(store, "cpu", plugins)
     for drawn in draw_all(report, environment, folder):
         typer.echo(str(drawn), err=True)
 

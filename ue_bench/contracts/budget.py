@@ -86,10 +86,14 @@ def steps(epsilon: float) -> int:
     """Turns an linf epsilon into steps of 1/255: 8 and 8/255 both mean 8.
 
     Raises:
-        ConfigError: if it is not a whole number of steps.
+        ConfigError: if it is not a whole number of steps from 0 to 255.
     """
+    if not 0 <= epsilon <= 255:
+        raise ConfigError(
+            f"epsilon {epsilon:g} is no linf radius: it counts steps of 1/255, 0 to 255, such as 8 or 8/255"
+        )
     count = epsilon * 255 if 0 < epsilon < 1 else epsilon
-    if abs(count - round(count)) > 1e-6 * max(1.0, count) or not 0 <= count <= 255:
+    if abs(count - round(count)) > 1e-6 * max(1.0, count):
         raise ConfigError(
             f"epsilon {epsilon:g} is not a whole number of steps of 1/255: "
             f"say {max(1, round(count))} or {max(1, round(count))}/255"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ue_bench.config import number
-from ue_bench.errors import ConfigError, UEBenchError, unknown
+from ue_bench.errors import ConfigError, UEBenchError
 from ue_bench.explain.attention import draw_attention
 from ue_bench.explain.cards import draw_cards
 from ue_bench.explain.curves import draw_curves, find_control
@@ -16,6 +15,7 @@ from ue_bench.explain.victim import recover_clean, recover_victim
 from ue_bench.progress import choose_progress
 from ue_bench.report.figures.style import Drawn
 from ue_bench.trials.environment import Environment
+from ue_bench.words import read_plugins, read_whole, read_words
 
 WORDS = {"trial": "", "store": "runs", "out": "", "count": "6", "device": "auto", "plugins": ""}
 USAGE = "ue-bench explain trial=ID [store=DIR out=DIR count=6 device=auto plugins=[...]]"
@@ -32,13 +32,9 @@ def explain_command(words: Sequence[str]) -> int:
         0: every picture that this trial can have is written; 1: some are not, each is named with its reason. A mistake
         raises UEBenchError.
     """
-    given = _read(words)
-    plugins, count = number(given["plugins"]) or [], number(given["count"])
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST:
-        raise ConfigError(f"count= is a whole number, 1 to {MOST}, not '{given['count']}'")
-    environment = Environment(
-        given["store"], given["device"], tuple(map(str, plugins if isinstance(plugins, list) else [plugins]))
-    )
+    given = read_words(words, WORDS, ("trial",), USAGE)
+    count = read_whole(given, "count", least=1, most=MOST)
+    environment = Environment(given["store"], given["device"], read_plugins(given["plugins"]))
     environment.find_device()
     store = environment.open_store()
     record = find_record(store, given["trial"])
@@ -66,21 +62,3 @@ def explain_command(words: Sequence[str]) -> int:
             failed = True
             print(Drawn(name, problem=str(error)))
     return 1 if failed else 0
-
-
-def _read(words: Sequence[str]) -> dict[str, str]:
-    """The words by key, as they were typed: an id of digits only stays one."""
-    given: dict[str, str] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise ConfigError(f"cannot read '{word}': settings read key=value. Usage: {USAGE}")
-        if key not in WORDS:
-            raise unknown("key", key, WORDS, USAGE)
-        if key in given:
-            raise ConfigError(f"{key}= is given twice: {given[key]} and {text}")
-        given[key] = text.strip()
-    if not given.get("trial"):
-        raise ConfigError(f"trial= is missing. Usage: {USAGE}")
-    return {**WORDS, **given}

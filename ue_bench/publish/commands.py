@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ue_bench.config import number
 from ue_bench.contracts.method import Method
 from ue_bench.errors import ConfigError, StoreError, unknown
 from ue_bench.progress import choose_progress
@@ -24,6 +23,7 @@ from ue_bench.publish.preparation import (
 )
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.store import Store
+from ue_bench.words import number, read_flag, read_number, read_plugins, read_whole, read_words
 
 NOISE = {
     "method": "",
@@ -52,6 +52,11 @@ APPLY = {
     "inside": "false",
     "max_pixels": str(Settings.max_pixels),
 }
+USAGE = {
+    "noise": "ue-bench noise method=NAME captions=FILE size=224 out=FILE",
+    "export": "ue-bench export method=NAME out=FILE",
+    "apply": "ue-bench apply noise=FILE images=FOLDER out=FOLDER",
+}
 SIDES = (8, 4096)  # of noise, in pixels
 
 
@@ -65,23 +70,15 @@ def noise_command(words: Sequence[str]) -> int:
     Returns:
         0. A mistake raises UEBenchError.
     """
-    given = _read(words, NOISE, ("method", "captions", "size", "out"), "noise", dotted=True)
+    given = read_words(words, NOISE, ("method", "captions", "size", "out"), USAGE["noise"], dotted=True)
     name, out = given["method"], Path(given["out"]).expanduser()
     if out.suffix != ".safetensors" or out.is_dir():
         raise ConfigError(f"out={given['out']}: noise is kept in a file such as out=noise.safetensors")
-    parameters = {}
-    for key in given.keys() - NOISE.keys():
-        head, _, parameter = key.partition(".")
-        if head != name:
-            raise unknown("name", head, [name], f"{key}= sets a parameter of the method, {name}.{parameter}=")
-        parameters[parameter] = number(given[key])
-    plugins = number(given["plugins"]) or []
-    environment = Environment(
-        given["store"], given["device"], tuple(map(str, plugins if isinstance(plugins, list) else [plugins]))
-    )
+    environment = Environment(given["store"], given["device"], read_plugins(given["plugins"]))
     environment.find_device()
-    overwrite, size, seed = _flag(given, "overwrite"), _size(given["size"]), int(_number(given, "seed", int))
-    epsilon = _number(given, "epsilon", float) if given["epsilon"] else None
+    parameters = _parameters(given, name, environment)
+    overwrite, size, seed = read_flag(given, "overwrite"), _size(given["size"]), read_whole(given, "seed")
+    epsilon = read_number(given, "epsilon") if given["epsilon"] else None
     if given["prepared"]:
         preparation = read_preparation(Path(given["prepared"]).expanduser())
         if preparation.method != name:
@@ -121,13 +118,13 @@ def export_command(words: Sequence[str]) -> int:
     Returns:
         0. A mistake raises UEBenchError.
     """
-    given = _read(words, EXPORT, ("method", "out"), "export")
+    given = read_words(words, EXPORT, ("method", "out"), USAGE["export"])
     out = Path(given["out"]).expanduser()
     if out.suffix != ".safetensors" or out.is_dir():
         raise ConfigError(
             f"out={given['out']}: it is kept in a file such as out={given['method']}.safetensors"
         )
-    if out.exists() and not _flag(given, "overwrite"):
+    if out.exists() and not read_flag(given, "overwrite"):
         raise ConfigError(f"out={out} is there already: name another file, or say overwrite=true")
     preparation = find_preparation(Store(given["store"]), given["method"], given["key"] or None)
     write_preparation(out, preparation)
@@ -147,15 +144,15 @@ def apply_command(words: Sequence[str]) -> int:
     Returns:
         0: every picture is protected; 1: some are not, each is named; 130: stopped. A mistake raises UEBenchError.
     """
-    given = _read(words, APPLY, ("noise", "images", "out"), "apply")
+    given = read_words(words, APPLY, ("noise", "images", "out"), USAGE["apply"])
     settings = Settings(
         exif=_one_of(given, "exif", EXIF),
         format=_one_of(given, "format", OUTPUTS),
         match=_one_of(given, "match", MATCHES),
         resize=_one_of(given, "resize", ("nearest", "none")),
-        overwrite=_flag(given, "overwrite"),
-        inside=_flag(given, "inside"),
-        max_pixels=int(_number(given, "max_pixels", int)),
+        overwrite=read_flag(given, "overwrite"),
+        inside=read_flag(given, "inside"),
+        max_pixels=read_whole(given, "max_pixels"),
     )
     images, out = (Path(given[key]).expanduser() for key in ("images", "out"))
     noise = read_noise(Path(given["noise"]).expanduser())
@@ -182,52 +179,22 @@ def apply_command(words: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _read(
-    words: Sequence[str],
-    defaults: Mapping[str, str],
-    needed: Sequence[str],
-    command: str,
-    dotted: bool = False,
-) -> dict[str, str]:
-    """The words by key, as they were typed: a folder called 007 or no stays one."""
-    given: dict[str, str] = {}
-    usage = f"ue-bench {command} " + " ".join(f"{key}=..." for key in needed)
-    for word in words:
-        key, equals, text = word.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise ConfigError(f"cannot read '{word}': settings read key=value. Usage: {usage}")
-        if key not in defaults and not (dotted and "." in key):
-            raise unknown("key", key, defaults, usage)
-        if key in given:
-            raise ConfigError(f"{key}= is given twice: {given[key]} and {text}")
-        given[key] = text.strip()
-    missing = [key for key in needed if not given.get(key)]
-    if missing:
-        raise ConfigError(f"{' and '.join(f'{key}=' for key in missing)} is missing. Usage: {usage}")
-    return {**defaults, **given}
+def _parameters(given: Mapping[str, str], name: str, environment: Environment) -> dict[str, Any]:
+    """The method's parameters from ``NAME.parameter=``; text stays as it was typed."""
+    kinds = environment.registry().parameters()
+    parameters: dict[str, Any] = {}
+    for key in given.keys() - NOISE.keys():
+        head, _, parameter = key.partition(".")
+        if head != name:
+            raise unknown("name", head, [name], f"{key}= sets a parameter of the method, {name}.{parameter}=")
+        parameters[parameter] = given[key] if kinds.get(key) == "str" else number(given[key])
+    return parameters
 
 
 def _one_of(given: Mapping[str, str], key: str, allowed: Sequence[str]) -> str:
     if given[key] not in allowed:
         raise unknown(key, given[key], allowed)
     return given[key]
-
-
-def _flag(given: Mapping[str, str], key: str) -> bool:
-    if given[key].lower() not in ("true", "false"):
-        raise ConfigError(f"{key}= is true or false, not '{given[key]}'")
-    return given[key].lower() == "true"
-
-
-def _number(given: Mapping[str, str], key: str, kind: type) -> float:
-    value: Any = number(given[key])
-    allowed = (int,) if kind is int else (int, float)
-    if isinstance(value, bool) or not isinstance(value, allowed) or value < 0:
-        raise ConfigError(
-            f"{key}= is a {'whole ' if kind is int else ''}number of at least 0, not '{given[key]}'"
-        )
-    return value
 
 
 def _size(text: str) -> tuple[int, int]:

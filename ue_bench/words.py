@@ -1,0 +1,190 @@
+"""key=value words of the command line: split, checked and read in one place for every command."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import yaml
+
+from ue_bench.errors import ConfigError, unknown
+
+
+class Loader(yaml.SafeLoader):
+    """YAML that says nothing twice: of equal keys the plain loader silently keeps the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, Any]] = set()
+        for key, _ in node.value:
+            said = key.tag, str(key.value)
+            if said in seen:
+                line = key.start_mark.line + 1
+                raise ConfigError(f"key '{key.value}' stands twice (line {line}): make one of the two")
+            seen.add(said)
+        return node
+
+
+class WordLoader(Loader):
+    """YAML as a person types it: ``007``, ``no``, ``12:30`` and ``2024-01-01`` are text, ``5e-4`` is a number."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise ConfigError("a word cannot refer to itself with * and &")
+        return super().compose_node(parent, index)
+
+
+for _tag, _spelling, _first in (
+    ("null", r"~|null|Null|NULL|", "~nN"),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
+):
+    WordLoader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}",
+        re.compile(rf"^(?:{_spelling})$"),
+        [*_first, *([""] if _tag == "null" else [])],
+    )
+
+
+def split_words(words: Iterable[str], usage: str = "") -> dict[str, str]:
+    """``["seeds=3", "store=007"]`` -> ``{"seeds": "3", "store": "007"}``: values as they were typed.
+
+    Raises:
+        ConfigError: for a word without = and for a key that is given twice.
+    """
+    given: dict[str, str] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        key, text = key.strip(), text.strip()
+        if not equals or not key:
+            advice = f"Usage: {usage}" if usage else "For example: seeds=3 or method=[em,ar]"
+            raise ConfigError(f"cannot read '{word}': settings read key=value. {advice}")
+        if key in given:
+            raise ConfigError(f"{key}= is given twice, as {given[key]!r} and {text!r}: leave one out")
+        given[key] = text
+    return given
+
+
+def read_words(
+    words: Iterable[str],
+    defaults: Mapping[str, str],
+    needed: Sequence[str],
+    usage: str,
+    dotted: bool = False,
+) -> dict[str, str]:
+    """The words of a command by key, as they were typed, over its defaults.
+
+    Args:
+        words: from the command line.
+        defaults: every key that the command knows, with its default.
+        needed: keys that must be given.
+        usage: the command as a person would type it, for errors.
+        dotted: whether ``NAME.parameter`` is allowed too.
+
+    Raises:
+        ConfigError: for a word that cannot be read, and a key that is unknown, given twice or missing.
+    """
+    given = split_words(words, usage)
+    for key in given:
+        if key not in defaults and not (dotted and "." in key):
+            raise unknown("key", key, defaults, usage)
+    missing = [f"{key}=" for key in needed if not given.get(key)]
+    if missing:
+        raise ConfigError(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. Usage: {usage}"
+        )
+    return {**defaults, **given}
+
+
+def number(text: str) -> Any:
+    """The value that a word means: a number, true, false, null, text, or a list or mapping of these.
+
+    A fraction such as ``8/255`` is a number.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+    if re.fullmatch(r"\d+(\.\d+)?/\d+", text.strip()):
+        try:
+            return float(Fraction(text.strip()))
+        except (ZeroDivisionError, OverflowError, ValueError):
+            raise ConfigError(f"{text} is no number: divide by a number other than 0") from None
+    return _load(text, names=False)
+
+
+def read_names(text: str) -> Any:
+    """A name, or ``{NAME: {parameter: value}}``, or a list of these; names stay as they were typed."""
+    if not text.startswith(("[", "{", "'", '"')) and ": " not in text:
+        return text or None
+    return _load(text, names=True)
+
+
+def read_plugins(text: str) -> tuple[str, ...]:
+    """``plugins=`` as paths: one, or a list such as ``[mine.py,folder]``; paths stay as they were typed."""
+    if not text.startswith("["):
+        return (text,) if text else ()
+    paths = read_names(text)
+    if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
+        raise ConfigError(
+            f"plugins={text}: say a file, a folder, or a list of them, such as [mine.py,folder]"
+        )
+    return tuple(paths)
+
+
+def read_flag(given: Mapping[str, str], key: str) -> bool:
+    """``true`` or ``false``."""
+    if given[key].lower() not in ("true", "false"):
+        raise ConfigError(f"{key}= is true or false, not '{given[key]}'")
+    return given[key].lower() == "true"
+
+
+def read_whole(given: Mapping[str, str], key: str, least: int = 0, most: int | None = None) -> int:
+    """A whole number from ``least`` to ``most``."""
+    value = number(given[key])
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most or value) < value:
+        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ConfigError(f"{key}= is a whole number {span}, not '{given[key]}'")
+    return value
+
+
+def read_number(given: Mapping[str, str], key: str) -> float:
+    """A finite number of at least 0."""
+    value = number(given[key])
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ConfigError(f"{key}= is a number of at least 0, not '{given[key]}'")
+    return value
+
+
+def _load(text: str, names: bool) -> Any:
+    try:
+        loader = WordLoader(text)
+        try:
+            node = loader.get_single_node()
+            if names and node is not None:
+                _keep_names(node)
+            return None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"cannot read {text[:200]!r}: {str(error).splitlines()[0]}") from None
+
+
+def _keep_names(node: yaml.Node) -> None:
+    """Makes text of a name, of each name in a list, and of the keys of a mapping."""
+    if isinstance(node, yaml.ScalarNode):
+        node.tag = "tag:yaml.org,2002:str"
+    elif isinstance(node, yaml.SequenceNode):
+        for each in node.value:
+            if not isinstance(each, yaml.SequenceNode):
+                _keep_names(each)
+    elif isinstance(node, yaml.MappingNode):
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                _keep_names(key)
