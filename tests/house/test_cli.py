@@ -21,7 +21,13 @@ CONTENT = Path(__file__).parents[1] / "content"
         (["run", "suite=toy", "fragile.failur=x"], "did you mean 'failure'"),
         (["run", "suite=toy", "seeds=three"], "seeds"),
         (["run", "suite=toy", "device=gpu"], "unknown device 'gpu'"),
+        (["run", "suite=toy", "device=meta"], "unknown device 'meta'"),
         (["run", "suite=toy", "executor=rey"], "unknown executor 'rey'"),
+        (["run", "suite=toy", "executor=ray", "--dry-run"], "unknown executor 'ray'"),
+        (["run", "suite=toy", "epsilon=300"], "epsilon 300 is no linf radius"),
+        (["run", "suite=toy", "epsilon=.nan"], "epsilon nan is no linf radius"),
+        (["run", "suite=toy", "epoches=3"], "did you mean 'recipe.epochs'"),
+        (["report", "store="], "store= is empty"),
         (["run", "suite=toy", "epsilon=0.1"], "say 26 or 26/255"),
         (["run", "suite=toy", "plugins=nowhere.py"], "nowhere.py is no file"),
         (["run", "suite=toy", "oops"], "settings read key=value"),
@@ -61,7 +67,9 @@ def test_a_store_that_is_a_file(command, tmp_path):
 def test_a_dry_run_does_nothing(command, tmp_path):
     ended = command("run", "suite=toy", "--dry-run", "--no-calibrate", "granularity=class")
     assert ended.status == 0
-    assert "3 trials, 3 to do" in ended.out and "fragile (class), Linf 8/255" in ended.out
+    assert (
+        "3 trials, 3 to do" in ended.out and "fragile (class), blobs, linear, seed 0; Linf 8/255" in ended.out
+    )
     assert not (tmp_path / "store").exists()
 
 

@@ -201,13 +201,14 @@ def test_mistakes(command, words, message):
     assert ended.status == 2 and message in ended.err and "Traceback" not in ended.err
 
 
-def test_asking_for_a_price_downloads_nothing(command, monkeypatch, tmp_path):
+@pytest.mark.parametrize("words", [["cost"], ["run", "--dry-run"]])
+def test_asking_for_a_price_downloads_nothing(command, monkeypatch, tmp_path, words):
     monkeypatch.delenv("UE_BENCH_DATA", raising=False)
     monkeypatch.setenv("UE_BENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(
         "ue_bench.datasets._torchvision.Published._download", lambda self: pytest.fail("a download")
     )
-    ended = command("cost", "suite=supervised", "profile=paper", f"store={tmp_path / 'store'}")
+    ended = command(*words, "suite=supervised", "profile=paper", f"store={tmp_path / 'store'}")
     assert (
         ended.status == 2 and "CIFAR-10 is not on this machine" in ended.err and "UE_BENCH_DATA" in ended.err
     )

@@ -203,8 +203,6 @@ def apply_noise(words: Words = None) -> None:
     raise typer.Exit(apply_command(words or []))
 
 
-
-
 def _evidence(todo: list[Any], environment: Any, measure: bool, short: bool = False) -> Any:
     """What predictions rest on: records, and measurements if they are asked for, ``short`` ones in two minutes."""
     from ue_bench.forecast.evidence import gather

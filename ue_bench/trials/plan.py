@@ -177,7 +177,7 @@ def _check_present(datasets: list[tuple[str, Dataset]]) -> None:
     """DataError for a dataset that would have to be downloaded."""
     for _, dataset in datasets:
         if absent := dataset.to_download():
-            raise DataError(f"asking for a price downloads nothing, and {absent}")
+            raise DataError(f"neither a dry run nor asking for a price downloads anything, and {absent}")
 
 
 def make_recipe(word: Any, paradigm: str = "supervised") -> Any:
