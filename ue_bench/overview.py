@@ -8,8 +8,9 @@ from typing import Any
 
 from ue_bench.gallery import Exhibit, collect, draw_gallery
 from ue_bench.report.cells import Cell
-from ue_bench.report.figures import draw_curves, draw_ratios
-from ue_bench.report.figures.style import SETTINGS, Drawn, arm_name, arm_of, cells, heading, looks, save
+from ue_bench.report.figures import draw_bars, draw_curves, draw_ratios
+from ue_bench.report.figures.bars import bars_of, draw_panel
+from ue_bench.report.figures.style import SETTINGS, Drawn, cells, heading, save
 from ue_bench.report.layout import Key
 from ue_bench.report.tables import Report
 from ue_bench.trials.environment import Environment
@@ -21,6 +22,7 @@ ROWS = ("what people took", "its noise, amplified", "what they publish")
 def draw_all(report: Report, environment: Environment, folder: Path) -> Iterator[Drawn]:
     """Every figure of a report: drawn, or why it cannot be."""
     yield draw_overview(report, environment, folder)
+    yield draw_bars(report, folder)
     yield draw_curves(report, folder)
     yield draw_ratios(report, folder)
     records = {record["id"]: record for record in report.records}
@@ -32,7 +34,7 @@ def draw_overview(report: Report, environment: Environment, folder: Path) -> Dra
 
     Only tables of one dataset, victim, defense and ratio have such a picture.
     """
-    bars = bars_of(report)
+    bars = bars_of(report, list(cells(report)))
     if not bars:
         return Drawn("overview", problem="it needs finished trials of one dataset, victim, defense and ratio")
     records = {record["id"]: record for record in report.records}
@@ -41,15 +43,6 @@ def draw_overview(report: Report, environment: Environment, folder: Path) -> Dra
     if shown is None:
         return Drawn("overview", problem="the noise of no method is in the store")
     return Drawn("overview", save(_figure(report, bars, shown), folder, "overview", ("png",)))
-
-
-def bars_of(report: Report) -> dict[Key, Cell]:
-    """arm -> its cell, in the table's order; none where arms were measured in several places or at several ratios."""
-    every = list(cells(report))
-    found = {arm_of(report, cell): cell for cell in every}
-    if len(found) < len(every):
-        return {}
-    return {arm: cell for arm, cell in found.items() if cell.summary}
 
 
 def best(report: Report, bars: Mapping[Key, Cell], exhibits: list[Exhibit]) -> Exhibit | None:
@@ -88,18 +81,8 @@ def _figure(report: Report, bars: Mapping[Key, Cell], shown: Exhibit) -> Any:
             axes[row, 0].set_ylabel(ROWS[row], rotation=0, ha="right", va="center", labelpad=8)
         left.suptitle(f"Noise by {shown.label.replace(chr(10), ', ')}", fontsize=10)
         axis = right.subplots()
-        look = looks(report)
-        names = [arm_name(report, arm) for arm in bars]
-        means = [_mean(cell) for cell in bars.values()]
-        spreads = [cell.summary.std or 0.0 for cell in bars.values() if cell.summary]
-        drawn = axis.barh(names, means, color=[look[arm].colour for arm in bars], height=0.7)
-        if any(spreads):
-            axis.errorbar(means, names, xerr=spreads, fmt="none", ecolor="#333333", capsize=2.5)
-        axis.bar_label(drawn, labels=[f"{mean:.0f}" for mean in means], padding=4)
-        axis.invert_yaxis()
-        axis.set_xlim(0, 1.12 * max([*means, 1.0]))
+        draw_panel(axis, report, list(bars), dict(bars))
         axis.set_xlabel(report.measure.label)
-        axis.tick_params(axis="y", length=0)
         right.suptitle("What a model learns from the published pictures", fontsize=10)
         figure.suptitle(heading(report))
     return figure

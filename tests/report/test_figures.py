@@ -12,9 +12,10 @@ from reports import CLEAN, RANDOM, seeds, world
 
 from ue_bench.cli import main
 from ue_bench.gallery import amplify, collect
-from ue_bench.overview import bars_of, best, draw_overview
+from ue_bench.overview import best, draw_overview
 from ue_bench.report import build_report
-from ue_bench.report.figures import draw_curves, draw_ratios
+from ue_bench.report.figures import draw_bars, draw_curves, draw_ratios
+from ue_bench.report.figures.bars import bars_of
 from ue_bench.report.figures.curves import curves_of
 from ue_bench.report.figures.ratios import ratio_lines
 from ue_bench.report.figures.style import BLACK, COLOURS, GREY, arm_name, arms, cells, looks
@@ -213,14 +214,26 @@ def test_the_overview_shows_the_method_that_protects_best(command, tmp_path):
     report = build_report(plan, records)
     environment = Environment(str(tmp_path / "store"), "cpu", (CONTENT,))
     exhibits, _ = collect(plan, records, environment)
-    chosen = best(report, bars_of(report), exhibits)
+    chosen = best(report, bars_of(report, list(cells(report))), exhibits)
     assert chosen.label.startswith("fragile (class)"), "random noise is a control, however strong it is"
 
 
 def test_there_is_no_overview_of_several_ratios(tmp_path):
-    assert not bars_of(report_of(RATIOS))
+    assert not bars_of(report_of(RATIOS), list(cells(report_of(RATIOS))))
+    assert "one ratio only" in draw_bars(report_of(RATIOS), tmp_path).problem
     drawn = draw_overview(report_of(RATIOS), Environment(str(tmp_path), "cpu", ()), tmp_path)
     assert "one dataset, victim, defense and ratio" in drawn.problem
+
+
+def test_bars_stand_for_the_cells_of_one_place(tmp_path):
+    far = [pair for name in ("net", "far") for pair in seeds({"victim": name}, [10.0, 12.0])]
+    report = report_of([*seeds(CLEAN, [90.0, 92.0]), *far, *seeds({"granularity": "class"}, [None])])
+    assert [path.name for path in draw_bars(report, tmp_path).paths] == ["bars.png", "bars.svg"]
+    here = [cell for cell in cells(report) if cell.trial["victim"] == "net"]
+    named = {arm_name(report, arm): cell.summary.mean for arm, cell in bars_of(report, here).items()}
+    assert named == {"plain": 91.0, "mine (image)": 11.0}
+    text = (tmp_path / "bars.svg").read_text()
+    assert ">91<" in text and text.count(">11<") == 2
 
 
 def test_several_plans_get_folders_of_their_own(command, tmp_path):

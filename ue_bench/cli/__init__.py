@@ -128,7 +128,8 @@ def report(
     figures: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Draw an overview, curves, ratios and a gallery of noise into this folder."
+            metavar="DIR",
+            help="Draw an overview, bars, curves, ratios and a gallery of noise into this folder.",
         ),
     ] = None,
 ) -> None:
