@@ -76,7 +76,12 @@ class AR(Method):
             raise ConfigError(f"ar.search_side must be at least 3 pixels, not {self.search_side}")
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
-        labels, budget = view.labels, self._budget(view.image_size, context)
+        labels, budget = view.labels, self.promised_budget(view.image_size)
+        if budget == PAPER_BUDGET and side(view.image_size) != SIDE:
+            context.warn(
+                f"AR's L2 radius of 1.0 is the paper's for {SIDE} pixels (3.0 for 96) and was kept at "
+                f"{view.image_size[0]}x{view.image_size[1]}: scale_budget=true lets it grow with the side"
+            )
         margin = self.margin if self.margin is not None else (MARGIN if max(view.image_size) < 224 else 2)
         processes, tried = search(
             view.classes,
@@ -97,16 +102,16 @@ class AR(Method):
                 noise[images] = part
         return Perturbation(noise=noise, rows=view.rows(self.granularity), budget=budget)
 
-    def _budget(self, image_size: tuple[int, int], context: Context) -> Budget:
-        side = math.sqrt(image_size[0] * image_size[1])
+    def promised_budget(self, image_size: tuple[int, int]) -> Budget:
+        """The budget; its l2 radius grows with the side if ``scale_budget`` says so."""
         if self.budget.norm == "l2" and self.scale_budget:
-            return replace(self.budget, radius=self.budget.radius * side / SIDE)
-        if self.budget == PAPER_BUDGET and side != SIDE:
-            context.warn(
-                f"AR's L2 radius of 1.0 is the paper's for {SIDE} pixels (3.0 for 96) and was kept at "
-                f"{image_size[0]}x{image_size[1]}: scale_budget=true lets it grow with the side"
-            )
+            return replace(self.budget, radius=self.budget.radius * side(image_size) / SIDE)
         return self.budget
+
+
+def side(image_size: tuple[int, int]) -> float:
+    """Of a square of as many pixels."""
+    return math.sqrt(image_size[0] * image_size[1])
 
 
 def draw_processes(count: int, generator: Generator) -> Tensor:

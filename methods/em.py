@@ -174,10 +174,13 @@ class EM(Method):
         model = context.surrogate(self.surrogate, view.classes, view.image_size)
         noise = self._start(view, context)
         self._search(model, noise, context)
-        delta, budget = noise.delta, self.budget
-        if self.official_one_sided:
-            delta, budget = delta.clamp_min(0), replace(budget, signs="positive")
+        delta = noise.delta.clamp_min(0) if self.official_one_sided else noise.delta
+        budget = self.promised_budget(view.image_size)
         return Perturbation.from_float(delta, view.rows(self.granularity), budget, floor=self.official_floor)
+
+    def promised_budget(self, image_size: tuple[int, int]) -> Budget:
+        """The budget; of one sign where the published code drops the other."""
+        return replace(self.budget, signs="positive") if self.official_one_sided else self.budget
 
     def _start(self, view: ProtectorView, context: Context) -> Noise:
         classwise = self.granularity == "class"

@@ -107,10 +107,13 @@ class Emax(Method):
         model = trained_on_clean(view, context, self.surrogate, self._recipe(), subset=subset)
         with frozen(model):
             self._search(model, noise, context)
-        delta, budget = noise.delta, self.budget
-        if self.official_one_sided:
-            delta, budget = delta.clamp_min(0), replace(budget, signs="positive")
+        delta = noise.delta.clamp_min(0) if self.official_one_sided else noise.delta
+        budget = self.promised_budget(view.image_size)
         return Perturbation.from_float(delta, view.rows(self.granularity), budget, floor=self.official_floor)
+
+    def promised_budget(self, image_size: tuple[int, int]) -> Budget:
+        """The budget; of one sign where the published code drops the other."""
+        return replace(self.budget, signs="positive") if self.official_one_sided else self.budget
 
     def _recipe(self) -> Recipe:
         """How the surrogate is trained."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -83,10 +83,16 @@ class SynPer(Method):
             budget = Budget("l2", max(worst, budget.radius))
         return Perturbation(noise=noise, rows=view.rows(self.granularity), budget=budget)
 
-    def _budget(self, image_size: tuple[int, int]) -> Budget:
+    def promised_budget(self, image_size: tuple[int, int]) -> Budget:
+        """The budget; the default one follows size and ``epsilon``, and flooring may add a step to every value."""
         if self.budget != PAPER_BUDGET:
             return self.budget
-        return Budget("l2", math.sqrt(3 * math.prod(image_size)) * self.epsilon / 255)
+        values = 3 * math.prod(image_size)
+        return Budget("l2", math.sqrt(values) * (self.epsilon + self.official_floor) / 255)
+
+    def _budget(self, image_size: tuple[int, int]) -> Budget:
+        """What the noise is scaled to before it is floored or rounded."""
+        return replace(self, official_floor=False).promised_budget(image_size)
 
 
 def clusters(counts: list[int], features: int, seed: int, separation: float = 10.0) -> Tensor:

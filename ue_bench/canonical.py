@@ -33,8 +33,13 @@ def plain(value: Any) -> Any:
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
-    """JSON with sorted keys: equal configurations give equal text."""
-    return json.dumps(plain(value), sort_keys=True, indent=indent, ensure_ascii=False)
+    """JSON with sorted keys: equal configurations give equal text. Lone surrogates are spelled as JSON's escapes."""
+    return writable(json.dumps(plain(value), sort_keys=True, indent=indent, ensure_ascii=False))
+
+
+def writable(text: str) -> str:
+    """The text with lone surrogates, which no file and no terminal takes, spelled out as ``\\udcff``."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def digest(value: Any, length: int = 16) -> str:

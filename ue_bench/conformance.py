@@ -22,6 +22,7 @@ from ue_bench.contracts.view import ProtectorView
 from ue_bench.crafting.paradigms import FOREIGN
 from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import AccessError, UnavailableError, unknown
+from ue_bench.process import restored
 from ue_bench.progress import Progress
 from ue_bench.registry import Entry, Registry
 from ue_bench.training.towers import Towers, contrastive_loss
@@ -123,7 +124,7 @@ def noise_keeps_its_promises(subject: Subject) -> None:
     view = ProtectorView(data, subject.content.access, paradigm)
     noise = subject.protect(data, paradigm)
     assert isinstance(noise, Perturbation), f"protect returns {type(noise).__name__}, not a Perturbation"
-    noise.check(len(view), data.image_size)
+    noise.check(len(view), data.image_size, subject.content.promised_budget(data.image_size))
     assert noise.budget.norm == subject.content.budget.norm, "the noise names another norm than the method"
 
 
@@ -176,6 +177,14 @@ def inputs_stay_untouched(subject: Subject) -> None:
     before = data.hash_content()
     subject.protect(data, subject.paradigm())
     assert data.hash_content() == before, "protect changed images or labels in place: work on a copy"
+
+
+def process_stays_as_it_was(subject: Subject) -> None:
+    """the process is left as it was: torch's and NumPy's settings, the working folder, environment variables"""
+    changed: list[str] = []
+    with restored(changed.append):
+        subject.protect(subject.data(), subject.paradigm())
+    assert not changed, f"protect leaves {' and '.join(changed)} changed: set it back, in a finally or a with"
 
 
 def access_is_declared(subject: Subject) -> None:
@@ -264,6 +273,7 @@ CHECKS: dict[str, tuple[Callable[[Subject], None], ...]] = {
         same_seed_same_noise,
         noise_follows_the_image,
         inputs_stay_untouched,
+        process_stays_as_it_was,
         access_is_declared,
     ),
     "victims": (parameters_are_stored, victim_gives_logits, victim_is_seeded),
@@ -302,10 +312,13 @@ def check(entry: Entry, registry: Registry) -> list[Result]:
         for promise in CHECKS[entry.kind]:
             problem = None
             try:
-                promise(subject)
+                with restored(str):
+                    promise(subject)
             except AssertionError as error:
                 problem = str(error)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 place = traceback.extract_tb(error.__traceback__)[-1]
                 problem = (
                     f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"

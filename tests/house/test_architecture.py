@@ -15,7 +15,18 @@ HARNESS = sorted((TOP / "ue_bench").rglob("*.py"))
 OURS = ("methods", "victims", "suites", "tests")
 FLOORS = [  # from the ground; a module may import its own floor and those below
     {
-        *("errors", "words", "seeds", "canonical", "clock", "metrics", "retrieval", "progress", "measures"),
+        *(
+            "errors",
+            "words",
+            "seeds",
+            "canonical",
+            "clock",
+            "metrics",
+            "process",
+            "retrieval",
+            "progress",
+            "measures",
+        ),
         "dimensions",
     },
     {"config", "reading", "registry", "composition", "floors", "data"},
@@ -36,7 +47,8 @@ FLOORS = [  # from the ground; a module may import its own floor and those below
         "trials.paradigms",
         "defenses",
     },
-    {"crafting", "trials.environment", "trials.overlap", "trials.plan", "trials.executors"},
+    {"crafting", "trials.environment", "trials.overlap", "trials.plan", "trials.executors"}
+    | {"trials.guard", "trials.noise"},
     {
         *("trials.protect", "trials.evaluate", "forecast"),
         *("publish", "report", "gallery", "overview", "explain", "conformance", "describe", "scaffold"),

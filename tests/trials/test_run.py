@@ -102,7 +102,7 @@ def test_truncated_noise_is_named_and_made_again(command, store):
         ("over", "over its budget of 8"),
         ("constant", "noise 1 is constant"),
         ("one_sided", "one sign only"),
-        ("mutate", "changed the training data in place"),
+        ("mutate", "fragile changed the training set of blobs in place"),
         ("peek", "reads captions, but declares access to images, labels only"),
         ("shape", r"noise must be \[R, 3, 16, 16\]"),
     ],

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ue_bench.canonical import digest
+from ue_bench.canonical import digest, writable
 from ue_bench.clock import Clock
 from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import ImageSet, Split
@@ -161,5 +161,6 @@ class Context:
 
     def warn(self, sentence: str) -> None:
         """Keeps a warning for the record (once)."""
+        sentence = writable(sentence)
         if sentence not in self.warnings:
             self.warnings.append(sentence)

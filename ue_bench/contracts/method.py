@@ -86,6 +86,11 @@ class Method(Content):
             return self
         return replace(self, budget=replace(self.budget, radius=steps))
 
+    def promised_budget(self, image_size: tuple[int, int]) -> Budget:
+        """What noise for images of this (height, width) is measured against, and what tables say: ``budget``, unless
+        parameters make another of it, as a radius that follows the size."""
+        return self.budget
+
     def published_as(self, paradigm: str) -> tuple[str, ...]:
         """What the papers' tables of a paradigm call it."""
         return tuple(self.published_names)

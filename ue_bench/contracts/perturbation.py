@@ -13,6 +13,7 @@ from ue_bench.data.arrays import read_images
 from ue_bench.errors import DataError, PerturbationError
 
 CHUNK = 4096
+SPARE_NOISES = 1000  # a small training set may have more classes than examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +88,15 @@ class Perturbation:
             published[index] = add_noise(images[index], noise)
         return published
 
-    def check(self, examples: int, image_size: tuple[int, int]) -> None:
-        """Raises PerturbationError unless every promise is kept for this many examples of this size."""
+    def check(self, examples: int, image_size: tuple[int, int], promised: Budget | None = None) -> None:
+        """Raises PerturbationError unless every promise is kept for this many examples of this size.
+
+        Args:
+            examples: of the training set.
+            image_size: (height, width) in pixels.
+            promised: what the method declares, ``Method.promised_budget``; the noise is measured against it as well
+                as against its own ``budget``.
+        """
         noise, rows = self.noise, self.rows
         if noise.dtype not in (torch.int8, torch.int16):
             raise PerturbationError(f"noise must be int8 or int16 steps of 1/255, not {noise.dtype}")
@@ -104,35 +112,40 @@ class Perturbation:
             )
         if self.triggers is not None and len(self.triggers) != examples:
             raise PerturbationError(f"{len(self.triggers)} triggers for {examples} examples")
-        self._check_values(noise[rows.unique()] if len(noise) <= CHUNK else noise)
+        if len(noise) > max(examples, SPARE_NOISES):
+            raise PerturbationError(
+                f"there are {len(noise)} noises for {examples} examples: return only those that 'rows' points to"
+            )
+        used = noise[rows.unique()] if len(noise) <= CHUNK else noise
+        for budget in dict.fromkeys((self.budget, promised or self.budget)):
+            _check_values(used, budget)
 
-    def _check_values(self, noise: Tensor) -> None:
-        if self.budget.empty:
-            if bool(noise.any()):
-                raise PerturbationError("the budget allows no noise, but some of it is not zero")
-            return
-        positive = negative = False
-        at_once = _at_once(noise)
-        for start in range(0, len(noise), at_once):
-            chunk = noise[start : start + at_once]
-            worst, row = sizes(chunk, self.budget.norm).max(dim=0)
-            if float(worst) > self.budget.radius * (1 + 1e-6):
-                raise PerturbationError(
-                    f"noise {start + int(row)} measures {float(worst):.4g} in {self.budget.norm}, "
-                    f"over its budget of {self.budget.radius:g}"
-                )
-            flat = chunk.flatten(1)
-            constant = (flat == flat[:, :1]).all(dim=1)
-            if bool(constant.any()):
-                index = int(constant.nonzero()[0, 0])
-                raise PerturbationError(
-                    f"noise {start + index} is constant ({int(flat[index, 0])} everywhere)"
-                )
-            positive, negative = positive or bool((chunk > 0).any()), negative or bool((chunk < 0).any())
-        if self.budget.signs == "both" and not (positive and negative):
-            raise PerturbationError("noise has one sign only: the other half was lost before it was saved")
-        if (self.budget.signs == "positive" and negative) or (self.budget.signs == "negative" and positive):
-            raise PerturbationError(f"noise is declared {self.budget.signs} only, but has both signs")
+
+def _check_values(noise: Tensor, budget: Budget) -> None:
+    if budget.empty:
+        if bool(noise.any()):
+            raise PerturbationError("the budget allows no noise, but some of it is not zero")
+        return
+    positive = negative = False
+    at_once = _at_once(noise)
+    for start in range(0, len(noise), at_once):
+        chunk = noise[start : start + at_once]
+        worst, row = sizes(chunk, budget.norm).max(dim=0)
+        if float(worst) > budget.radius * (1 + 1e-6):
+            raise PerturbationError(
+                f"noise {start + int(row)} measures {float(worst):.4g} in {budget.norm}, "
+                f"over its budget of {budget.radius:g}"
+            )
+        flat = chunk.flatten(1)
+        constant = (flat == flat[:, :1]).all(dim=1)
+        if bool(constant.any()):
+            index = int(constant.nonzero()[0, 0])
+            raise PerturbationError(f"noise {start + index} is constant ({int(flat[index, 0])} everywhere)")
+        positive, negative = positive or bool((chunk > 0).any()), negative or bool((chunk < 0).any())
+    if budget.signs == "both" and not (positive and negative):
+        raise PerturbationError("noise has one sign only: the other half was lost before it was saved")
+    if (budget.signs == "positive" and negative) or (budget.signs == "negative" and positive):
+        raise PerturbationError(f"noise is declared {budget.signs} only, but has both signs")
 
 
 def add_noise(images: Tensor, noise: Tensor) -> Tensor:

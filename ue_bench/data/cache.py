@@ -29,6 +29,9 @@ _KEPT_BYTES = 4 * 2**30  # of images held by this process for the next who asks;
 _PARTS = ("train", "test")
 
 _memory: OrderedDict[str, Split] = OrderedDict()
+_known: dict[
+    str, tuple[str, tuple[str, str]]
+] = {}  # by key: name, and fingerprints of both parts as they were read
 _lock = threading.RLock()
 _warned: set[str] = set()
 
@@ -64,14 +67,40 @@ def load_cached(dataset: Dataset, name: str, image_size: int | None) -> Split:
                 _write(_path(name, key), split)
                 if _bytes(split) > IN_MEMORY:  # the file is mapped, not loaded: it needs no memory of its own
                     split = _read(_path(name, key)) or split
-        _keep(key, split)
+        _keep(key, name, split)
         return split
+
+
+def find_changes() -> list[str]:
+    """What was changed in place since it was read, such as ``the test set of shapes``.
+
+    Everything that this process holds is hashed anew. What was changed is dropped: who asks for it again gets it as it
+    was.
+    """
+    with _lock:
+        found = []
+        for key, split in list(_memory.items()):
+            name, prints = _known[key]
+            changed = [
+                f"the {word} set of {name}"
+                for part, word, known in zip(_PARTS, ("training", "test"), prints, strict=True)
+                if getattr(split, part).hash_content() != known
+            ]
+            for part in _PARTS:
+                vars(getattr(split, part)).pop(
+                    "pairs", None
+                )  # derived from captions, and made anew from them
+            if changed:
+                _drop(key)
+            found += changed
+        return found
 
 
 def forget() -> None:
     """Drops what this process holds; files stay."""
     with _lock:
         _memory.clear()
+        _known.clear()
 
 
 def _key(dataset: Dataset, name: str, image_size: int | None, state: object) -> str:
@@ -96,10 +125,15 @@ def _path(name: str, key: str) -> Path:
     return cache_root() / "decoded" / f"{name}-{key}.safetensors"
 
 
-def _keep(key: str, split: Split) -> None:
+def _keep(key: str, name: str, split: Split) -> None:
     _memory[key] = split
+    _known[key] = name, (split.train.fingerprint, split.test.fingerprint)
     while len(_memory) > 1 and sum(map(_bytes, _memory.values())) > _KEPT_BYTES:
-        _memory.popitem(last=False)
+        _drop(next(iter(_memory)))
+
+
+def _drop(key: str) -> None:
+    del _memory[key], _known[key]
 
 
 def _bytes(split: Split) -> int:

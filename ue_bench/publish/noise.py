@@ -26,6 +26,7 @@ from ue_bench.provenance import commit, describe_device, versions
 from ue_bench.registry import Registry
 from ue_bench.trials.artefacts import content_hash, save_tensors
 from ue_bench.trials.environment import Environment
+from ue_bench.trials.guard import guarded
 from ue_bench.trials.overlap import caption_hashes, key_of, told_of_captions
 from ue_bench.trials.protect import StoreShelf, make_context, prepare, prepare_key, seed_everything
 from ue_bench.trials.store import Store
@@ -191,12 +192,14 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
         if warning:
             context.warn(warning)
     view = ProtectorView.of_captions(texts, request.image_size, method.access, name)
-    seed_everything(context.seed)
-    with clock.phase("protect"):
-        perturbation = method.protect(view, context)
-    if not isinstance(perturbation, Perturbation):
+    promised = method.promised_budget(view.image_size)
+    with guarded(name, context.warn):
+        seed_everything(context.seed)
+        with clock.phase("protect"):
+            perturbation = method.protect(view, context)
+    if type(perturbation) is not Perturbation:  # a class of its own could check otherwise
         raise PerturbationError(f"protect must return a Perturbation, not {type(perturbation).__name__}")
-    perturbation.check(len(view), view.image_size)
+    perturbation.check(len(view), view.image_size, promised)
     if perturbation.triggers is not None:
         raise ConfigError(f"{name} also puts words before captions, which noise for pictures cannot carry")
     facts = {

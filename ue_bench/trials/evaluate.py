@@ -21,8 +21,9 @@ from ue_bench.errors import StoreError
 from ue_bench.progress import Progress
 from ue_bench.provenance import describe_device
 from ue_bench.seeds import derive
-from ue_bench.trials.artefacts import load_perturbation
 from ue_bench.trials.environment import Environment
+from ue_bench.trials.guard import guarded
+from ue_bench.trials.noise import load_noise
 from ue_bench.trials.paradigms import WAYS
 from ue_bench.trials.poison import poison_mask
 from ue_bench.trials.trial import Trial
@@ -56,7 +57,9 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         ``metrics curves noise mask seconds device_seconds peak_bytes device notes warnings status``; the last is
         ``invalid`` for a result that must not count, ``mask`` None unless a part of the images is protected.
     """
-    done = train_victim(trial, environment, progress)
+    leaks: list[str] = []
+    with guarded(_who(trial), leaks.append):
+        done = train_victim(trial, environment, progress)
     made, clock = done.made, done.clock
     remarks = WAYS[trial.paradigm].remarks(done.curves, environment.load(trial).test)
     return {
@@ -76,7 +79,7 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         "peak_bytes": max(made["peak_bytes"], clock.peak_bytes),
         "device": describe_device(clock.device),
         "notes": {**made["notes"], **remarks.notes},
-        "warnings": [*done.warnings, *remarks.warnings],
+        "warnings": [*done.warnings, *leaks, *remarks.warnings],
         "status": remarks.status,
     }
 
@@ -89,11 +92,10 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
     """
     way = WAYS[trial.paradigm]
     split, device = environment.load(trial), environment.find_device()
-    kept = load_perturbation(environment.open_store(), trial.noise_key)
+    kept = load_noise(trial, environment)
     if kept is None:
         raise StoreError(f"noise {trial.noise_key} has gone from the store: run the same command again")
     perturbation, made = kept
-    perturbation.check(way.examples(split.train), split.train.image_size)
     warnings = list(made["warnings"])
     published, noise = poisoned(trial, split.train, perturbation)
     chosen = round(len(split.train) * trial.poison_ratio)
@@ -181,6 +183,12 @@ def unpack_mask(kept: Mapping[str, Any], count: int) -> Tensor:
     if _fingerprint(packed) != kept["sha256"] or len(packed) != -(-count // 8):
         raise StoreError(f"the mask of a record is corrupt, or not of {count} images")
     return torch.from_numpy(bits[:count].astype(bool))
+
+
+def _who(trial: Trial) -> str:
+    """The content that runs while a victim is trained."""
+    victim, defense = f"the victim {trial.victim.name}", trial.defense.name
+    return victim if defense == "none" else f"{victim} or the defense {defense}"
 
 
 def _kept_mask(trial: Trial, environment: Environment) -> dict[str, Any] | None:

@@ -126,7 +126,7 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
             seed=seed,
         )
         if trial.id not in entries:
-            entries[trial.id] = _entry(trial, arm, dataset, victim, defense)
+            entries[trial.id] = _entry(trial, arm, dataset, victim, defense, split.train.image_size)
             plan.trials.append(trial)
     plan.skipped = [dict(item) for item in dict.fromkeys(tuple(item.items()) for item in plan.skipped)]
     if not plan.trials:
@@ -299,7 +299,9 @@ def _mismatch(
     return ""
 
 
-def _entry(trial: Trial, arm: Arm, dataset: Dataset, victim: Any, defense: Defense) -> dict[str, Any]:
+def _entry(
+    trial: Trial, arm: Arm, dataset: Dataset, victim: Any, defense: Defense, image_size: tuple[int, int]
+) -> dict[str, Any]:
     """What reports need to know of a trial before it is done."""
     defaults = {f.name: f.default for f in dataclasses.fields(arm.method)}
     defaults |= arm.method.defaults.get(trial.paradigm, {})
@@ -315,7 +317,7 @@ def _entry(trial: Trial, arm: Arm, dataset: Dataset, victim: Any, defense: Defen
         "dataset_label": dataset.label(),
         "method": trial.method.name,
         "granularity": "" if arm.method.budget.empty else arm.method.granularity,
-        "budget": str(arm.method.budget),
+        "budget": str(arm.method.promised_budget(image_size)),
         "victim": trial.victim.name,
         "defense": trial.defense.name,
         "comparable_training": defense.comparable_training,

@@ -17,14 +17,15 @@ from ue_bench.contracts.context import Context
 from ue_bench.contracts.method import Method
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
-from ue_bench.data.cache import forget
 from ue_bench.data.imageset import ImageSet, Split
 from ue_bench.errors import PerturbationError, StoreError
 from ue_bench.progress import Progress
 from ue_bench.provenance import commit, describe_device, versions
 from ue_bench.seeds import derive
-from ue_bench.trials.artefacts import load_perturbation, load_tensors, save_perturbation, save_tensors
+from ue_bench.trials.artefacts import load_tensors, save_perturbation, save_tensors
 from ue_bench.trials.environment import Environment
+from ue_bench.trials.guard import guarded
+from ue_bench.trials.noise import load_noise
 from ue_bench.trials.overlap import compare, hashes, key_of
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial
@@ -36,18 +37,13 @@ def protect(trial: Trial, environment: Environment, progress: Progress) -> None:
     Raises:
         Exception: whatever the method raises; PerturbationError if its noise breaks a promise.
     """
-    store = environment.open_store()
-    train = environment.load(trial).train
     try:
-        kept = load_perturbation(store, trial.noise_key)
-        if kept is not None:
-            examples = len(_view(train, make_method(trial, environment), trial))
-            kept[0].check(examples, train.image_size)
+        if load_noise(trial, environment) is not None:
             return
     except (StoreError, PerturbationError) as error:
         progress.say(f"    {error}; it is made again")
     perturbation, facts = make_noise(trial, environment, progress)
-    save_perturbation(store, trial.noise_key, perturbation, facts)
+    save_perturbation(environment.open_store(), trial.noise_key, perturbation, facts)
 
 
 def make_noise(
@@ -67,19 +63,14 @@ def make_noise(
         clock.add("prepare", preparation["seconds"]["prepare"], preparation["device_seconds"]["prepare"])
         context.kept_keys.append(preparation["prepare_key"])
     view = _view(train, method, trial)
-    seed_everything(context.seed)
-    try:
+    promised = method.promised_budget(view.image_size)
+    with guarded(trial.method.name, context.warn):
+        seed_everything(context.seed)
         with clock.phase("protect"):
             perturbation = method.protect(view, context)
-    finally:
-        changed = train.hash_content() != trial.train_fingerprint
-        if changed:
-            forget()  # the next trial reads the data anew
-    if changed:
-        raise PerturbationError("the method changed the training data in place: it must work on a copy")
-    if not isinstance(perturbation, Perturbation):
+    if type(perturbation) is not Perturbation:  # a class of its own could check otherwise
         raise PerturbationError(f"protect must return a Perturbation, not {type(perturbation).__name__}")
-    perturbation.check(len(view), view.image_size)
+    perturbation.check(len(view), view.image_size, promised)
     _note_public_data(preparation, context, trial, environment)
     facts = {
         "method": trial.method,
@@ -120,9 +111,10 @@ def prepare(
     clock = Clock(device)
     context = make_context(trial, environment, clock, progress, "prepare")
     context.shelf = shelf
-    seed_everything(context.seed)
-    with clock.phase("prepare"):
-        tensors = method.prepare(context)
+    with guarded(trial.method.name, context.warn):
+        seed_everything(context.seed)
+        with clock.phase("prepare"):
+            tensors = method.prepare(context)
     for about, data in context.public:
         shelf.save(key_of(about), hashes(data), about)
     facts = {

@@ -9,6 +9,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
+from ue_bench.canonical import writable
 from ue_bench.dimensions import trial_in_words
 from ue_bench.errors import StoreError, UEBenchError
 from ue_bench.progress import Counted, Lines, Progress, duration
@@ -35,6 +36,9 @@ KEPT = (
     ),
     "reduced",
 )
+
+LONGEST_MESSAGE = 2000  # characters
+LONGEST_TRACEBACK = 20000  # characters, the last ones
 
 
 @dataclass
@@ -104,15 +108,26 @@ def perform_task(task: Task, environment: Environment, progress: Progress) -> Ou
             protect(task.trial, environment, progress)
             return Outcome("done")
         return Outcome("done", found=evaluate(task.trial, environment, progress))
-    except StoreError:
+    except (StoreError, KeyboardInterrupt):
         raise
-    except Exception as error:
-        kind, message = type(error).__name__, str(error) or type(error).__name__
-        if not isinstance(error, UEBenchError):
-            message = f"{kind}: {message}"
-        return Outcome(
-            "failed", error={"kind": kind, "message": message, "traceback": traceback.format_exc()}
-        )
+    except BaseException as error:  # content may end with anything, SystemExit among it: only its trial fails
+        return Outcome("failed", error=tell_failure(error))
+
+
+def tell_failure(error: BaseException) -> dict[str, str]:
+    """``kind``, ``message`` and ``traceback`` of what content raised, as a record can hold them: of bounded length, in
+    characters that every file takes."""
+    kind = type(error).__name__
+    try:
+        text = str(error)
+    except Exception as fault:
+        text = f"its text cannot be told ({type(fault).__name__})"
+    message = text if isinstance(error, UEBenchError) and text else f"{kind}: {text}" if text else kind
+    return {
+        "kind": kind,
+        "message": writable(message[:LONGEST_MESSAGE]),
+        "traceback": writable("".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]),
+    }
 
 
 def make_record(trial: Trial, entry: dict[str, Any], plan: Plan, outcome: Outcome) -> dict[str, Any]:

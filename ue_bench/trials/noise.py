@@ -1,0 +1,29 @@
+"""A trial's noise as it was kept, checked once more before anybody uses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.trials.artefacts import load_perturbation
+from ue_bench.trials.environment import Environment
+from ue_bench.trials.paradigms import WAYS
+from ue_bench.trials.trial import Trial
+
+
+def load_noise(trial: Trial, environment: Environment) -> tuple[Perturbation, dict[str, Any]] | None:
+    """(noise, the facts kept with it) from the store; None if there is none.
+
+    Raises:
+        StoreError: if the file is damaged or cannot be read.
+        PerturbationError: if the noise breaks a promise, its method's budget among them.
+    """
+    kept = load_perturbation(environment.open_store(), trial.noise_key)
+    if kept is None:
+        return None
+    train, promised = environment.load(trial).train, None
+    if trial.poison_ratio > 0:
+        method = environment.registry().create("methods", trial.method.name, trial.method.parameters)
+        promised = method.promised_budget(train.image_size)
+    kept[0].check(WAYS[trial.paradigm].examples(train), train.image_size, promised)
+    return kept
