@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from ue_bench.report import View
+
+WIDE = View(wide=True)  # one table with every column
+
 CLEAN = {"method": "plain", "granularity": "", "budget": "none (no noise)", "control": "clean"}
 RANDOM = {"method": "dice", "control": "random"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports import CLEAN, entry, record
+from reports import CLEAN, WIDE, entry, record
 
 from ue_bench.measures import lookup, measure
 from ue_bench.report import build_report, render
@@ -58,7 +58,7 @@ def test_break_even_counts_what_each_dataset_costs():
 
 
 def test_the_table_has_the_costs_and_the_break_even():
-    text = render(made())
+    text = render(made(), "markdown", WIDE)
     assert "prepare (hours)" in text and "10.0000" in text and "1200.0" in text
     assert "paid for its preparation" in text and "lower is cheaper" in text
 
@@ -77,6 +77,6 @@ def test_two_settings_of_one_method_are_two_rivals():
         records[trial["id"]] = record(trial, 10.0, seconds=seconds, device_seconds=seconds, noise=noise)
     table = {"rows": ["method"], "columns": ["dataset"], "metrics": ["prepare_hours", "protect_hours"]}
     plan = {"suite": "cost", "paradigm": "supervised", "table": table, "trials": trials, "floors": {}}
-    text = render(build_report(plan, records), "markdown")
+    text = render(build_report(plan, records), "markdown", WIDE)
     assert "against search (image), tiny (length=3) (3 h a dataset) after 5 datasets" in text
     assert "against search (image), tiny (length=5) (6 h a dataset) after 2 datasets" in text

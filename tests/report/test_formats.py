@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from reports import CLEAN, RANDOM, SOUND, cells_of, seeds, world
+from reports import CLEAN, RANDOM, SOUND, WIDE, cells_of, seeds, world
 
 from ue_bench.errors import ConfigError
 from ue_bench.measures import lookup, measure
@@ -21,7 +21,7 @@ from ue_bench.report.latex import escape
 
 def test_reduced_methods_are_marked_and_every_parameter_listed():
     values = [*seeds(CLEAN, [90.0]), *seeds({"reduced": {"rounds": [10, 50], "steps": [5, 20]}}, [12.0])]
-    text = render(build_report(*world(values)), "markdown")
+    text = render(build_report(*world(values)), "markdown", WIDE)
     assert cells_of(text)[1]["marks"] == "reduced"
     assert "- reduced: mine (image): rounds 10 (paper: 50), steps 5 (paper: 20)" in text
 
@@ -57,7 +57,7 @@ def test_preparations_with_keys_of_their_own_add_up():
 def test_accelerators_count_in_gpu_hours_and_mixed_devices_warn():
     values = [*seeds(CLEAN, [90.0]), *seeds({}, [12.0], device={"type": "cuda", "name": "A100"})]
     values[1][1]["device_seconds"] = {"protect": 1800.0, "train": 3600.0}
-    text = render(build_report(*world(values)), "markdown")
+    text = render(build_report(*world(values)), "markdown", WIDE)
     assert "1.5 GPU-hours (protect 0.5, train 1)" in text
     assert "82.0 core-seconds (train 80.0, evaluate 2.0)" in text
     assert "cpu Some CPU, 2 threads; cuda A100; MIXED DEVICES" in text
@@ -69,9 +69,9 @@ def test_the_footer_says_how_it_was_made():
         *seeds({}, [12.0, 13.0], commit="abc1234+", warnings=["cap reached"]),
     ]
     skipped = [{"what": "words on tiny", "reason": "needs captions"}]
-    text = render(build_report(*world(values, skipped=skipped, source="A paper, table 1")), "markdown")
+    text = render(build_report(*world(values, skipped=skipped, source="A paper, table 1")), "markdown", WIDE)
     for line in (
-        "- command: ue-bench run suite=demo",
+        "- command: `ue-bench run suite=demo`",
         "- suite: demo, profile smoke, after A paper, table 1",
         "mean ± sample standard deviation over seeds 0, 1",
         "- trials: 4 done",
@@ -96,7 +96,7 @@ def test_the_footer_says_how_victims_were_trained():
     for victim, recipe in (("net", tiny), ("vgg", tiny), ("vit", other)):
         config = {"recipe": recipe, "image_size": None, "victim": {"name": victim, "parameters": {}}}
         values += seeds({"victim": victim}, [10.0, 12.0], config=config)
-    text = render(build_report(*world(values)), "markdown")
+    text = render(build_report(*world(values)), "markdown", WIDE)
     for line in (
         "- image size: as stored\n",
         "- recipe: 16 epochs, batches of 64, sgd with learning rate 0.1, no crops, flips, weight_decay 0.0005: "
@@ -107,11 +107,11 @@ def test_the_footer_says_how_victims_were_trained():
         assert line in text
     pairs = {"epochs": 1, "batch_size": 128, "learning_rate": 0.0005, "warmup_steps": 10}
     config = {"recipe": pairs, "image_size": 48, "victim": {"name": "clip"}}
-    text = render(build_report(*world(seeds({}, [10.0], config=config))), "markdown")
+    text = render(build_report(*world(seeds({}, [10.0], config=config))), "markdown", WIDE)
     assert "- image size: 48 pixels\n" in text
     told = "- recipe: 1 epoch, batches of 128, adamw with learning rate 0.0005, no crops, no flips: clip\n"
     assert told in text
-    assert "recipe:" not in render(build_report(*world(SOUND)), "markdown"), "these records tell none"
+    assert "recipe:" not in render(build_report(*world(SOUND)), "markdown", WIDE), "these records tell none"
 
 
 def test_json_has_raw_values_and_paired_differences():
@@ -181,7 +181,7 @@ def test_latex_is_a_booktabs_table_with_every_special_escaped():
 
 
 def test_a_bar_in_a_name_does_not_break_markdown():
-    text = render(build_report(*world(seeds({"method": "a|b"}, [12.0]))), "markdown")
+    text = render(build_report(*world(seeds({"method": "a|b"}, [12.0]))), "markdown", WIDE)
     assert r"a\|b" in text
 
 
@@ -196,7 +196,7 @@ def test_ranks_protect_upwards_and_best_metrics_are_found():
     for (_, made), rank in zip(values, (20.0, 300.0, 450.5), strict=True):
         made["metrics"] = {"i2t_medr": rank, "best": {"i2t_medr": rank - 5, "epoch": 7}}
     floors = {"clean_i2t_medr": 100.0}
-    rows = cells_of(render(build_report(*world(values, table=table, floors=floors)), "markdown"))
+    rows = cells_of(render(build_report(*world(values, table=table, floors=floors)), "markdown", WIDE))
     assert [row["i2t MedR, last epoch (rank)"] for row in rows] == ["20.0", "300.0", "**450.5**"]
     assert rows[2]["best (epoch)"] == "445.5 (7)"
     values[0][1]["metrics"]["i2t_medr"] = 480.0

@@ -6,6 +6,7 @@ import csv
 import io
 
 import pytest
+from reports import WIDE
 
 from ue_bench.measures import measure
 from ue_bench.report import build_report, render
@@ -120,7 +121,7 @@ def report(trials, records=None, published=True, **plan):
 
 
 def test_the_table_names_paper_and_table_and_shows_those_of_the_source():
-    text = render(report([trial("EM"), trial("AR")], source="T2UE, tables 3 and 4"), "markdown")
+    text = render(report([trial("EM"), trial("AR")], source="T2UE, tables 3 and 4"), "markdown", WIDE)
     assert "published: T2UE table 4" in text
     assert "table 5" not in text and "table 6" not in text
     assert "10.41 (listed as class-wise)" in text
@@ -128,7 +129,7 @@ def test_the_table_names_paper_and_table_and_shows_those_of_the_source():
 
 def test_tables_that_disagree_stand_side_by_side():
     entry = trial("No Protection", "", control="clean", poison_ratio=0.0)
-    text = render(report([entry]), "markdown")
+    text = render(report([entry]), "markdown", WIDE)
     assert "published: T2UE table 4" in text and "published: T2UE table 6" in text
     assert "90.34" in text and "83.91" in text
 
@@ -136,21 +137,23 @@ def test_tables_that_disagree_stand_side_by_side():
 def test_a_heading_says_so_where_other_data_stands_beside():
     entry = trial("EM", dataset="cifar10_5k", victim="small")
     beside = {"dataset": "cifar10", "victim": "resnet18"}
-    text = render(report([entry]), "markdown")
+    text = render(report([entry]), "markdown", WIDE)
     assert "the papers print no number" in text
     plan = {**PLAN, "suite": "s", "trials": [entry], "published": beside, "source": "T2UE, table 4"}
-    text = render(build_report(plan, {}, published=True), "markdown")
+    text = render(build_report(plan, {}, published=True), "markdown", WIDE)
     assert "published: T2UE table 4, cifar10, resnet18" in text
 
 
 def test_several_names_of_one_method_are_told_apart():
     entry = trial("T2UE", published_names=["T2UE(ViT/B-16)", "T2UE(ViT/B-32)"])
-    text = render(report([entry], source="T2UE, table 4"), "markdown")
+    text = render(report([entry], source="T2UE, table 4"), "markdown", WIDE)
     assert "13.76 (T2UE(ViT/B-16)) / 13.89 (T2UE(ViT/B-32))" in text
 
 
 def test_several_columns_have_a_published_column_each():
-    text = render(report([trial("EM"), trial("EM", dataset="cifar100")], source="T2UE, table 4"), "markdown")
+    text = render(
+        report([trial("EM"), trial("EM", dataset="cifar100")], source="T2UE, table 4"), "markdown", WIDE
+    )
     assert "published: cifar10 in T2UE table 4" in text
     assert "published: cifar100 in T2UE table 4" in text
 

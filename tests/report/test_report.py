@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from reports import CLEAN, RANDOM, SOUND, cells_of, entry, plan, record, seeds, world
+from reports import CLEAN, RANDOM, SOUND, WIDE, cells_of, entry, plan, record, seeds, world
 
 from ue_bench.report import build_report, render
 
 
 def test_mean_spread_n_best_epoch_and_costs():
-    rows = cells_of(render(build_report(*world(SOUND)), "markdown"))
+    rows = cells_of(render(build_report(*world(SOUND)), "markdown", WIDE))
     assert rows[2] == {
         "method": "mine",
         "granularity": "image",
@@ -29,7 +29,9 @@ def test_mean_spread_n_best_epoch_and_costs():
 
 
 def test_one_seed_has_no_spread():
-    rows = cells_of(render(build_report(*world([*seeds(CLEAN, [90.0]), *seeds({}, [12.314])])), "markdown"))
+    rows = cells_of(
+        render(build_report(*world([*seeds(CLEAN, [90.0]), *seeds({}, [12.314])])), "markdown", WIDE)
+    )
     assert rows[1]["accuracy, last epoch (%)"] == "**12.31**"
     assert rows[1]["best (epoch)"] == "22.31 (2)"
 
@@ -43,7 +45,8 @@ def test_bold_is_the_lowest_protected_ties_both_controls_never():
         *seeds({"method": "c"}, [12.01]),
     ]
     shown = [
-        row["accuracy, last epoch (%)"] for row in cells_of(render(build_report(*world(values)), "markdown"))
+        row["accuracy, last epoch (%)"]
+        for row in cells_of(render(build_report(*world(values)), "markdown", WIDE))
     ]
     assert shown == ["90.00", "5.00", "**12.00**", "**12.00**", "12.01"]
 
@@ -54,7 +57,7 @@ def test_bold_per_column_and_columns_by_dataset():
         values += seeds({**CLEAN, "dataset": dataset}, [90.0])
         for method in "ab":
             values += seeds({"method": method, "dataset": dataset}, [10.0 if method == low else 20.0])
-    rows = cells_of(render(build_report(*world(values)), "markdown"))
+    rows = cells_of(render(build_report(*world(values)), "markdown", WIDE))
     assert [(row["one"], row["two"]) for row in rows[1:]] == [("**10.00**", "20.00"), ("20.00", "**10.00**")]
 
 
@@ -78,7 +81,7 @@ def test_ratios_as_columns_with_the_clean_control_in_its_own():
     for ratio in (0.2, 1.0):
         values += seeds({"poison_ratio": ratio}, [100 - 80 * ratio])
     table = {"rows": ["method"], "columns": ["poison_ratio"], "metric": "accuracy_last"}
-    rows = cells_of(render(build_report(*world(values, table=table)), "markdown"))
+    rows = cells_of(render(build_report(*world(values, table=table)), "markdown", WIDE))
     assert (rows[0]["ratio 0%"], rows[0]["ratio 20%"]) == ("90.00", "–")
     assert (rows[1]["ratio 0%"], rows[1]["ratio 20%"], rows[1]["ratio 100%"]) == (
         "–",
@@ -96,7 +99,7 @@ def test_methods_as_columns_and_rows_by_defense():
     table = {"rows": ["defense"], "columns": ["method"], "metric": "accuracy_last"}
     report = build_report(*world(values, table=table))
     assert (report.layout.rows, report.layout.columns) == (("defense",), ("method",))
-    text = render(report, "markdown")
+    text = render(report, "markdown", WIDE)
     assert "granularity image, budget Linf 8/255, dataset tiny" in text
     rows = cells_of(text)
     assert [row["defense"] for row in rows] == ["none", "blur"]
@@ -107,7 +110,7 @@ def test_methods_as_columns_and_rows_by_defense():
 def test_several_settings_of_one_method_are_rows_of_their_own():
     values = [*seeds(CLEAN, [90.0])]
     values += seeds({"reduced": {"rounds": [5, 50]}}, [20.0]) + seeds({"reduced": {}}, [10.0])
-    rows = cells_of(render(build_report(*world(values)), "markdown"))
+    rows = cells_of(render(build_report(*world(values)), "markdown", WIDE))
     assert [row["variant"] for row in rows] == ["–", "rounds=5", "rounds=50"]
 
 
@@ -116,7 +119,7 @@ def test_one_name_for_several_datasets_is_told_apart_by_its_label():
     for label in ("tiny 8 px", "tiny 16 px"):
         made = seeds({**CLEAN, "dataset_label": label}, [90.0])
         values += [({**t, "id": t["id"] + label}, {**r, "id": t["id"] + label}) for t, r in made]
-    assert list(cells_of(render(build_report(*world(values)), "markdown"))[0])[3:5] == [
+    assert list(cells_of(render(build_report(*world(values)), "markdown", WIDE))[0])[3:5] == [
         "tiny 8 px",
         "tiny 16 px",
     ]
@@ -126,14 +129,14 @@ def test_trials_of_one_seed_in_one_cell_are_noted():
     values = [*seeds(CLEAN, [90.0]), *seeds({}, [10.0])]
     trial = {**values[1][0], "id": "other"}
     values.append((trial, {**record(trial, 30.0), "id": "other"}))
-    assert "mixed: mine (image), tiny, net, seed 0" in render(build_report(*world(values)), "markdown")
+    assert "mixed: mine (image), tiny, net, seed 0" in render(build_report(*world(values)), "markdown", WIDE)
 
 
 def test_a_clean_victim_below_its_floor_marks_every_row_that_rests_on_it():
     values = [*seeds(CLEAN, [70.0, 72.4]), *seeds({}, [10.0, 12.0])]
     values += [*seeds({**CLEAN, "victim": "vit"}, [90.0]), *seeds({"victim": "vit"}, [15.0])]
     table = {"rows": ["method"], "columns": ["victim"], "metric": "accuracy_last"}
-    text = render(build_report(*world(values, table=table)), "markdown")
+    text = render(build_report(*world(values, table=table)), "markdown", WIDE)
     rows = cells_of(text)
     assert rows[0]["net"] == "71.20 ± 1.70† (n=2)"
     assert rows[1]["net"] == "11.00 ± 1.41† (n=2)"
@@ -151,7 +154,7 @@ def test_a_floor_may_be_stated_for_each_dataset():
     report = build_report(*world(values, floors={"clean_accuracy": {"easy": 80.0, "hard": 50.0}}))
     marks = {column[0]: cell.marks for column, cell in report.rows[1].cells.items()}
     assert marks == {"easy": ("invalid",), "hard": (), "free": ("unchecked",)}
-    text = render(report, "markdown")
+    text = render(report, "markdown", WIDE)
     assert "‡ unchecked: free, net, no defense: no floor is stated for the clean victim here" in text
     assert "Say 'floors.clean_accuracy={NAME: 50}'" in text and "No floor is stated" not in text
 
@@ -165,14 +168,16 @@ def test_one_floor_that_applies_is_enough():
 @pytest.mark.parametrize("clean", [[None], []])
 def test_without_a_clean_control_rows_are_unchecked(clean):
     values = [*seeds(CLEAN, clean), *seeds({}, [12.0])]
-    text = render(build_report(*world(values)), "markdown")
+    text = render(build_report(*world(values)), "markdown", WIDE)
     assert cells_of(text)[-1]["accuracy, last epoch (%)"] == "**12.00**‡"
     assert cells_of(text)[-1]["marks"] == "unchecked"
     assert "‡ unchecked: tiny, net, no defense: the" in text
 
 
 def test_a_plan_without_floors_says_that_nothing_was_checked():
-    text = render(build_report(*world([*seeds(CLEAN, [20.0]), *seeds({}, [12.0])], floors={})), "markdown")
+    text = render(
+        build_report(*world([*seeds(CLEAN, [20.0]), *seeds({}, [12.0])], floors={})), "markdown", WIDE
+    )
     assert "†" not in text and "No floor is stated" in text
 
 
@@ -180,14 +185,14 @@ def test_a_run_that_does_not_fit_its_training_data_is_left_out_and_named():
     values = [*seeds(CLEAN, [90.0, 91.0]), *seeds({}, [10.0, 12.0])]
     trial = entry(2)
     values.append((trial, record(trial, 50.0, train=31.0)))
-    text = render(build_report(*world(values)), "markdown")
+    text = render(build_report(*world(values)), "markdown", WIDE)
     assert cells_of(text)[1]["accuracy, last epoch (%)"] == "**11.00 ± 1.41** (n=2 of 3)"
     assert "† invalid: mine (image), tiny, net, seed 2: train accuracy is 31.00 %, the floor is 50 %" in text
 
 
 def test_a_cell_of_runs_that_fit_nothing_is_invalid_and_not_bold():
     values = [*seeds(CLEAN, [90.0]), *seeds({}, [10.0], train=31.0), *seeds({"method": "b"}, [11.0])]
-    rows = cells_of(render(build_report(*world(values)), "markdown"))
+    rows = cells_of(render(build_report(*world(values)), "markdown", WIDE))
     assert rows[1]["accuracy, last epoch (%)"] == "10.00†"
     assert rows[2]["accuracy, last epoch (%)"] == "**11.00**"
 
@@ -209,7 +214,7 @@ def test_missing_failed_invalid_and_unmeasured_are_named():
         *seeds({"method": "e"}, [1.0], metrics={"other": 3.0}),
         *seeds({"method": "f"}, [1.0, None], status="failed", **lost),
     ]
-    text = render(build_report(*world(values)), "markdown")
+    text = render(build_report(*world(values)), "markdown", WIDE)
     shown = [row["accuracy, last epoch (%)"] for row in cells_of(text)[1:]]
     assert shown == [
         "**11.00 ± 1.41** (n=2 of 3)",
@@ -236,7 +241,7 @@ def test_missing_failed_invalid_and_unmeasured_are_named():
 )
 def test_the_kind_of_an_error_is_told_once(kind, message, told):
     error = {"kind": kind, "message": message}
-    text = render(build_report(*world(seeds({}, [1.0], status="failed", error=error))), "markdown")
+    text = render(build_report(*world(seeds({}, [1.0], status="failed", error=error))), "markdown", WIDE)
     assert f"- failed: mine (image), tiny, net, seed 0: {told}\n" in text
 
 
@@ -250,7 +255,7 @@ def test_no_records_and_no_trials_are_tables_too(format, published):
 
 
 def test_no_records_say_missing_everywhere():
-    rows = cells_of(render(build_report(plan([t for t, _ in SOUND]), {}), "markdown"))
+    rows = cells_of(render(build_report(plan([t for t, _ in SOUND]), {}), "markdown", WIDE))
     assert [row["accuracy, last epoch (%)"] for row in rows] == ["missing"] * 3
 
 
@@ -264,7 +269,7 @@ def test_settings_of_one_defense_have_cells_and_clean_controls_of_their_own():
     trials = [trial for trial, _ in values]
     records = {trial["id"]: record(trial, value) for trial, value in values}
     report = build_report(plan(trials, floors={"clean_accuracy": 20}), records)
-    rows = cells_of(render(report, "markdown"))
+    rows = cells_of(render(report, "markdown", WIDE))
     shown = {(row["method"], row["defense"]): row["accuracy, last epoch (%)"] for row in rows}
     assert shown == {
         ("plain", "jpeg (quality=10)"): "50.00",

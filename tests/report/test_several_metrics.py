@@ -6,7 +6,7 @@ import csv
 import io
 import json
 
-from reports import CLEAN, RANDOM, entry, record
+from reports import CLEAN, RANDOM, WIDE, entry, record
 
 from ue_bench.report import build_report, render
 
@@ -52,7 +52,7 @@ def rows(markdown: str) -> list[list[str]]:
 
 
 def test_each_metric_has_its_column_and_its_own_best():
-    heading, _, *body = rows(render(made()))
+    heading, _, *body = rows(render(made(), "markdown", WIDE))
     first = heading.index("i2t Hit@10")
     assert heading[first : first + 3] == ["i2t Hit@10", "i2t MedR", "t2i Hit@10"]
     cells = {row[0]: row[first : first + 3] for row in body}
@@ -63,10 +63,10 @@ def test_each_metric_has_its_column_and_its_own_best():
 
 
 def test_printed_numbers_stand_beside_each_metric():
-    heading, _, *body = rows(render(made(published=True)))
+    heading, _, *body = rows(render(made(published=True), "markdown", WIDE))
     named = [text for text in heading if text.startswith("published")]
     assert len(named) == 3 and any("i2t MedR in T2UE table 2" in text for text in named)
-    assert "- published: as printed in T2UE table 2" in render(made(published=True))
+    assert "- published: as printed in T2UE table 2" in render(made(published=True), "markdown", WIDE)
     column = next(n for n, text in enumerate(heading) if "i2t Hit@10 in T2UE" in text)
     assert next(row for row in body if row[0] == "mine")[column] == "7.90"
 

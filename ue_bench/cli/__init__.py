@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from ue_bench.cli.app import Words, app, one_of
+from ue_bench.cli.showing import FORMAT_HELP, choose_view
 from ue_bench.errors import ConfigError, UEBenchError
+from ue_bench.text import one_line, visible
 
 REPORT = {"suite": "", "profile": "", "store": "runs", "plugins": ""}
-FORMATS = ("markdown", "csv", "json", "latex")
 
 
 @app.command()
@@ -31,14 +32,14 @@ def run(
         ),
     ] = None,
     format: Annotated[
-        str, typer.Option(help="Of the closing table: markdown, csv, json or latex.")
-    ] = "markdown",
+        str | None, typer.Option(help=f"Of the closing table: {FORMAT_HELP}", show_default=False)
+    ] = None,
 ) -> None:
     """Run a suite: ue-bench run suite=quickstart [method=[a,b] victim=v seeds=3 profile=p device=cuda store=DIR ...].
 
     A second run does only what is missing. Exit status: 0 done, 1 some trials failed, 2 bad input.
     """
-    one_of("format", format, FORMATS)
+    chosen, view = choose_view(format)
     from ue_bench.configure import configure
     from ue_bench.forecast.prediction import in_words, note_forecast, predict
     from ue_bench.progress import choose_progress
@@ -73,10 +74,10 @@ def run(
             err=True,
         )
         raise typer.Exit(130) from None
-    typer.echo(render(build_report(plan.header, summary.records), format))
+    typer.echo(render(build_report(plan.header, summary.records), chosen, view), nl=False)
     if summary.failures:
         for trial, message in summary.failures:
-            typer.echo(f"failed: {trial}: {message}", err=True)
+            typer.echo(one_line(f"failed: {trial}: {message}"), err=True)
         raise typer.Exit(1)
 
 
@@ -120,7 +121,13 @@ def cost(
 @app.command()
 def report(
     words: Words = None,
-    format: Annotated[str, typer.Option(help="markdown, csv, json or latex.")] = "markdown",
+    format: Annotated[str | None, typer.Option(help=FORMAT_HELP, show_default=False)] = None,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="One table with all columns: best epochs, PSNR, phases, memory.")
+    ] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="On a terminal: what was reduced, versions, commit, costs.")
+    ] = False,
     published: Annotated[bool, typer.Option("--published", help="The papers' numbers beside ours.")] = False,
     every: Annotated[
         bool, typer.Option("--all", help="Every plan in the store, not only the newest.")
@@ -139,7 +146,7 @@ def report(
     """
     from ue_bench.report import build_report, render
 
-    one_of("format", format, FORMATS)
+    chosen, view = choose_view(format, wide, details)
     from ue_bench.trials.store import Store
     from ue_bench.words import read_plugins, read_words
 
@@ -161,15 +168,15 @@ def report(
     for number, plan in enumerate(plans, 1):
         records = store.read_records(trial["id"] for trial in plan["trials"])
         made = build_report(plan, records, published=published)
-        tables.append(render(made, format))
+        tables.append(render(made, chosen, view))
         if figures:
             names = [str(part) for part in (plan["suite"], plan["profile"], number) if part]
             folder = figures / "_".join(names) if len(plans) > 1 else figures
             _draw(made, store.address, read_plugins(given["plugins"]), folder)
-    if format == "json":
+    if chosen == "json":
         typer.echo(tables[0] if len(tables) == 1 else "[" + ",\n".join(tables) + "]")
     else:
-        typer.echo("\n\n".join(tables))
+        typer.echo("\n\n".join(tables), nl=False)
 
 
 @app.command()
@@ -265,7 +272,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         status = command(args=arguments, prog_name="ue-bench", standalone_mode=True)
     except UEBenchError as error:
-        typer.echo(f"ue-bench: {error}", err=True)
+        typer.echo(f"ue-bench: {visible(error)}", err=True)
         status = 2
     sys.exit(status)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ue_bench.report.cells import Cell
 from ue_bench.report.formats import FORMATS, render
+from ue_bench.report.page import View
 from ue_bench.report.tables import Report, Row, build_report
 
-__all__ = ["FORMATS", "Cell", "Report", "Row", "build_report", "render"]
+__all__ = ["FORMATS", "Cell", "Report", "Row", "View", "build_report", "render"]

@@ -53,9 +53,9 @@ def work_seconds(record: Record, phase: str, clock: str = "seconds") -> float:
     return sum(seconds(record, name, clock) or 0.0 for name in (own if phase == "protect" else [phase]))
 
 
-def mean_seconds(records: Sequence[Record], phase: str) -> float | None:
-    """Mean wall-clock seconds of a phase over distinct pieces of work, or None."""
-    summary = summarise([_spent(record, phase) for record in distinct(records, phase)])
+def mean_seconds(records: Sequence[Record], phase: str, clock: str = "seconds") -> float | None:
+    """Mean seconds of a phase over distinct pieces of work, or None; ``clock`` is seconds or device_seconds."""
+    summary = summarise([seconds(record, phase, clock) or 0.0 for record in distinct(records, phase)])
     return summary.mean if summary else None
 
 

@@ -1,18 +1,16 @@
-"""A report as headings and cells of text, before any markup."""
+"""A report as one wide table of text, with everything that is known, before any markup."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from ue_bench.dimensions import NOTHING, heading, value_in_words
 from ue_bench.report.cells import Cell
 from ue_bench.report.footnotes import SIGNS
 from ue_bench.report.layout import Key
 from ue_bench.report.printed import Match
 from ue_bench.report.tables import Report, Row
 
-NOTHING = "–"
-_HEADINGS = {"poison_ratio": "ratio"}
 _COSTS = {
     "psnr_db": ("PSNR dB", 1.0),
     "prepare_seconds": ("prepare s", 1.0),
@@ -70,23 +68,11 @@ def grid(report: Report) -> Grid:
     return Grid(headings, rows, len(report.layout.rows))
 
 
-def heading(dimension: str) -> str:
-    """A dimension's name as a heading."""
-    return _HEADINGS.get(dimension, dimension.replace("_", " "))
-
-
-def value_text(dimension: str, value: Any) -> str:
-    """A dimension's value in words."""
-    if dimension == "poison_ratio" and isinstance(value, (int, float)):
-        return f"{100 * value:g}%"
-    return str(value) if value not in ("", None) else NOTHING
-
-
 def column_name(report: Report, column: Key) -> str:
     """A column's heading. A lone number or word says what it is: ``ratio 80%``, ``defense none``."""
     texts = []
     for dimension, value in zip(report.layout.columns, column, strict=True):
-        text = value_text(dimension, value)
+        text = value_in_words(dimension, value)
         plain = dimension in ("poison_ratio", "defense", "seed")
         texts.append(f"{heading(dimension)} {text}" if plain else text)
     return ", ".join(texts)
@@ -94,7 +80,7 @@ def column_name(report: Report, column: Key) -> str:
 
 def setting(report: Report) -> str:
     """What is the same throughout, in words: dataset, victim, defense, ratio, and what the columns count."""
-    texts = [f"{heading(d)} {value_text(d, value)}" for d, value in report.layout.constant.items()]
+    texts = [f"{heading(d)} {value_in_words(d, value)}" for d, value in report.layout.constant.items()]
     if report.others:
         labels = [", ".join(view.measure.label for view in report.measured)]
     else:
@@ -105,7 +91,7 @@ def setting(report: Report) -> str:
 def _names(report: Report, row: Row) -> list[Text]:
     silent = ("granularity", "poison_ratio") if row.trial.get("control") == "clean" else ()
     pairs = zip(report.layout.rows, row.key, strict=True)
-    return [Text(NOTHING if d in silent else value_text(d, value)) for d, value in pairs]
+    return [Text(NOTHING if d in silent else value_in_words(d, value)) for d, value in pairs]
 
 
 def _value(cell: Cell | None, report: Report) -> Text:
@@ -115,11 +101,16 @@ def _value(cell: Cell | None, report: Report) -> Text:
         return Text(cell.state)
     planned, n = len(cell.findings), cell.summary.n
     tail = f"(n={n} of {planned})" if n != planned else f"(n={n})" if n > 1 else ""
-    signs = "".join(SIGNS.get(mark, "") for mark in cell.marks)
-    return Text(_spread(cell.summary.mean, cell.summary.std, report), signs, tail, cell.leads)
+    return Text(spread(cell.summary.mean, cell.summary.std, report), signs(cell), tail, cell.leads)
 
 
-def _spread(mean: float, std: float | None, report: Report) -> str:
+def signs(cell: Cell) -> str:
+    """The footnote signs of a cell's marks."""
+    return "".join(SIGNS.get(mark, "") for mark in cell.marks)
+
+
+def spread(mean: float, std: float | None, report: Report) -> str:
+    """``12.00 ± 2.00``, or the mean alone for one run."""
     text = report.measure.text
     return text(mean) if std is None else f"{text(mean)} ± {text(std)}"
 
@@ -129,7 +120,7 @@ def _best(cell: Cell, report: Report) -> Text:
         return Text(NOTHING)
     epochs = sorted(set(cell.epochs))
     span = f"({epochs[0]})" if len(epochs) == 1 else f"({epochs[0]}–{epochs[-1]})" if epochs else ""
-    return Text(_spread(cell.best.mean, cell.best.std, report), tail=span)
+    return Text(spread(cell.best.mean, cell.best.std, report), tail=span)
 
 
 def _cost(row: Row, name: str) -> Text:

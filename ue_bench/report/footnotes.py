@@ -18,15 +18,25 @@ SIGNS = {INVALID: "†", UNCHECKED: "‡"}
 
 def footnotes(report: Report) -> list[str]:
     """Every note of the table, most serious first."""
-    notes = _verdicts(report)
-    notes += _per_seed(report.findings)
-    notes += _repeated_seeds(report)
-    notes += _reduced(report.findings)
+    return [*troubles(report), *reductions(report), *scales(report), *sources(report)]
+
+
+def troubles(report: Report) -> list[str]:
+    """What is invalid, unchecked, failed or mixed, and why."""
+    return [*_verdicts(report), *_per_seed(report.findings), *_repeated_seeds(report)]
+
+
+def reductions(report: Report) -> list[str]:
+    """What was done with less than its paper's settings, with both values, and what is not used as it comes."""
+    return _reduced(report.findings)
+
+
+def scales(report: Report) -> list[str]:
+    """What to hold the numbers against: costs that pay, guessing, and floors that are not stated."""
+    notes: list[str] = []
     if any(view.measure.cost for view in report.measured):
         notes += break_even(report.findings, report.layout.variants)
     notes += _guesses(report)
-    if report.printed:
-        notes += _published(report)
     floors = report.plan.get("floors") or {}
     if report.findings and not any(floors[name] for name in floors if name.startswith("clean_")):
         notes.append("No floor is stated for the clean victim, so nothing shows that it learns.")
@@ -142,7 +152,10 @@ def _guesses_on(report: Report, records: Iterable[Mapping[str, Any]]) -> list[tu
     return lines
 
 
-def _published(report: Report) -> list[str]:
+def sources(report: Report) -> list[str]:
+    """Whose printed numbers stand in the table, if they were asked for."""
+    if not report.printed:
+        return []
     cells = [cell for view in report.measured for row in view.rows for cell in row.cells.values()]
     matches = [match for cell in cells for match in cell.printed]
     if not matches:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ue_bench.report.display import NOTHING, Text, grid, setting
+from ue_bench.dimensions import NOTHING
+from ue_bench.report.display import Text, grid, setting
 from ue_bench.report.footer import footer
 from ue_bench.report.footnotes import footnotes
 from ue_bench.report.tables import Report
+from ue_bench.text import one_line
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -31,7 +33,7 @@ _SPECIAL = {
 def as_latex(report: Report) -> str:
     """A ``table`` that needs the package booktabs; how it was made stands above it as comments."""
     table = grid(report)
-    comments = [f"% {label}: {' '.join(text.split())}" for label, text in footer(report)]
+    comments = [one_line(f"% {label}: {text}") for label, text in footer(report)]
     caption = _title(report) + (f" ({setting(report)})" if setting(report) else "")
     body = [" & ".join(_cell(text) for text in row) + r" \\" for row in table.rows]
     notes = [rf"\par\noindent {escape(note)}" for note in footnotes(report)]
@@ -57,7 +59,7 @@ def as_latex(report: Report) -> str:
 
 def escape(text: str) -> str:
     """Text in which LaTeX sees no commands."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    return "".join(_SPECIAL.get(character, character) for character in one_line(text))
 
 
 def _title(report: Report) -> str:

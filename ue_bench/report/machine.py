@@ -17,6 +17,7 @@ from ue_bench.report.layout import Trial
 from ue_bench.report.printed import Match
 from ue_bench.report.statistics import Difference
 from ue_bench.report.tables import Report, Row, row_costs
+from ue_bench.text import ascii_json, one_line
 
 _IDENTITY = (
     "method",
@@ -33,7 +34,7 @@ _IDENTITY = (
 def as_json(report: Report) -> str:
     """Rows with raw values, means, marks and paired differences; the plan's header; what all cost."""
     plan = {key: value for key, value in report.plan.items() if key not in ("trials", "forecast", "data")}
-    return dumps(
+    content = dumps(
         {
             "schema": 1,
             "plan": plan,
@@ -50,6 +51,7 @@ def as_json(report: Report) -> str:
         },
         indent=2,
     )
+    return ascii_json(content)
 
 
 def as_csv(report: Report) -> str:
@@ -63,7 +65,10 @@ def as_csv(report: Report) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(
+        {key: one_line(value) if isinstance(value, str) else value for key, value in line.items()}
+        for line in lines
+    )
     return text.getvalue()
 
 

@@ -6,6 +6,7 @@ import csv
 import functools
 import importlib.resources
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,6 +111,18 @@ def prefer_named(matches: Iterable[Match], plan: Mapping[str, Any]) -> set[tuple
     found = {(match.figure.source, match.figure.table) for match in matches}
     named = named_tables(str(plan.get("source") or ""))
     return {pair for pair in found if (same_name(paper(pair[0])), pair[1]) in named} or found
+
+
+def main_origin(matches: Iterable[Match], plan: Mapping[str, Any]) -> str:
+    """The paper and table that prints most of these; of as many, the one that the suite's source names first."""
+    counts = Counter(match.figure.origin for match in matches)
+    source = same_name(str(plan.get("source") or ""))
+
+    def place(origin: str) -> int:
+        found = source.find(same_name(origin.partition(" table")[0]))
+        return found if found >= 0 else len(source)
+
+    return min(counts, key=lambda origin: (-counts[origin], place(origin)), default="")
 
 
 def named_tables(text: str) -> set[tuple[str, int]]:

@@ -1,0 +1,128 @@
+"""Tables as columns of text, before any width or markup, and the short keys that long names get."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ue_bench.dimensions import NOTHING
+from ue_bench.report.display import Text
+
+LIMITS = (30, 22, 16, 12)  # letters of a name, tried until every table fits
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading over as many cells as the sheet has rows."""
+
+    heading: str
+    cells: tuple[Text, ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table: what it shows where there are several (or ""), columns that name rows, columns of values."""
+
+    title: str
+    names: tuple[Column, ...]
+    values: tuple[Column, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All of them."""
+        return (*self.names, *self.values)
+
+    @property
+    def rows(self) -> list[tuple[Text, ...]]:
+        """The cells row by row."""
+        return list(zip(*(column.cells for column in self.columns), strict=True))
+
+
+@dataclass
+class Legend:
+    """What short keys such as ``[a]`` stand for."""
+
+    entries: dict[str, str] = field(default_factory=dict)  # what it stands for -> key
+
+    def key(self, meaning: str) -> str:
+        """The key of a text, the same for the same text."""
+        number = len(self.entries)
+        return self.entries.setdefault(meaning, f"[{chr(97 + number % 26) * (1 + number // 26)}]")
+
+    @property
+    def lines(self) -> list[str]:
+        """``[a] what it stands for``, in order."""
+        return [f"{key} {meaning}" for meaning, key in self.entries.items()]
+
+
+def without_empty_rows(sheet: Sheet) -> Sheet:
+    """The sheet without rows that have no value at all."""
+    kept = [
+        number
+        for number in range(len(sheet.names[0].cells) if sheet.names else 0)
+        if any(column.cells[number].body != NOTHING for column in sheet.values)
+    ]
+    names, values = (
+        tuple(Column(column.heading, tuple(column.cells[number] for number in kept)) for column in columns)
+        for columns in (sheet.names, sheet.values)
+    )
+    return Sheet(sheet.title, names, values)
+
+
+def arrange(sheets: Sequence[Sheet], legend: Legend, width: int | None, gap: int, edge: int) -> list[Sheet]:
+    """The sheets, split until none is wider than ``width``, their names shortened if need be.
+
+    Args:
+        legend: takes the full names of what is shortened.
+        width: of a line in letters, or None for any.
+        gap: letters between two columns.
+        edge: letters around a line.
+    """
+    if width is None:
+        return list(sheets)
+    before = dict(legend.entries)
+    for limit in LIMITS:
+        legend.entries = dict(before)
+        found = [
+            part for sheet in sheets for part in _split(_shorten(sheet, legend, limit), width, gap, edge)
+        ]
+        if all(breadth(part, gap, edge) <= width for part in found):
+            break
+    return found
+
+
+def breadth(sheet: Sheet, gap: int, edge: int) -> int:
+    """Letters of the sheet's lines."""
+    return sum(_breadth(column) + gap for column in sheet.columns) - gap + edge
+
+
+def _breadth(column: Column) -> int:
+    return max([len(column.heading), *(len(str(text)) + 4 * text.bold for text in column.cells)])
+
+
+def _split(sheet: Sheet, width: int, gap: int, edge: int) -> list[Sheet]:
+    parts: list[list[Column]] = [[]]
+    for column in sheet.values:
+        grown = Sheet("", sheet.names, (*parts[-1], column))
+        if parts[-1] and breadth(grown, gap, edge) > width:
+            parts.append([])
+        parts[-1].append(column)
+    return [Sheet(sheet.title if not number else "", sheet.names, tuple(p)) for number, p in enumerate(parts)]
+
+
+def _shorten(sheet: Sheet, legend: Legend, limit: int) -> Sheet:
+    def short(text: str, most: int) -> str:
+        if len(text) <= most:
+            return text
+        key = legend.key(text)
+        return f"{text[: most - len(key) - 1]}…{key}"
+
+    names = tuple(
+        Column(
+            column.heading,
+            tuple(Text(short(text.body, limit), text.sign, text.tail, text.bold) for text in column.cells),
+        )
+        for column in sheet.names
+    )
+    values = tuple(Column(short(column.heading, max(18, limit)), column.cells) for column in sheet.values)
+    return Sheet(sheet.title, names, values)

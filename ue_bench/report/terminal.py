@@ -1,0 +1,82 @@
+"""A report for a terminal of any width, drawn by rich; coloured where the terminal can."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from ue_bench.report.page import View, make_page
+from ue_bench.report.sheets import Sheet
+from ue_bench.report.tables import Report
+from ue_bench.text import one_line
+
+LEAST = 40  # columns; narrower terminals break the lines themselves
+
+
+def as_terminal(report: Report, view: View | None = None) -> str:
+    """The report as lines of at most ``view.width`` columns, names and words broken if need be."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text as Words
+
+    view = view or View()
+    width = max(view.width, LEAST)
+    page = make_page(report, view, width, gap=3, edge=2)
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=view.colour,
+        color_system="standard" if view.colour else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+
+    def say(text: str, style: str = "", indent: int = 0) -> None:
+        console.print(Padding(Words(one_line(text), style=style), (0, 0, 0, indent)))
+
+    say(page.title, "bold")
+    for line in page.intro:
+        say(line)
+    for sheet in page.sheets:
+        console.print()
+        if sheet.title:
+            say(sheet.title, "italic")
+        console.print(_table(sheet))
+    for note in page.notes:
+        say(note, "dim", indent=1)
+    if page.words:
+        console.print()
+        say(f"In words: {page.words}")
+    console.print()
+    if view.details:
+        for label, text in page.details:
+            say(f"{label}: {text}", indent=1)
+    else:
+        say(
+            f"{page.brief}. What was reduced, versions, commit: ue-bench report --details; more columns: --wide",
+            "dim",
+        )
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _table(sheet: Sheet) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text as Words
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False, padding=(0, 1))
+    for number, column in enumerate(sheet.columns):
+        left = number < len(sheet.names) or column.heading == "marks"
+        table.add_column(
+            Words(one_line(column.heading)), justify="left" if left else "right", overflow="fold"
+        )
+    for row in sheet.rows:
+        cells = []
+        for text in row:
+            style = "bold green" if text.bold else "red" if text.sign in ("†", "‡") else ""
+            cells.append(Words(one_line(text), style=style))
+        table.add_row(*cells)
+    return table

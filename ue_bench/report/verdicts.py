@@ -1,0 +1,138 @@
+"""Who protects, who does not, and whether the controls hold, in one sentence. The rule: docs/protocol.md, 18."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ue_bench.measures import WAYS, Measure
+from ue_bench.report.cells import Cell
+from ue_bench.report.statistics import Difference
+from ue_bench.report.tables import Report, Row
+from ue_bench.report.validity import INVALID, UNCHECKED
+
+QUARTER = 0.25  # of the control's value: what one seed must take away, for want of an interval
+TENTH = 0.1  # of the control's value: what several seeds must take away beside their interval
+MOST = 3  # places that are named
+PROTECTS, NOT, UNKNOWN = "protects", "does not", "not told"
+
+
+def reference(cell: Cell) -> Difference | None:
+    """The difference that counts: below ratio 1 to the clean share alone if there is one, else to random noise."""
+    ratio = cell.trial.get("poison_ratio")
+    kinds = ["share", "random"] if isinstance(ratio, (int, float)) and 0 < ratio < 1 else ["random"]
+    for kind in kinds:
+        if kind in cell.differences:
+            return cell.differences[kind][1]
+    return None
+
+
+def short_control(report: Report) -> str:
+    """What differences are to, as a heading."""
+    return "control" if any(f.trial.get("control") == "share" for f in report.findings) else "random"
+
+
+def protects(cell: Cell, measure: Measure) -> str:
+    """PROTECTS, NOT, or UNKNOWN where no number or no control counts.
+
+    With several seeds the whole interval of the difference must lie on the side that protects, and the victim must
+    lose a tenth of what it reaches on the control; with one seed, a quarter.
+    """
+    found = reference(cell)
+    if found is None or INVALID in cell.marks or cell.summary is None:
+        return UNKNOWN
+    return PROTECTS if _takes(cell.summary.mean, found, measure) else NOT
+
+
+def _takes(value: float, found: Difference, measure: Measure) -> bool:
+    """True if so much is lost against the control that it is told."""
+    control = value - found.mean
+    whole = (
+        control if measure.lower_protects else value
+    )  # of ranks, which grow, the part of this one that was won
+    lost = abs(found.mean) / whole if whole else 0.0
+    sign = 1 if measure.lower_protects else -1
+    if found.interval:
+        return max(sign * end for end in found.interval) < 0 and lost >= TENTH
+    return sign * found.mean < 0 and lost >= QUARTER
+
+
+def sentence(
+    report: Report, views: Sequence[Report], name: Callable[[Row], str], place: Callable[..., str]
+) -> str:
+    """The table in words.
+
+    Args:
+        views: of the metrics to speak of, one for each way of retrieval.
+        name: a row's method in words.
+        place: (row, column) in words, or "" where there is only one.
+    """
+    if any(view.measure.cost for view in views) or not report.rows:
+        return ""
+    clauses = []
+    for view in views:
+        told = _methods(view, name, place)
+        if told:
+            way = WAYS.get(view.measure.way, "")
+            clauses.append(f"{way}: {told}" if way and len(views) > 1 else told)
+    return "; ".join([*clauses, _controls(report)]) + "."
+
+
+def _methods(view: Report, name: Callable[[Row], str], place: Callable[..., str]) -> str:
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in view.rows:
+        for column, cell in row.cells.items():
+            if cell.control is None:
+                verdict = protects(cell, view.measure)
+                found.setdefault(name(row), {}).setdefault(verdict, []).append(place(row, column))
+    everywhere = [arm for arm, told in found.items() if PROTECTS in told and NOT not in told]
+    nowhere = [arm for arm, told in found.items() if NOT in told and PROTECTS not in told]
+    unknown = [arm for arm, told in found.items() if set(told) == {UNKNOWN}]
+    several = any(len(told.get(PROTECTS, [])) + len(told.get(NOT, [])) > 1 for told in found.values())
+    parts = []
+    if everywhere:
+        verb = "protects" if len(everywhere) == 1 else "protect"
+        parts.append(f"{_listed(everywhere)} {verb}{' everywhere' if several else ''}")
+    partly: dict[tuple[tuple[str, ...], int], list[str]] = {}
+    for arm, told in found.items():
+        if PROTECTS in told and NOT in told:
+            here = tuple(told[PROTECTS])
+            partly.setdefault((here, len(here) + len(told[NOT])), []).append(arm)
+    for (here, total), arms in partly.items():
+        where = f" ({_listed(here)})" if len(here) <= MOST and all(here) else ""
+        verb = "protects" if len(arms) == 1 else "protect"
+        parts.append(f"{_listed(arms)} {verb} in {len(here)} of {total} places{where}")
+    if nowhere:
+        verb = "does" if len(nowhere) == 1 else "do"
+        parts.append(f"{_listed(nowhere)} {verb} not{' anywhere' if several else ''}")
+    if unknown:
+        parts.append(f"of {_listed(unknown)} nothing can be told")
+    return ", ".join(parts)
+
+
+def _controls(report: Report) -> str:
+    marks = {mark for row in report.rows for cell in row.cells.values() for mark in cell.marks}
+    harmful = [
+        cell
+        for row in report.rows
+        for cell in row.cells.values()
+        if cell.control == "random"
+        and cell.summary
+        and "clean" in cell.differences
+        and _takes(cell.summary.mean, cell.differences["clean"][1], report.measure)
+    ]
+    if INVALID in marks:
+        return "the controls do not hold: a clean victim misses its floor, or a run does not fit its training data (†)"
+    if harmful:
+        return "the controls do not hold: random noise of the same budget already takes much away"
+    floors: Mapping[str, object] = report.plan.get("floors") or {}
+    if UNCHECKED in marks or not any(floors.get(key) for key in floors if key.startswith("clean_")):
+        return "nothing shows yet that the controls hold"
+    if not any(cell.summary for row in report.rows for cell in row.cells.values()):
+        return "nothing is measured yet"
+    return (
+        "the controls hold: the clean victim reaches its floor, random noise of the same budget does no harm"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

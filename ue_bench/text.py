@@ -1,0 +1,30 @@
+"""Text that others wrote, on its way to a terminal or a page: what would steer a terminal is spelt out."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+_STEERING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # controls, bidi and zero-width marks, lone surrogates
+
+
+def visible(text: object) -> str:
+    r"""The text with its lines and tabs; other characters that steer a terminal are spelt out: ``\x1b``, ``\u202e``."""
+    return "".join(_spell(letter) if letter not in "\n\t" else letter for letter in str(text))
+
+
+def one_line(text: object) -> str:
+    r"""The same as a single line: ``"a\n\x1b[31mb"`` becomes ``a \x1b[31mb``."""
+    return visible(" ".join(str(text).split()))
+
+
+def ascii_json(text: str) -> str:
+    r"""JSON whose strings spell such characters as JSON does: ``\u001b``, ``\u202e``; it reads as the same."""
+    kept = {letter for letter in set(text) if letter == "\n" or _spell(letter) == letter}
+    return "".join(letter if letter in kept else json.dumps(letter)[1:-1] for letter in text)
+
+
+def _spell(letter: str) -> str:
+    if (letter.isascii() and letter.isprintable()) or unicodedata.category(letter) not in _STEERING:
+        return letter
+    return letter.encode("unicode_escape", "surrogatepass").decode()
