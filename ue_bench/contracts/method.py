@@ -99,6 +99,16 @@ class Method(Content):
         """Why these settings make no sense in the paradigm, or ""."""
         return ""
 
+    def for_data(self, view: ProtectorView) -> Method:
+        """The method as it is run on this training set, asked for while a run is planned.
+
+        For methods whose budget or granularity is found, not set: those of noise that exists already.
+
+        Raises:
+            UEBenchError: if it cannot be run on it; then the plan is refused before any work.
+        """
+        return self
+
     def prepare(self, context: Context) -> Mapping[str, Tensor]:
         """Work done once for any number of datasets; stored, and given back as ``context.prepared``.
 

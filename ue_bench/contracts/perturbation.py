@@ -26,6 +26,7 @@ class Perturbation:
         budget: the norm and radius that every row keeps.
         triggers: for each example the words put before its caption, or None.
         trigger_tokens: int64 [examples, length], the same as token ids, or None.
+        partial: True where noise of zero is no fault: whoever published it left these examples as they were.
     """
 
     noise: Tensor
@@ -33,6 +34,7 @@ class Perturbation:
     budget: Budget
     triggers: tuple[str, ...] | None = None
     trigger_tokens: Tensor | None = None
+    partial: bool = False
 
     @classmethod
     def from_float(cls, delta: Tensor, rows: Tensor, budget: Budget, floor: bool = False) -> Perturbation:
@@ -80,7 +82,7 @@ class Perturbation:
         for index in chosen.split(CHUNK):
             noise = self.noise[self.rows[index]]
             silent = ~noise.flatten(1).any(dim=1)
-            if bool(silent.any()):
+            if bool(silent.any()) and not self.partial:
                 raise PerturbationError(
                     f"{int(silent.sum())} of {len(index)} images that should be protected have no noise, "
                     f"the first is image {int(index[silent][0])}"
@@ -118,10 +120,10 @@ class Perturbation:
             )
         used = noise[rows.unique()] if len(noise) <= CHUNK else noise
         for budget in dict.fromkeys((self.budget, promised or self.budget)):
-            _check_values(used, budget)
+            _check_values(used, budget, self.partial)
 
 
-def _check_values(noise: Tensor, budget: Budget) -> None:
+def _check_values(noise: Tensor, budget: Budget, partial: bool) -> None:
     if budget.empty:
         if bool(noise.any()):
             raise PerturbationError("the budget allows no noise, but some of it is not zero")
@@ -138,6 +140,8 @@ def _check_values(noise: Tensor, budget: Budget) -> None:
             )
         flat = chunk.flatten(1)
         constant = (flat == flat[:, :1]).all(dim=1)
+        if partial:
+            constant &= flat[:, 0] != 0
         if bool(constant.any()):
             index = int(constant.nonzero()[0, 0])
             raise PerturbationError(f"noise {start + index} is constant ({int(flat[index, 0])} everywhere)")

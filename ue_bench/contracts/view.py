@@ -30,6 +30,7 @@ class ProtectorView:
         self._labels = train.labels if Access.LABELS in access else None
         self._captions = train.captions if Access.CAPTIONS in access else None
         self._class_names = train.class_names if Access.CLASS_NAMES in access else None
+        self._names = train.names if Access.IMAGES in access else None
         self._classes = train.classes
         self._pairs = train.pairs if paradigm == "contrastive" else torch.arange(len(train))
         self._image_count = len(train)
@@ -58,6 +59,12 @@ class ProtectorView:
     def images(self) -> Tensor:
         """uint8 [N, 3, H, W], 0..255. Read only: take a copy before changing anything."""
         return self._reveal(self._images, Access.IMAGES)
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """What each image is called in its source, such as ``cat/0001.png``; None where the source has no names."""
+        self._reveal(self._images, Access.IMAGES)
+        return self._names
 
     @property
     def labels(self) -> Tensor:

@@ -152,6 +152,7 @@ def _write(path: Path, split: Split) -> None:
         texts[part] = {
             "captions": images.captions,
             "class_names": images.class_names,
+            "names": images.names,
             "checksum": images.fingerprint,
         }
     unfinished = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
@@ -200,12 +201,13 @@ def _read(path: Path) -> Split | None:
 
 
 def _image_set(part: str, tensors: dict[str, torch.Tensor], texts: dict[str, Any]) -> ImageSet:
-    captions, names = texts["captions"], texts["class_names"]
+    captions, names, own = texts["captions"], texts["class_names"], texts.get("names")
     images = ImageSet(
         images=tensors[f"{part}.images"],
         labels=tensors.get(f"{part}.labels"),
         captions=None if captions is None else tuple(map(tuple, captions)),
         class_names=None if names is None else tuple(names),
+        names=None if own is None else tuple(own),
     )
     if images.fingerprint != texts["checksum"]:
         raise DataError(f"the checksum of the {part} images does not fit")

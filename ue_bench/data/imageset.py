@@ -23,6 +23,7 @@ class ImageSet:
         labels: int64 [N], 0..classes-1, or None.
         captions: for each image a tuple of strings, or None.
         class_names: one name a class, or None.
+        names: what each image is called in its source, such as ``cat/0001.png``, or None; no part of the fingerprint.
 
     Raises:
         DataError: if shapes, dtypes or ranges do not fit.
@@ -32,6 +33,7 @@ class ImageSet:
     labels: Tensor | None = None
     captions: tuple[tuple[str, ...], ...] | None = None
     class_names: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
     _memo: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -52,6 +54,8 @@ class ImageSet:
                 )
         if self.captions is not None and len(self.captions) != len(images):
             raise DataError(f"{len(self.captions)} caption lists for {len(images)} images")
+        if self.names is not None and len(self.names) != len(images):
+            raise DataError(f"{len(self.names)} names for {len(images)} images")
         if self.captions is not None and not all(self.captions):
             empty = next(index for index, texts in enumerate(self.captions) if not texts)
             raise DataError(f"image {empty} has no caption; every image needs at least one")
@@ -81,7 +85,8 @@ class ImageSet:
         """The images at ``index`` (int64 [n]) with what belongs to them, class names as they are."""
         captions = None if self.captions is None else tuple(self.captions[i] for i in index.tolist())
         labels = None if self.labels is None else self.labels[index]
-        return ImageSet(self.images[index], labels, captions, self.class_names)
+        names = None if self.names is None else tuple(self.names[i] for i in index.tolist())
+        return ImageSet(self.images[index], labels, captions, self.class_names, names)
 
     @property
     def fingerprint(self) -> str:

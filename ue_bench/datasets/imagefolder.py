@@ -67,7 +67,8 @@ class ImageFolder(Dataset):
         images = decode_all(payloads, len(found), image_size, join(self.path, folder))
         texts = [self.captions.replace("{}", name.replace("_", " ")) for name in names]
         captions = tuple((texts[label],) for _, _, label in found) if self.captions else None
-        return ImageSet(images, torch.tensor([label for _, _, label in found]), captions, names)
+        labels = torch.tensor([label for _, _, label in found])
+        return ImageSet(images, labels, captions, names, tuple(path for path, _, _ in found))
 
     def images_by_class(self, folder: str) -> _Classes:
         """Every image by class, in the order of the classes' names."""

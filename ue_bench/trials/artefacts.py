@@ -65,7 +65,13 @@ def save_perturbation(store: Store, key: str, perturbation: Perturbation, facts:
     tensors = {"noise": perturbation.noise, "rows": perturbation.rows}
     if perturbation.trigger_tokens is not None:
         tensors["trigger_tokens"] = perturbation.trigger_tokens
-    header = {"budget": perturbation.budget, "triggers": perturbation.triggers, "facts": facts}
+    header: dict[str, Any] = {
+        "budget": perturbation.budget,
+        "triggers": perturbation.triggers,
+        "facts": facts,
+    }
+    if perturbation.partial:
+        header["partial"] = True
     save_tensors(store, "noise", key, tensors, header)
 
 
@@ -78,7 +84,8 @@ def load_perturbation(store: Store, key: str) -> tuple[Perturbation, dict[str, A
     budget = Budget(**{**header["budget"], "radius": float(header["budget"]["radius"])})
     triggers = tuple(header["triggers"]) if header["triggers"] is not None else None
     tokens = tensors.get("trigger_tokens")
-    return Perturbation(tensors["noise"], tensors["rows"], budget, triggers, tokens), header["facts"]
+    partial = header.get("partial", False)
+    return Perturbation(tensors["noise"], tensors["rows"], budget, triggers, tokens, partial), header["facts"]
 
 
 def content_hash(tensors: Mapping[str, Tensor]) -> str:

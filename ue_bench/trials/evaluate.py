@@ -99,7 +99,7 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
     warnings = list(made["warnings"])
     published, noise = poisoned(trial, split.train, perturbation)
     chosen = round(len(split.train) * trial.poison_ratio)
-    if noise is not None and noise["changed_images"] != chosen:
+    if noise is not None and noise["changed_images"] != chosen and not perturbation.partial:
         warnings.append(
             f"{chosen - noise['changed_images']} of {chosen} protected images are saturated and stayed as they were"
         )

@@ -16,6 +16,7 @@ from ue_bench.contracts.budget import steps
 from ue_bench.contracts.dataset import Dataset
 from ue_bench.contracts.defense import Defense
 from ue_bench.contracts.method import Access, Method
+from ue_bench.contracts.view import ProtectorView
 from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import PARADIGMS, Split
 from ue_bench.errors import ConfigError, DataError, UnavailableError, unknown
@@ -90,8 +91,16 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
     splits = [load_cached(dataset, name, config.image_size) for name, dataset in datasets]
     seeds = range(config.seed, config.seed + config.seeds)
     entries: dict[str, dict[str, Any]] = {}
-    grid = itertools.product(
-        zip(datasets, splits, strict=True), victims, defenses, config.poison_ratio, arms, seeds
+    grid = (
+        (data, *cell)
+        for data in zip(datasets, splits, strict=True)
+        for cell in itertools.product(
+            victims,
+            defenses,
+            config.poison_ratio,
+            _arms_for(data[1], arms, config.paradigm, plan.skipped),
+            seeds,
+        )
     )
     for ((dataset_name, dataset), split), (victim_name, victim), (
         defense_name,
@@ -229,7 +238,18 @@ def _arms(config: Config, registry: Registry, used: set[str], skipped: list[dict
             method = dataclasses.replace(method, granularity=config.granularity)
         if not any(arm.name == name and arm.method == method for arm in arms):
             arms.append(Arm(name, method, role))
-    return _with_random_noise_of_each_budget(arms, skipped)
+    return arms
+
+
+def _arms_for(split: Split, arms: list[Arm], paradigm: str, skipped: list[dict[str, str]]) -> list[Arm]:
+    """The arms as they are run on a dataset, with the random control of each budget."""
+    found = []
+    for arm in arms:
+        if paradigm in arm.method.paradigms and type(arm.method).for_data is not Method.for_data:
+            view = ProtectorView(split.train, arm.method.access, paradigm, arm.name)
+            arm = dataclasses.replace(arm, method=arm.method.for_data(view))
+        found.append(arm)
+    return _with_random_noise_of_each_budget(found, skipped)
 
 
 def _with_random_noise_of_each_budget(arms: list[Arm], skipped: list[dict[str, str]]) -> list[Arm]:
@@ -263,7 +283,10 @@ def _create(registry: Registry, kind: str, word: Any, config: Config, used: set[
         )
         return name, registry.create(kind, name, joint)
     preset = preset_of(registry.load(kind, name), config.profile, config.paradigm)
-    values = {**preset, **(config.parameters.get(name) or {}), **(given or {})}
+    stem = name.partition(":")[0]  # NAME.parameter= sets it for every NAME:ARGUMENT
+    used.add(stem)
+    everywhere = {**(config.parameters.get(stem) or {}), **(config.parameters.get(name) or {})}
+    values = {**preset, **everywhere, **(given or {})}
     return name, registry.create(kind, name, values)
 
 

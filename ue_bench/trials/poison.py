@@ -82,15 +82,16 @@ def publish_pairs(
     )
     assert pairs.protected is not None
     chosen = pairs.protected.nonzero()[:, 0]
-    stayed = pairs.image_of_pair[_unchanged(pairs, chosen)].unique()
+    stayed = pairs.image_of_pair[_unchanged(pairs, chosen, perturbation.partial)].unique()
     sample = chosen[torch.linspace(0, len(chosen) - 1, min(len(chosen), SAMPLE)).long()]
     measures = noise_measures(before.published(sample), pairs.published(sample))
     counts = {"changed_images": int(mask.sum()) - len(stayed), "examples": len(pairs)}
     return pairs, {**measures, **counts, "measured_examples": len(sample)}
 
 
-def _unchanged(pairs: Pairs, chosen: Tensor) -> Tensor:
-    """int64: which of these pairs look as before, because every pixel is saturated in the noise's direction."""
+def _unchanged(pairs: Pairs, chosen: Tensor, partial: bool) -> Tensor:
+    """int64: which of these pairs look as before, because every pixel is saturated in the noise's direction, or because
+    they have no noise where that is no fault (``partial``)."""
     assert pairs.noise is not None and pairs.rows is not None
     images, noise = pairs.images[:, :, ::THIN], pairs.noise[:, :, ::THIN]
     suspects = []
@@ -101,7 +102,7 @@ def _unchanged(pairs: Pairs, chosen: Tensor) -> Tensor:
     for index in torch.cat([*found, *suspects]).split(FEW):
         whole, clean = pairs.noise[pairs.rows[index]], pairs.images[pairs.image_of_pair[index]]
         silent = ~whole.flatten(1).any(dim=1)
-        if bool(silent.any()):
+        if bool(silent.any()) and not partial:
             first = int(index[silent][0])
             raise PerturbationError(
                 f"{int(silent.sum())} of {len(index)} pairs that should be protected have no noise, the first is pair "

@@ -1,0 +1,1 @@
+"""Reading of somebody else's noise: arrays, pictures, and what they are."""

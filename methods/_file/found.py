@@ -1,0 +1,34 @@
+"""What a file or folder holds, before anything is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Found:
+    """An array as it was found.
+
+    Attributes:
+        source: what to call it in errors.
+        array: [R, 3, H, W] or [R, H, W, 3] numbers of any type; may be mapped to the file.
+        rows: integers [examples], which of the R each example gets; None: by count.
+        matched: how pictures were matched to the training set's, in words; "" for arrays.
+    """
+
+    source: str
+    array: Any
+    rows: np.ndarray | None = None
+    matched: str = ""
+
+    def describe(self) -> str:
+        """``delta.npy (float32 [50000, 3, 32, 32])``."""
+        return f"{self.source} ({self.array.dtype} {list(self.array.shape)})"
+
+
+def some(names: list[str], count: int = 5) -> str:
+    """``a, b and 3 more``."""
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
