@@ -37,7 +37,7 @@ FLOORS = [  # from the ground; a module may import its own floor and those below
         "defenses",
     },
     {"crafting", "trials.environment", "trials.overlap", "trials.plan", "trials.executors"}
-    | {"trials.guard", "trials.noise"},
+    | {"trials.arms", "trials.guard", "trials.noise"},
     {
         *("trials.protect", "trials.evaluate", "forecast"),
         *("publish", "report", "gallery", "overview", "explain", "conformance", "describe", "scaffold"),

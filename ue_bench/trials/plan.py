@@ -10,31 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ue_bench.canonical import digest, plain
-from ue_bench.composition import is_composed, merge_parameters, parts_of, preset_of
+from ue_bench.composition import is_composed, parts_of
 from ue_bench.config import Config
-from ue_bench.contracts.budget import steps
 from ue_bench.contracts.dataset import Dataset
 from ue_bench.contracts.defense import Defense
 from ue_bench.contracts.method import Access, Method
-from ue_bench.contracts.view import ProtectorView
 from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import PARADIGMS, Split
 from ue_bench.errors import ConfigError, DataError, UnavailableError, unknown
 from ue_bench.floors import check_floors
 from ue_bench.registry import Registry, convert
+from ue_bench.trials.arms import Arm, arms_for, create, make_arms
 from ue_bench.trials.paradigms import WAYS
 from ue_bench.trials.trial import Choice, Trial
-
-GRANULARITIES = ("class", "cluster", "image", "pair")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A configured method in a suite, and the part it plays."""
-
-    name: str
-    method: Method
-    role: str = ""  # clean or random for the controls
 
 
 @dataclass
@@ -75,10 +63,10 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
         raise unknown("paradigm", config.paradigm, PARADIGMS)
     plan = Plan(config)
     used: set[str] = set()
-    datasets = [_create(registry, "datasets", word, config, used) for word in config.dataset]
-    victims = [_create(registry, "victims", word, config, used) for word in config.victim]
-    defenses = [_create(registry, "defenses", word, config, used) for word in config.defense]
-    arms = _arms(config, registry, used, plan.skipped)
+    datasets = [create(registry, "datasets", word, config, used) for word in config.dataset]
+    victims = [create(registry, "victims", word, config, used) for word in config.victim]
+    defenses = [create(registry, "defenses", word, config, used) for word in config.defense]
+    arms = make_arms(config, registry, used, plan.skipped)
     for name in sorted(set(config.asked) - used):
         raise ConfigError(
             f"'{name}' has parameters set, but takes no part in this run: add it or leave them out"
@@ -98,7 +86,7 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
             victims,
             defenses,
             config.poison_ratio,
-            _arms_for(data[1], arms, config.paradigm, plan.skipped),
+            arms_for(data[1], arms, config.paradigm, plan.skipped),
             seeds,
         )
     )
@@ -216,78 +204,6 @@ def recipe_for(victim: Any, recipe: Any, word: Any) -> Any:
     if "optimizer" in said:
         return recipe
     return dataclasses.replace(victim.recipe(recipe), **{key: getattr(recipe, key) for key in said})
-
-
-def _arms(config: Config, registry: Registry, used: set[str], skipped: list[dict[str, str]]) -> list[Arm]:
-    """Controls first, then the methods; a granularity or epsilon asked for is applied to all that have it."""
-    words = [(role, word) for role, word in config.controls.items()] + [("", word) for word in config.method]
-    arms: list[Arm] = []
-    for role, word in words:
-        name, method = _create(registry, "methods", word, config, used)
-        if config.epsilon is not None:
-            method = method.with_epsilon(steps(config.epsilon))
-        if config.granularity and not role and not method.budget.empty:
-            if config.granularity not in GRANULARITIES:
-                raise unknown("granularity", config.granularity, GRANULARITIES)
-            if config.granularity not in method.granularities:
-                made = " and ".join(f"{kind}-wise" for kind in method.granularities)
-                skipped.append(
-                    {"what": name, "reason": f"it makes {made} noise only, not {config.granularity}-wise"}
-                )
-                continue
-            method = dataclasses.replace(method, granularity=config.granularity)
-        if not any(arm.name == name and arm.method == method for arm in arms):
-            arms.append(Arm(name, method, role))
-    return arms
-
-
-def _arms_for(split: Split, arms: list[Arm], paradigm: str, skipped: list[dict[str, str]]) -> list[Arm]:
-    """The arms as they are run on a dataset, with the random control of each budget."""
-    found = []
-    for arm in arms:
-        if paradigm in arm.method.paradigms and type(arm.method).for_data is not Method.for_data:
-            view = ProtectorView(split.train, arm.method.access, paradigm, arm.name)
-            arm = dataclasses.replace(arm, method=arm.method.for_data(view))
-        found.append(arm)
-    return _with_random_noise_of_each_budget(found, skipped)
-
-
-def _with_random_noise_of_each_budget(arms: list[Arm], skipped: list[dict[str, str]]) -> list[Arm]:
-    """The arms with the random control at every budget that takes part, and at no other."""
-    found = next((arm for arm in arms if arm.role == "random"), None)
-    noisy = [arm.method.budget for arm in arms if not arm.role and not arm.method.budget.empty]
-    if found is None or not noisy:
-        return arms
-    budgets = dict.fromkeys(dataclasses.replace(budget, signs="both") for budget in noisy)
-    controls: list[Arm] = []
-    for budget in sorted(budgets, key=lambda budget: budget != found.method.budget):  # the stated one first
-        try:
-            controls.append(Arm(found.name, dataclasses.replace(found.method, budget=budget), "random"))
-        except ConfigError as error:
-            skipped.append({"what": f"random noise of the budget {budget}", "reason": str(error)})
-    taken = [found.method, *(arm.method for arm in controls)]  # a suite may list the control itself once more
-    place = arms.index(found)
-    return [*arms[:place], *controls, *(arm for arm in arms[place:] if arm.method not in taken)]
-
-
-def _create(registry: Registry, kind: str, word: Any, config: Config, used: set[str]) -> tuple[str, Any]:
-    """An instance of content from NAME or {NAME: {parameter: value}}, with the parameters set elsewhere."""
-    name, given = next(iter(word.items())) if isinstance(word, Mapping) and len(word) == 1 else (word, {})
-    if not isinstance(name, str) or not isinstance(given or {}, Mapping):
-        raise ConfigError(f"cannot read {word!r}: say NAME, or {{NAME: {{parameter: value}}}}")
-    used.add(name)
-    if is_composed(kind, name):
-        used.update(parts_of(name))
-        joint = merge_parameters(
-            registry, name, given or {}, config.parameters, config.profile, config.paradigm
-        )
-        return name, registry.create(kind, name, joint)
-    preset = preset_of(registry.load(kind, name), config.profile, config.paradigm)
-    stem = name.partition(":")[0]  # NAME.parameter= sets it for every NAME:ARGUMENT
-    used.add(stem)
-    everywhere = {**(config.parameters.get(stem) or {}), **(config.parameters.get(name) or {})}
-    values = {**preset, **everywhere, **(given or {})}
-    return name, registry.create(kind, name, values)
 
 
 def _choice(name: str, content: Any) -> Choice:
