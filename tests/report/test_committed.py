@@ -11,6 +11,7 @@ import pytest
 from ue_bench.report import build_report
 from ue_bench.report.display import grid
 from ue_bench.trials.store import Store
+from ue_bench_results.pages import BLOCK, pages, refresh
 
 RESULTS = Path(__file__).parents[2] / "results"
 COMMITTED = json.loads((Path(__file__).parent / "committed_tables.json").read_text(encoding="utf-8"))
@@ -29,6 +30,17 @@ def test_every_number_is_what_the_records_give_today(table):
     made = grid(build_report(*read(table["store"], table["suite"]), published=True))
     assert made.headings == table["headings"]
     assert [[str(text) for text in row] for row in made.rows] == table["rows"]
+
+
+def test_the_tables_of_the_pages_are_what_the_records_give_today():
+    blocks = 0
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        blocks += len(BLOCK.findall(text))
+        assert refresh(text) == text, f"{page.name}: run python results/pages.py"
+    assert blocks == len(COMMITTED) + 1, (
+        "every table in a page of its own, the quickstart's in the README as well"
+    )
 
 
 def test_every_committed_plan_is_among_them_and_every_record_is_whole():

@@ -243,7 +243,7 @@ def _printed(view: Report, row: int, column: Key, origin: str, legend: Legend) -
     for match in matches:
         notes = ([match.figure.method] if several else []) + ([match.note] if match.note else [])
         text = view.measure.text(match.figure.value)
-        texts.append(f"{text} {legend.key('printed for ' + ', '.join(notes))}" if notes else text)
+        texts.append(f"{text} {legend.key('printed: ' + ', '.join(notes))}" if notes else text)
     return " / ".join(dict.fromkeys(texts)) or NOTHING
 
 

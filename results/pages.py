@@ -1,0 +1,44 @@
+"""Puts the tables of the stores into the pages: ``python results/pages.py`` fills every block between two marks.
+
+A block is ``<!-- table: store=results/NAME suite=SUITE -->`` to ``<!-- table: end -->`` and holds what
+``ue-bench report --published`` prints; with ``only`` behind the suite, its first table alone. Nothing in a block is
+edited by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ue_bench.report import build_report, render
+from ue_bench.trials.store import Store
+
+TOP = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"<!-- table: store=(\S+) suite=(\S+)( only)? -->\n.*?<!-- table: end -->", re.DOTALL)
+
+
+def pages() -> list[Path]:
+    """The pages that may hold blocks."""
+    return [TOP / "README.md", *sorted((TOP / "results").glob("*.md"))]
+
+
+def refresh(text: str) -> str:
+    """A page with every block as the records give it today."""
+    return BLOCK.sub(lambda found: _block(*found.groups()), text)
+
+
+def _block(store: str, suite: str, only: str | None) -> str:
+    kept = Store(TOP / store)
+    (plan,) = kept.read_plans(suite)
+    report = build_report(
+        plan, kept.read_records(trial["id"] for trial in plan["trials"]), published=not only
+    )
+    content = render(report)
+    if only:
+        content = next(part for part in content.split("\n\n") if part.startswith("|")) + "\n"
+    return f"<!-- table: store={store} suite={suite}{only or ''} -->\n{content}<!-- table: end -->"
+
+
+if __name__ == "__main__":
+    for page in pages():
+        page.write_text(refresh(page.read_text(encoding="utf-8")), encoding="utf-8")
