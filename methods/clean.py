@@ -20,6 +20,7 @@ class Clean(Method):
     access: ClassVar[Access] = Access.NOTHING
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("image", "class", "pair")
+    control: ClassVar[str] = "clean"
     cost: ClassVar[str] = "nothing"
     published_names: ClassVar[tuple[str, ...]] = ("No Protection",)
 

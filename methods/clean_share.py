@@ -26,6 +26,7 @@ class CleanShare(Method):
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("image", "class", "pair")
     withholds: ClassVar[bool] = True
+    control: ClassVar[str] = "share"
     cost: ClassVar[str] = "nothing"
 
     def __post_init__(self) -> None:

@@ -33,6 +33,7 @@ class Random(Method):
     access: ClassVar[Access] = Access.LABELS  # read only for class-wise noise
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("image", "class", "pair")
+    control: ClassVar[str] = "random"
     cost: ClassVar[str] = "nothing"
 
     def __post_init__(self) -> None:

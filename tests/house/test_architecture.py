@@ -18,7 +18,7 @@ FLOORS = [  # from the ground; a module may import its own floor and those below
         *("errors", "words", "text", "seeds", "canonical", "clock", "metrics", "process", "retrieval"),
         *("progress", "measures", "dimensions"),
     },
-    {"config", "reading", "registry", "composition", "floors", "data"},
+    {"config", "reading", "registry", "composition", "floors", "parameters", "data"},
     {
         "contracts.budget",
         "contracts.perturbation",

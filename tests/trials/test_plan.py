@@ -95,6 +95,40 @@ def test_only_the_command_lines_parameters_must_take_part():
         make_plan(compose("toy", content, parse_words(["cutout.side=4"]), NAMES), REGISTRY, "command")
 
 
+@pytest.mark.parametrize(
+    ("controls", "message"),
+    [
+        ("{clean: synper}", "synper cannot be the control 'clean'.*; say clean$"),
+        ("{clean: random}", "random cannot be the control 'clean'"),
+        ("{clean: clean_share}", "clean_share cannot be the control 'clean'"),
+        ("{clean: {em: {budget: 'linf:0'}}}", "em"),
+        ("{random: clean}", "clean cannot be the control 'random'.*; say random$"),
+        ("{random: em}", "em cannot be the control 'random'"),
+        ("{random: {random: {budget: 'linf:0'}}}", "budget 'none .no noise.' cannot be the control 'random'"),
+        ("{share: clean}", "clean cannot be the control 'share'.*; say clean_share$"),
+    ],
+)
+def test_only_controls_can_be_controls(controls, message):
+    """A table whose clean arm is protected would show every method as harmless."""
+    with pytest.raises(ConfigError, match=message):
+        plan(f"controls={controls}")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"cutuot": {"side": 8}}, "unknown name in parameters 'cutuot': did you mean 'cutout'"),
+        ({"cutout": {"sid": 8}}, "unknown parameter of 'cutout' 'sid': did you mean 'side'"),
+        ({"timn:resnet18": {}}, "unknown name in parameters 'timn:resnet18'"),
+        ({"cutout+jpg": {}}, "unknown defense 'jpg'"),
+    ],
+)
+def test_a_suites_parameters_must_exist(parameters, message):
+    content = {**read_suite(REGISTRY.find("suites", "toy").path), "parameters": parameters}
+    with pytest.raises(ConfigError, match=message):
+        make_plan(compose("toy", content, {}, NAMES), REGISTRY, "command")
+
+
 def test_victims_and_defenses_that_are_changed_are_told():
     """A table must not pass an easier attack, or a smaller victim, for the usual one."""
     found = plan("defense=[none,jpeg+cutout]", "jpeg.quality=30", "method=[]").header["trials"]

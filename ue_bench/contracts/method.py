@@ -51,6 +51,8 @@ class Method(Content):
         variants: fields that choose among the papers' own variants, such as the length of a trigger: other values than
             the defaults tell rows apart and reduce nothing.
         protect_only: fields that only ``protect`` reads; arms that differ in these alone share what was prepared.
+        control: the role that it can play in a suite's ``controls``: ``clean`` (no noise), ``random`` (noise without a
+            method) or ``share`` (what others leave unprotected); "" for methods.
         withholds: True for the control whose protected images are not published at all.
         cost: in words, at the paper's settings.
         presets: for a profile (smoke, laptop) the parameters that shrink the work but keep the method's
@@ -68,6 +70,7 @@ class Method(Content):
     published_names: ClassVar[tuple[str, ...]] = ()
     variants: ClassVar[frozenset[str]] = frozenset()
     protect_only: ClassVar[frozenset[str]] = frozenset()
+    control: ClassVar[str] = ""
     withholds: ClassVar[bool] = False
     cost: ClassVar[str] = ""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

@@ -14,6 +14,7 @@ from ue_bench.contracts.method import Method
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.data.imageset import Split
 from ue_bench.errors import ConfigError, unknown
+from ue_bench.parameters import check_role
 from ue_bench.registry import Registry
 
 GRANULARITIES = ("class", "cluster", "image", "pair")
@@ -34,6 +35,8 @@ def make_arms(config: Config, registry: Registry, used: set[str], skipped: list[
     arms: list[Arm] = []
     for role, word in words:
         name, method = create(registry, "methods", word, config, used)
+        if role:
+            check_role(role, name, method, registry)
         if config.epsilon is not None:
             method = method.with_epsilon(steps(config.epsilon))
         if config.granularity and not role and not method.budget.empty:

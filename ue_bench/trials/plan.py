@@ -19,6 +19,7 @@ from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import PARADIGMS, Split
 from ue_bench.errors import ConfigError, DataError, UnavailableError, unknown
 from ue_bench.floors import check_floors
+from ue_bench.parameters import check_parameters
 from ue_bench.registry import Registry, convert
 from ue_bench.trials.arms import Arm, arms_for, create, make_arms
 from ue_bench.trials.paradigms import WAYS
@@ -67,11 +68,8 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
     victims = [create(registry, "victims", word, config, used) for word in config.victim]
     defenses = [create(registry, "defenses", word, config, used) for word in config.defense]
     arms = make_arms(config, registry, used, plan.skipped)
-    for name in sorted(set(config.asked) - used):
-        raise ConfigError(
-            f"'{name}' has parameters set, but takes no part in this run: add it or leave them out"
-        )
     check_floors(config.floors, registry)
+    check_parameters(config.parameters, registry, set(config.asked) - used)
     _check_available([*victims, *defenses, *((arm.name, arm.method) for arm in arms)])
     recipe = make_recipe(config.recipe, config.paradigm)
     if not download:
