@@ -5,17 +5,29 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench import (
+    Access,
+    Budget,
+    Context,
+    Count,
+    Method,
+    Norms,
+    Perturbation,
+    Positive,
+    ProtectorView,
+    Range,
+    Whole,
+)
 from ue_bench.contracts.perturbation import quantise
 from ue_bench.crafting.scaling import scale
-from ue_bench.errors import ConfigError, PerturbationError
+from ue_bench.errors import PerturbationError
 
 SIDE = 32  # pixels: the image side of the paper's radius and of its search
 MARGIN = 4  # rows and columns dropped at the top left
@@ -47,14 +59,18 @@ class AR(Method):
     A candidate must not diverge, and its noise must excite the filter of every process accepted before it.
     """
 
-    budget: Budget = Budget("l2", 1.0)  # over all values of an image, [0, 1] units; the paper's at 32 px
+    budget: Annotated[Budget, Norms("l2", "linf")] = Budget(
+        "l2", 1.0
+    )  # over all values of an image, [0, 1] units; the paper's at 32 px
     granularity: str = "image"  # the process is the class's, the noise each image's own
     scale_budget: bool = False  # true: an l2 radius holds at 32 px and grows with the side (3.0 at 96)
     threshold: float | None = None  # least response of others; None: 10 up to 10 classes, else 3 (paper)
-    divergence: float = 50.0  # L2 norm; a candidate whose unscaled 32-px pattern passes it is out (paper)
-    search_side: int = 32  # pixels of the search's patterns (paper); larger: level noise on large images
-    max_candidates: int = 1_000_000  # processes to try before the search gives up (paper)
-    margin: int | None = None  # rows and columns dropped at the top left; None: 4, from 224 px on 2 (paper)
+    divergence: Positive = 50.0  # L2 norm; a candidate whose unscaled 32-px pattern passes it is out (paper)
+    search_side: Annotated[int, Range(3)] = (
+        32  # pixels of the search's patterns (paper); larger: level noise on large images
+    )
+    max_candidates: Count = 1_000_000  # processes to try before the search gives up (paper)
+    margin: Whole | None = None  # rows and columns dropped at the top left; None: 4, from 224 px on 2 (paper)
 
     access: ClassVar[Access] = Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
@@ -63,17 +79,6 @@ class AR(Method):
         "nothing to speak of: 0.1 ms an image on one CPU core, no network, after seconds for its coefficients"
     )
     published_names: ClassVar[tuple[str, ...]] = ("AR",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.budget.norm not in ("l2", "linf") or self.budget.signs != "both":
-            raise ConfigError(
-                f"AR scales its noise to an l2 or linf radius, not to '{self.budget}': say l2:1.0"
-            )
-        if self.margin is not None and self.margin < 0:
-            raise ConfigError(f"ar.margin must be at least 0 pixels, not {self.margin}")
-        if self.search_side < 3:
-            raise ConfigError(f"ar.search_side must be at least 3 pixels, not {self.search_side}")
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         labels, budget = view.labels, self.promised_budget(view.image_size)

@@ -5,19 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench import (
+    Access,
+    Budget,
+    Context,
+    Count,
+    Method,
+    Norms,
+    Perturbation,
+    Positive,
+    PositiveShare,
+    ProtectorView,
+    Whole,
+)
 from ue_bench.crafting.contrastive import Blueprint, Learner
 from ue_bench.crafting.orders import endless, in_order, shuffled
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import Index, ResidentImages, zero_noise
 from ue_bench.crafting.surrogates import sgd
-from ue_bench.errors import ConfigError, TrainingError, unknown
+from ue_bench.errors import TrainingError
 from ue_bench.seeds import derive
 
 BASE_TEMPERATURE = 0.07  # SupCon's: SimCLR's loss is multiplied by temperature / 0.07
@@ -74,25 +86,31 @@ class CP(Method):
     batches. Their input normalisation is left out, for batch normalisation follows the first layer.
     """
 
-    budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
+    budget: Annotated[Budget, Norms("linf", most=127)] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "class"  # class (the paper's CP-C) or image (CP-S, "sample-wise")
-    framework: str = "simclr"  # simclr, moco (v2) or byol; T2UE does not say which it used
+    framework: Literal["simclr", "moco", "byol"] = (
+        "simclr"  # simclr, moco (v2) or byol; T2UE does not say which it used
+    )
     surrogate: str = "resnet18"  # a victim's name, trained from scratch; paper
-    class_rounds: int = 1000  # of class-wise noise, also where image-wise noise starts from it; authors' code
-    image_rounds: int = 200  # of image-wise noise; authors' code
-    model_steps: int | None = None  # training steps a round, 0: one pass; None: 20 class-wise, 0 image-wise
-    noise_batches: int | None = None  # a round, 0: one pass; None: 20 class-wise, 0 image-wise (code)
-    noise_steps: int | None = None  # sign steps a batch; None: 1 class-wise, 5 image-wise, 1 for byol
-    step_share: float | None = None  # of the budget's radius; None: 0.1, 0.02 for image-wise byol (code)
-    kept_share: float | None = None  # of the rounds that are done; None: 1, 0.8 for image-wise simclr (code)
-    start: str = "class"  # image-wise only: from class-wise noise, or random; paper
-    batch_size: int = 512  # images, for training and for noise; authors' code
+    class_rounds: Count = (
+        1000  # of class-wise noise, also where image-wise noise starts from it; authors' code
+    )
+    image_rounds: Count = 200  # of image-wise noise; authors' code
+    model_steps: Whole | None = None  # training steps a round, 0: one pass; None: 20 class-wise, 0 image-wise
+    noise_batches: Whole | None = None  # a round, 0: one pass; None: 20 class-wise, 0 image-wise (code)
+    noise_steps: Count | None = None  # sign steps a batch; None: 1 class-wise, 5 image-wise, 1 for byol
+    step_share: Positive | None = None  # of the budget's radius; None: 0.1, 0.02 for image-wise byol (code)
+    kept_share: PositiveShare | None = (
+        None  # of the rounds that are done; None: 1, 0.8 for image-wise simclr (code)
+    )
+    start: Literal["class", "random"] = "class"  # image-wise only: from class-wise noise, or random; paper
+    batch_size: Count = 512  # images, for training and for noise; authors' code
     learning_rate: float | None = None  # SGD; None: 0.5 simclr, 0.3 moco, 1.0 byol (authors' code)
     final_rate_share: float = 1e-3  # of the learning rate, at its cosine's end; authors' code
     momentum: float = 0.9  # SGD; authors' code
     weight_decay: float = 1e-4  # SGD; authors' code
     temperature: float | None = None  # None: 0.5 simclr, 0.2 moco (authors' code)
-    queue: int = 4096  # moco, keys; authors' code
+    queue: Count = 4096  # moco, keys; authors' code
     encoder_momentum: float | None = None  # share kept in a step; None: 0.99 moco, 0.998 byol (0.999 twice)
     both_branches: bool = True  # noise gradients pass through moco's and byol's second encoder too; paper
     official_moving_target: bool = False  # second encoder and queue move in noise steps; authors' code
@@ -110,31 +128,6 @@ class CP(Method):
         # So few rounds leave image-wise noise much of its class-wise start, so it protects where the paper's does not.
         "laptop": {"surrogate": "resnet_tiny", "batch_size": 128, "class_rounds": 8, "image_rounds": 6},
     }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.budget.norm != "linf" or not 1 <= self.budget.radius <= 127 or self.budget.signs != "both":
-            raise ConfigError(f"cp needs an linf budget of 1 to 127 steps such as linf:8, not {self.budget}")
-        if self.framework not in FRAMEWORKS:
-            raise unknown("framework", self.framework, FRAMEWORKS)
-        if self.start not in ("class", "random"):
-            raise unknown("start", self.start, ("class", "random"))
-        turns = self.turns()
-        counts = {
-            name: getattr(self, name) for name in ("class_rounds", "image_rounds", "batch_size", "queue")
-        }
-        for name, value in (counts | {"noise_steps": turns.noise_steps}).items():
-            if value < 1:
-                raise ConfigError(f"cp's {name} must be at least 1, not {value}")
-        for name in ("model_steps", "noise_batches"):
-            if getattr(turns, name) < 0:
-                raise ConfigError(
-                    f"cp's {name} must be at least 1, or 0 for one pass, not {getattr(turns, name)}"
-                )
-        if not turns.step_share > 0:
-            raise ConfigError(f"cp's step_share must be above 0, not {turns.step_share}")
-        if not 0 < turns.kept_share <= 1:
-            raise ConfigError(f"cp's kept_share is a share above 0, at most 1, not {turns.kept_share}")
 
     def turns(self) -> Turns:
         """The authors' turns for this granularity and framework, overridden by what is set."""

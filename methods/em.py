@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import nn
 
-from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench import (
+    Access,
+    Budget,
+    Context,
+    Count,
+    Method,
+    Norms,
+    Perturbation,
+    Positive,
+    PositiveShare,
+    ProtectorView,
+)
 from ue_bench.crafting.noise import Noise, noise_for_labels
 from ue_bench.crafting.pairs import (
     Captions,
@@ -41,24 +52,30 @@ class EM(Method):
     without noise in each pass and lets victims see images outside [0, 1]; neither happens here.
     """
 
-    budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
+    budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = (
         "image"  # supervised: image (the paper's "sample-wise") or class; contrastive: pair, image
     )
     surrogate: str | None = None  # a victim, from scratch. None: resnet18, contrastive clip_rn50 (papers)
-    model_steps: int | None = None  # training steps a round. None: 10, contrastive 50 (papers). CIFAR-100: 20
-    noise_steps: int | None = (
+    model_steps: Count | None = (
+        None  # training steps a round. None: 10, contrastive 50 (papers). CIFAR-100: 20
+    )
+    noise_steps: Count | None = (
         None  # sign steps a batch and round. None: 20 image-wise, 1 class-wise, contrastive 8 (papers)
     )
-    step_size: float | None = None  # steps of 1/255. None: 0.8, contrastive 1 (papers); not with the budget
-    batch_size: int | None = None  # for training and noise. None: 512 images, contrastive 128 pairs (codes)
-    learning_rate: float | None = None  # constant. None: 0.1 with SGD, contrastive 1e-4 with AdamW (codes)
+    step_size: Positive | None = (
+        None  # steps of 1/255. None: 0.8, contrastive 1 (papers); not with the budget
+    )
+    batch_size: Count | None = None  # for training and noise. None: 512 images, contrastive 128 pairs (codes)
+    learning_rate: Positive | None = None  # constant. None: 0.1 with SGD, contrastive 1e-4 with AdamW (codes)
     momentum: float = 0.9  # SGD, supervised only; authors' code
     weight_decay: float | None = None  # None: 5e-4, contrastive 0.2 (codes). CIFAR-100: 5e-5
     gradient_clip: float = 5.0  # supervised only: largest global norm of the gradient, 0: none; authors' code
     stop_error: float = 0.01  # supervised only: share of images that the surrogate may get wrong; paper
-    max_rounds: int | None = None  # None: 50, our cap (it needs about 10); contrastive exactly 5 (MEM's code)
-    subset_share: float = 0.2  # class-wise only: share of each class to make noise on; authors' code
+    max_rounds: Count | None = (
+        None  # None: 50, our cap (it needs about 10); contrastive exactly 5 (MEM's code)
+    )
+    subset_share: PositiveShare = 0.2  # class-wise only: share of each class to make noise on; authors' code
     official_one_sided: bool = False  # supervised only: drop negative noise, as the authors' code does
     official_floor: bool = (
         False  # supervised only: truncate to whole steps (0.8 to 0, -0.8 to -1), as the code
@@ -115,24 +132,6 @@ class EM(Method):
             "max_rounds": 5,
         },
     }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.budget.norm != "linf" or self.budget.empty or self.budget.signs != "both":
-            raise ConfigError(
-                f"em needs an linf budget such as linf:8, not {self.budget}; "
-                "for noise of one sign say official_one_sided=true"
-            )
-        for name in ("model_steps", "noise_steps", "batch_size", "max_rounds"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"em's {name} must be at least 1, not {value}")
-        for name in ("step_size", "learning_rate", "subset_share"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"em's {name} must be above 0, not {value}")
-        if self.subset_share > 1:
-            raise ConfigError(f"em's subset_share is a share, at most 1, not {self.subset_share}")
 
     def conflict(self, paradigm: str) -> str:
         """Why these settings make no sense in the paradigm, or ""."""

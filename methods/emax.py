@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from torch import nn
 
-from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView, Recipe
+from ue_bench import (
+    Access,
+    Budget,
+    Context,
+    Count,
+    Method,
+    Norms,
+    Perturbation,
+    Positive,
+    PositiveShare,
+    ProtectorView,
+    Recipe,
+    Share,
+)
 from ue_bench.crafting.noise import ClassNoise, Noise, noise_for_labels
 from ue_bench.crafting.pgd import Walk, frozen
 from ue_bench.crafting.surrogates import trained_on_clean
-from ue_bench.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -31,26 +43,30 @@ class Emax(Method):
     rounding: ``official_one_sided`` and ``official_floor`` bring that back. It knows no cap on sweeps.
     """
 
-    budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
+    budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "image"  # image (the paper's "sample-wise") or class
     surrogate: str = "resnet18"  # a victim's name, trained on clean images; paper
-    surrogate_epochs: int = 60  # paper. CIFAR-100: 100
-    surrogate_batch_size: int = 512  # images; authors' code
-    learning_rate: float = 0.1  # SGD, cosine to 0 over the epochs; paper
+    surrogate_epochs: Count = 60  # paper. CIFAR-100: 100
+    surrogate_batch_size: Count = 512  # images; authors' code
+    learning_rate: Positive = 0.1  # SGD, cosine to 0 over the epochs; paper
     momentum: float = 0.9  # SGD; authors' code
     weight_decay: float = 5e-4  # SGD; authors' code. CIFAR-100: 5e-5
     gradient_clip: float = 5.0  # largest global norm of the surrogate's gradient, 0: none; authors' code
     warmup_epochs: float = 0.0  # linear; authors' code has none, short trainings gain by one
     crop_padding: int = 4  # pixels around the surrogate's random crops, 0: no crops; authors' code
     flip: bool = True  # mirror half of the surrogate's images; authors' code
-    noise_steps: int | None = None  # sign steps a batch and sweep; None: 20 image-wise, 1 class-wise (paper)
-    step_size: float = 0.8  # steps of 1/255; paper: a tenth of 8. Does not follow the budget
-    batch_size: int = 512  # images, for noise; authors' code
-    stop_error: float | None = (
+    noise_steps: Count | None = (
+        None  # sign steps a batch and sweep; None: 20 image-wise, 1 class-wise (paper)
+    )
+    step_size: Positive = 0.8  # steps of 1/255; paper: a tenth of 8. Does not follow the budget
+    batch_size: Count = 512  # images, for noise; authors' code
+    stop_error: Share | None = (
         None  # share the surrogate gets wrong; None: 0.9, class-wise 0.8 (authors' code)
     )
-    max_sweeps: int = 20  # our cap, the paper has none (it needs one or two); reaching it is reported
-    subset_share: float = 0.2  # class-wise only: share of each class for surrogate and noise; authors' code
+    max_sweeps: Count = 20  # our cap, the paper has none (it needs one or two); reaching it is reported
+    subset_share: PositiveShare = (
+        0.2  # class-wise only: share of each class for surrogate and noise; authors' code
+    )
     official_one_sided: bool = False  # drop negative noise, as the authors' code does
     official_floor: bool = False  # truncate to whole steps (0.8 to 0, -0.8 to -1), as the authors' code does
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
@@ -81,25 +97,6 @@ class Emax(Method):
             "max_sweeps": 4,
         },
     }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.budget.norm != "linf" or self.budget.empty or self.budget.signs != "both":
-            raise ConfigError(
-                f"emax needs an linf budget such as linf:8, not {self.budget}; "
-                "for noise of one sign say official_one_sided=true"
-            )
-        for name in ("surrogate_epochs", "surrogate_batch_size", "noise_steps", "batch_size", "max_sweeps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"emax's {name} must be at least 1, not {value}")
-        for name in ("step_size", "learning_rate", "subset_share"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"emax's {name} must be above 0, not {getattr(self, name)}")
-        for name in ("subset_share", "stop_error"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ConfigError(f"emax's {name} is a share, at most 1, not {value}")
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         noise = self._start(view, context)

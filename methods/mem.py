@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench import (
+    Access,
+    Budget,
+    Context,
+    Count,
+    Method,
+    Norms,
+    Perturbation,
+    Positive,
+    ProtectorView,
+    Range,
+    Whole,
+)
 from ue_bench.crafting.pairs import (
     Captions,
     PairNoise,
@@ -19,12 +31,11 @@ from ue_bench.crafting.pairs import (
     whole_walk,
 )
 from ue_bench.crafting.surrogates import clip_surrogate
-from ue_bench.errors import ConfigError, unknown
+from ue_bench.errors import ConfigError
 from ue_bench.seeds import derive
 
 from ._mem.fill_mask import FillMask, lacking
 from ._mem.triggers import (
-    STARTS,
     OpenWords,
     TriggeredCaptions,
     TriggerStep,
@@ -55,7 +66,7 @@ class MEM(Method):
     language model's words and shows it those chosen already; the authors' starts from random tokens and does not.
     """
 
-    budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
+    budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "pair"  # pair (paper) or image; a trigger belongs to its pair in both
     surrogate: str = "clip_rn50"  # a contrastive victim, trained from scratch; paper
     surrogate_pretrained: str = (
@@ -63,24 +74,26 @@ class MEM(Method):
     )
     surrogate_checkpoint: str = ""  # local file of weights to start from; "": none
     surrogate_quickgelu: bool = True  # as OpenAI's weights need it; loaded weights only
-    trigger_length: int = 3  # tokens before each caption, the k of MEM-k; paper: 1, 3, 5, 7. 0: EM
-    rounds: int = 20  # authors' code
-    model_steps: int = 200  # training steps a round; authors' code
-    trigger_rounds: int | None = (
+    trigger_length: Whole = 3  # tokens before each caption, the k of MEM-k; paper: 1, 3, 5, 7. 0: EM
+    rounds: Count = 20  # authors' code
+    model_steps: Count = 200  # training steps a round; authors' code
+    trigger_rounds: Whole | None = (
         None  # rounds, the first, that change triggers. None: a quarter, bert all (codes: 5 of 20; 20)
     )
-    noise_steps: int = 8  # sign steps a batch and round; authors' code
-    step_size: float = 1.0  # steps of 1/255, a whole number; authors' code. Does not follow the budget
-    batch_size: int = 128  # pairs, for training, triggers and noise; authors' code
-    learning_rate: float = 1e-4  # AdamW, constant; authors' code
+    noise_steps: Count = 8  # sign steps a batch and round; authors' code
+    step_size: Positive = 1.0  # steps of 1/255, a whole number; authors' code. Does not follow the budget
+    batch_size: Annotated[int, Range(2)] = 128  # pairs, for training, triggers and noise; authors' code
+    learning_rate: Positive = 1e-4  # AdamW, constant; authors' code
     weight_decay: float = 0.2  # AdamW; authors' code
     caption_shuffle: bool = True  # new captions behind the triggers in every noise step; paper
-    vocabulary: str = "free"  # free: any token (paper); roundtrip: words that stay one token as text; bert
-    trigger_start: str = (
+    vocabulary: Literal["free", "roundtrip", "bert"] = (
+        "free"  # free: any token (paper); roundtrip: words that stay one token as text; bert
+    )
+    trigger_start: Literal["random", "the", "official"] = (
         "random"  # random, the (paper), or official: a random id below 30,522 (authors' code)
     )
-    candidates: int | None = None  # tokens tried a position. None: 16, bert 3 of its 5 likeliest (codes)
-    likely_words: int = 5  # bert only: words a position that it proposes; authors' code
+    candidates: Count | None = None  # tokens tried a position. None: 16, bert 3 of its 5 likeliest (codes)
+    likely_words: Count = 5  # bert only: words a position that it proposes; authors' code
     bert: str = ""  # bert only: folder of a fill-mask model, such as bert-base-uncased (paper)
     publish_trigger: bool = True  # False: the same noise with the captions as they were (T2UE's tables)
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
@@ -127,24 +140,6 @@ class MEM(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.budget.norm != "linf" or self.budget.empty or self.budget.signs != "both":
-            raise ConfigError(f"mem needs an linf budget such as linf:8, not {self.budget}")
-        for names, least in (
-            (("rounds", "model_steps", "noise_steps", "candidates", "likely_words"), 1),
-            (("trigger_length", "trigger_rounds"), 0),
-            (("batch_size",), 2),
-        ):
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and value < least:
-                    raise ConfigError(f"mem's {name} must be at least {least}, not {value}")
-        for name in ("step_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"mem's {name} must be above 0, not {getattr(self, name)}")
-        if self.vocabulary not in VOCABULARIES:
-            raise unknown("vocabulary", self.vocabulary, VOCABULARIES, "ue-bench show method mem")
-        if self.trigger_start not in STARTS:
-            raise unknown("trigger_start", self.trigger_start, STARTS, "ue-bench show method mem")
         if self.vocabulary == "bert" and not self.bert:
             raise ConfigError(
                 "mem's vocabulary=bert needs mem.bert=FOLDER, a fill-mask model such as bert-base-uncased"

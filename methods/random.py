@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench import Access, Budget, Context, Method, Norms, Perturbation, ProtectorView
 from ue_bench.contracts.perturbation import quantise
 from ue_bench.crafting.whole_noise import new_noise
-from ue_bench.errors import ConfigError, unknown
 
 DISTRIBUTIONS = ("sign", "uniform")
 CHUNK = 4096  # noises drawn at once
@@ -26,22 +25,19 @@ class Random(Method):
     With an l2 budget every noise lies on the sphere of its radius, in a direction drawn evenly.
     """
 
-    budget: Budget = Budget("linf", 8)  # linf, steps of 1/255 (EM's paper), or l2
+    budget: Annotated[Budget, Norms("linf", "l2")] = Budget(
+        "linf", 8
+    )  # linf, steps of 1/255 (EM's paper), or l2
     granularity: str = "image"  # image, class or pair: which examples share one noise
-    distribution: str = "sign"  # linf only. sign: -radius or +radius; uniform: between, as EM's code draws it
+    distribution: Literal["sign", "uniform"] = (
+        "sign"  # linf only. sign: -radius or +radius; uniform: between, as EM's code draws it
+    )
 
     access: ClassVar[Access] = Access.LABELS  # read only for class-wise noise
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("image", "class", "pair")
     control: ClassVar[str] = "random"
     cost: ClassVar[str] = "nothing"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.budget.norm not in ("linf", "l2") or self.budget.signs != "both":
-            raise ConfigError(f"random noise needs a budget such as linf:8 or l2:1.0, not {self.budget}")
-        if self.distribution not in DISTRIBUTIONS:
-            raise unknown("distribution", self.distribution, DISTRIBUTIONS, "ue-bench show method random")
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         rows = view.rows(self.granularity)

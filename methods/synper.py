@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench import (
+    Access,
+    Budget,
+    Context,
+    Count,
+    Method,
+    Norms,
+    Perturbation,
+    Positive,
+    ProtectorView,
+    Range,
+)
 from ue_bench.contracts.perturbation import quantise, sizes
 from ue_bench.crafting.scaling import scale
 from ue_bench.errors import ConfigError
@@ -30,12 +41,16 @@ class SynPer(Method):
     ``epsilon``. Any other budget holds as it is given; with ``linf`` the largest value of each noise is the radius.
     """
 
-    budget: Budget = Budget("l2", 1.304132372757743)  # [0, 1] units at 32 px; follows size and epsilon
+    budget: Annotated[Budget, Norms("l2", "linf")] = Budget(
+        "l2", 1.304132372757743
+    )  # [0, 1] units at 32 px; follows size and epsilon
     granularity: str = "image"  # each image has its own sample of its class's cluster
-    epsilon: float = 6.0  # steps of 1/255, root mean square over an image, for the default budget (paper)
-    grid: int = 4  # cells a side: 8-px patches at 32 px (paper); APBench takes 7 (32-px patches) at 224 px
+    epsilon: Positive = 6.0  # steps of 1/255, root mean square over an image, for the default budget (paper)
+    grid: Count = 4  # cells a side: 8-px patches at 32 px (paper); APBench takes 7 (32-px patches) at 224 px
     class_separation: float = 10.0  # make_classification's class_sep, half the hypercube's edge (paper)
-    linf_clamp: int = 0  # steps of 1/255; ours: 8 keeps Linf 8/255 beside the L2 norm; 0: none (paper)
+    linf_clamp: Annotated[int, Range(0, 255)] = (
+        0  # steps of 1/255; ours: 8 keeps Linf 8/255 beside the L2 norm; 0: none (paper)
+    )
     official_floor: bool = False  # true: 8-bit by truncation as in the published code, half a step darker
 
     access: ClassVar[Access] = Access.LABELS
@@ -46,20 +61,11 @@ class SynPer(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.budget.norm not in ("l2", "linf") or self.budget.signs != "both":
-            raise ConfigError(
-                f"SynPer scales its noise to an l2 or linf radius, not to '{self.budget}': say l2:1.3"
-            )
         if self.official_floor and self.budget != PAPER_BUDGET:
             raise ConfigError(
                 "synper.official_floor repeats the published code, which passes its own radius: "
                 "leave out either official_floor or budget"
             )
-        for name in ("epsilon", "grid"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"synper.{name} must be above 0, not {getattr(self, name)}")
-        if not 0 <= self.linf_clamp <= 255:
-            raise ConfigError(f"synper.linf_clamp must be 0 to 255 steps of 1/255, not {self.linf_clamp}")
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         labels, (height, width) = view.labels, view.image_size

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench import (
+    Access,
+    Budget,
+    Context,
+    Count,
+    Method,
+    Norms,
+    NotNegative,
+    Perturbation,
+    Positive,
+    ProtectorView,
+    Range,
+    Whole,
+)
 from ue_bench.contracts.perturbation import quantise
 from ue_bench.crafting.whole_noise import new_noise
 from ue_bench.errors import ConfigError
@@ -60,38 +73,44 @@ class T2UE(Method):
     each shows another of its captions every epoch, and no weight decays.
     """
 
-    budget: Budget = Budget("linf", 8)  # steps of 1/255; paper. Authors' code: 16
+    budget: Annotated[Budget, Norms("linf", most=127)] = Budget(
+        "linf", 8
+    )  # steps of 1/255; paper. Authors' code: 16
     granularity: str = (
         "pair"  # pair, image or class. Supervised: pair and image are the paper's "sample-wise"
     )
     size: int = 256  # pixels a side of the generator's noise, resized (nearest) to the images; paper
-    filters: int = 64  # generator: channels of its last block (ngf); an eighth of the text's features, code
-    bound: str = "scale"  # scale: radius x output (paper's equation 1); clamp: cut off at the radius (code)
+    filters: Count = 64  # generator: channels of its last block (ngf); an eighth of the text's features, code
+    bound: Literal["scale", "clamp"] = (
+        "scale"  # scale: radius x output (paper's equation 1); clamp: cut off at the radius (code)
+    )
     z: str = "row"  # random vectors: one a noise (row), one for all (shared), or a number, such as 32 (code)
     public: str = (
         "mscoco"  # dataset with captions that the generator learns from (paper); "captions path=FILE"
     )
-    public_images: int = 0  # of its training images, drawn by the dataset's train_images; 0: all
+    public_images: Whole = 0  # of its training images, drawn by the dataset's train_images; 0: all
     surrogate: str = "clip_vit_b_32"  # a contrastive victim's name; paper. Or clip_vit_b_16 with 300 epochs
     surrogate_pretrained: str = (
         "openai"  # OpenCLIP's tag of weights; here: trained on the public pairs (ours)
     )
     surrogate_checkpoint: str = ""  # local file with those weights; "": they are downloaded
     surrogate_quickgelu: bool = True  # as OpenAI's weights need it; loaded weights only
-    surrogate_size: int = 224  # pixels of the public images, and of a surrogate that is trained here
-    surrogate_epochs: int = 32  # trained here only: over the public pairs; victims' recipe
-    surrogate_batch_size: int = 128  # trained here only: pairs; victims' recipe
-    surrogate_learning_rate: float = 5e-4  # trained here only: AdamW, a tenth of the steps warm-up
-    epochs: int = 500  # of the generator, over the public images; paper. 300 with clip_vit_b_16
-    batch_size: int = 128  # pairs; paper
-    learning_rate: float = 1e-4  # Adam with betas 0 and 0.9 (SSA-GAN's), along half a cosine to 0; paper
-    weight_decay: float = 0.0  # decoupled; authors' code. The paper has some, and does not say how much
-    augmentation: str = "flip"  # of public images: flip (ours), none, or official (authors' code)
+    surrogate_size: Count = 224  # pixels of the public images, and of a surrogate that is trained here
+    surrogate_epochs: Count = 32  # trained here only: over the public pairs; victims' recipe
+    surrogate_batch_size: Count = 128  # trained here only: pairs; victims' recipe
+    surrogate_learning_rate: Positive = 5e-4  # trained here only: AdamW, a tenth of the steps warm-up
+    epochs: Count = 500  # of the generator, over the public images; paper. 300 with clip_vit_b_16
+    batch_size: Annotated[int, Range(2)] = 128  # pairs; paper
+    learning_rate: Positive = 1e-4  # Adam with betas 0 and 0.9 (SSA-GAN's), along half a cosine to 0; paper
+    weight_decay: NotNegative = 0.0  # decoupled; authors' code. The paper has some, and does not say how much
+    augmentation: Literal["flip", "none", "official"] = (
+        "flip"  # of public images: flip (ours), none, or official (authors' code)
+    )
     official_schedule: bool = False  # learning rate rises to 1e-3, as in the authors' code
     official_best: bool = False  # the epoch of the lowest loss, as in the authors' code, instead of the last
-    snapshots: tuple[int, ...] = ()  # epochs after which the generator is kept, too; for appendix A.1
-    checkpoint: int = 0  # the snapshot that makes the noise; 0: the generator as trained
-    checkpoint_epochs: int = 10  # between the states from which a training that was killed goes on
+    snapshots: tuple[Count, ...] = ()  # epochs after which the generator is kept, too; for appendix A.1
+    checkpoint: Whole = 0  # the snapshot that makes the noise; 0: the generator as trained
+    checkpoint_epochs: Count = 10  # between the states from which a training that was killed goes on
     bf16: bool = True  # training, where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.CAPTIONS | Access.LABELS | Access.CLASS_NAMES
@@ -143,18 +162,11 @@ class T2UE(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.budget.norm != "linf" or self.budget.signs != "both" or not 1 <= self.budget.radius <= 127:
-            raise ConfigError(
-                f"t2ue needs an linf budget of 1 to 127 steps, such as linf:8, not {self.budget}"
-            )
-        for name in ("filters", "surrogate_size", "surrogate_epochs", "checkpoint_epochs"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"t2ue's {name} must be at least 1, not {getattr(self, name)}")
-        if self.public_images < 0:
-            raise ConfigError(f"t2ue's public_images must be 0 (all) or more, not {self.public_images}")
         if self.z not in ("row", "shared") and not (self.z.isdecimal() and int(self.z) > 0):
             raise ConfigError(f"t2ue's z must be row, shared or a number such as 32, not '{self.z}'")
-        channel_plan(self.size), self._surrogate(), self._lessons()
+        channel_plan(self.size)  # this and the next two raise ConfigError for settings that they cannot use
+        self._surrogate()
+        self._lessons()
         if self.checkpoint and self.checkpoint not in self.snapshots:
             raise ConfigError(
                 f"t2ue's checkpoint {self.checkpoint} is none of its snapshots: set snapshots=[{self.checkpoint},...]"

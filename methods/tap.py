@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ue_bench import Count
 from ue_bench.errors import ConfigError
 
 from ._adversarial.noise import AdversarialNoise
@@ -32,7 +33,7 @@ class TAP(AdversarialNoise):
     one, from zero, down the loss of a CLIP trained on the clean pairs. For steps as few as UAP's: ``iterations=8``.
     """
 
-    iterations: int | None = (
+    iterations: Count | None = (
         None  # sign steps an image and restart. None: 250 (paper), in contrastive runs too
     )
     target_offset: int = 1  # classes, modulo their number; paper. Added to the label. Contrastive: images

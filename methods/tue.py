@@ -5,19 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench import (
+    Access,
+    Budget,
+    Context,
+    Count,
+    Method,
+    Norms,
+    NotNegative,
+    Perturbation,
+    Positive,
+    ProtectorView,
+)
 from ue_bench.crafting.contrastive import Blueprint, Learner
 from ue_bench.crafting.orders import endless, in_order, shuffled
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import Index, ResidentImages, zero_noise
 from ue_bench.crafting.surrogates import sgd
 from ue_bench.crafting.views import Augmentation
-from ue_bench.errors import ConfigError, TrainingError, unknown
+from ue_bench.errors import ConfigError, TrainingError
 
 from ._tue.separability import class_separability, sign_agreement
 
@@ -60,27 +71,39 @@ class TUE(Method):
     a last one of a few images would have its own idea of classes. MoCo's batch normalisation is not split.
     """
 
-    budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
+    budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "image"  # one noise an image, though those of a class come out much alike
-    framework: str = "simclr"  # simclr, simsiam or moco: the surrogate's loss and the released settings
+    framework: Literal["simclr", "simsiam", "moco"] = (
+        "simclr"  # simclr, simsiam or moco: the surrogate's loss and the released settings
+    )
     surrogate: str = "resnet18"  # a victim's name, trained from scratch; paper. Unused where ssl_weight is 0
-    rounds: int = 200  # of training, then noise; released: 40 epochs x 5 simclr, 50 x 4 simsiam, 200 x 1 moco
-    model_steps: int | None = None  # training steps a round; None: 20 simclr, 25 simsiam, 100 moco (released)
-    noise_steps: int | None = None  # sign steps a round; None: 20 simclr, simsiam, 5 moco (released)
-    step_size: float = 0.8  # steps of 1/255; released. Does not follow the budget
-    batch_size: int = 512  # images, at most, for training and for noise; released
-    ssl_weight: float | None = None  # of the contrastive loss; None: 0 simclr, simsiam, 1 moco (released)
-    csd_weight: float | None = None  # of the discriminant; None: 0.1 simclr, simsiam, 1 moco (released)
-    start: str | None = None  # uniform within the budget, or zero; None: zero for moco (released)
+    rounds: Count = (
+        200  # of training, then noise; released: 40 epochs x 5 simclr, 50 x 4 simsiam, 200 x 1 moco
+    )
+    model_steps: Count | None = (
+        None  # training steps a round; None: 20 simclr, 25 simsiam, 100 moco (released)
+    )
+    noise_steps: Count | None = None  # sign steps a round; None: 20 simclr, simsiam, 5 moco (released)
+    step_size: Positive = 0.8  # steps of 1/255; released. Does not follow the budget
+    batch_size: Count = 512  # images, at most, for training and for noise; released
+    ssl_weight: NotNegative | None = (
+        None  # of the contrastive loss; None: 0 simclr, simsiam, 1 moco (released)
+    )
+    csd_weight: NotNegative | None = None  # of the discriminant; None: 0.1 simclr, simsiam, 1 moco (released)
+    start: Literal["uniform", "zero"] | None = (
+        None  # uniform within the budget, or zero; None: zero for moco (released)
+    )
     detach_spread: bool = True  # as released; False: the discriminant's full gradient, as the formula says
     both_branches: bool = True  # noise gradients pass through target branches too (simsiam, moco); released
     official_shared_views: bool = False  # in noise steps one crop and colour for a whole batch; released
-    optimizer: str | None = None  # sgd or adam; None: adam simclr, sgd simsiam, moco (released)
+    optimizer: Literal["sgd", "adam"] | None = (
+        None  # sgd or adam; None: adam simclr, sgd simsiam, moco (released)
+    )
     learning_rate: float | None = None  # constant; None: 0.001 simclr, 0.06 simsiam, 0.3 moco (released)
     momentum: float = 0.9  # sgd; the field's usual value
     weight_decay: float | None = None  # None: 1e-6 simclr, 5e-4 simsiam, 1e-4 moco (released)
     temperature: float | None = None  # None: 0.5 simclr, 0.2 moco (released)
-    queue: int = 4096  # moco, keys; released
+    queue: Count = 4096  # moco, keys; released
     encoder_momentum: float = 0.99  # moco, share that the second encoder keeps in a step; released
     bf16: bool = True  # where the accelerator has it; False: float32, as released
 
@@ -98,26 +121,7 @@ class TUE(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.budget.norm != "linf" or self.budget.empty or self.budget.signs != "both":
-            raise ConfigError(f"tue needs an linf budget such as linf:8, not {self.budget}")
-        if self.framework not in RELEASED:
-            raise unknown("framework", self.framework, RELEASED)
         settings = self.settings()
-        for name in ("rounds", "batch_size", "queue"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"tue's {name} must be at least 1, not {getattr(self, name)}")
-        for name in ("model_steps", "noise_steps"):
-            if getattr(settings, name) < 1:
-                raise ConfigError(f"tue's {name} must be at least 1, not {getattr(settings, name)}")
-        for name in ("ssl_weight", "csd_weight"):
-            if not getattr(settings, name) >= 0:
-                raise ConfigError(f"tue's {name} must be at least 0, not {getattr(settings, name)}")
-        if not self.step_size > 0:
-            raise ConfigError(f"tue's step_size must be above 0, not {self.step_size}")
-        if settings.start not in ("uniform", "zero"):
-            raise unknown("start", settings.start, ("uniform", "zero"))
-        if settings.optimizer not in ("sgd", "adam"):
-            raise unknown("optimizer", settings.optimizer, ("sgd", "adam"))
         if not settings.ssl_weight and (not settings.csd_weight or settings.start == "zero"):
             raise ConfigError(
                 "tue's noise would never move: with ssl_weight 0 it needs a csd_weight above 0 and start=uniform"

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ue_bench import Count
+
 from ._adversarial.noise import AdversarialNoise
 from ._adversarial.presets import DEFAULTS, PRESETS
 
@@ -24,7 +26,7 @@ class UAP(AdversarialNoise):
     few steps up CLIP's loss from zero, against a CLIP trained on the clean pairs as a victim is.
     """
 
-    iterations: int | None = (
+    iterations: Count | None = (
         None  # sign steps an image and restart. None: 250 (paper), contrastive 8 (MEM's code)
     )
 

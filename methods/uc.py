@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView, Recipe
+from ue_bench import (
+    Access,
+    Budget,
+    Context,
+    Count,
+    Method,
+    Norms,
+    NotNegative,
+    Perturbation,
+    Positive,
+    PositiveShare,
+    ProtectorView,
+    Range,
+    Recipe,
+)
 from ue_bench.crafting.orders import in_order, shuffled
 from ue_bench.crafting.resident import ResidentImages
 from ue_bench.errors import ConfigError, TrainingError
@@ -20,14 +34,6 @@ from ._uc.crops import shaken
 from ._uc.features import Features, loaded, old_timm, source, trained_on_rotations
 from ._uc.generator import NoiseGenerator, seeded_generator
 
-POSITIVE = (
-    "surrogate_size",
-    "surrogate_epochs",
-    "surrogate_batch_size",
-    "kmeans_starts",
-    "filters",
-    "blocks",
-)
 LABELS_HINT = "no surrogate learns from the protector's labels here, because UC is meant to work without them"
 
 
@@ -53,24 +59,26 @@ class UC(Method):
     radius, where its gradient ends, and so does the default here: ``scaled_tanh`` scales it instead.
     """
 
-    budget: Budget = Budget("linf", 16)  # steps of 1/255; authors' configurations
+    budget: Annotated[Budget, Norms("linf")] = Budget("linf", 16)  # steps of 1/255; authors' configurations
     granularity: str = "cluster"  # one noise for each cluster of images
     surrogate: str = "timm:resnet50.tv_in1k"  # paper; or clip:RN50:openai (paper), or rotation:VICTIM (ours)
     checkpoint: str = ""  # local file with a loaded surrogate's weights; "": they are downloaded
-    surrogate_size: int = 224  # pixels a loaded surrogate sees; authors' code. rotation: the images' own size
-    surrogate_epochs: int = 60  # rotation only: training epochs; ours
-    surrogate_batch_size: int = 128  # rotation only: images; ours
-    clusters: int = 10  # authors' configurations
-    kmeans_starts: int = 10  # seeded starts of which the best is kept; scikit-learn's default of that time
-    filters: int = 64  # generator: of its first convolution; authors' code
-    blocks: int = 6  # generator: residual blocks; authors' code
-    epochs: int = 50  # of each generator, over its images; authors' code
-    max_steps: int = 20000  # of each generator, our cap; reaching it is reported
-    batch_size: int = 256  # images; authors' code
-    learning_rate: float = 1e-4  # Adam; authors' code
-    final_learning_rate: float = 1e-6  # end of the cosine, which falls each step; authors' code
+    surrogate_size: Count = (
+        224  # pixels a loaded surrogate sees; authors' code. rotation: the images' own size
+    )
+    surrogate_epochs: Count = 60  # rotation only: training epochs; ours
+    surrogate_batch_size: Count = 128  # rotation only: images; ours
+    clusters: Annotated[int, Range(2)] = 10  # authors' configurations
+    kmeans_starts: Count = 10  # seeded starts of which the best is kept; scikit-learn's default of that time
+    filters: Count = 64  # generator: of its first convolution; authors' code
+    blocks: Count = 6  # generator: residual blocks; authors' code
+    epochs: Count = 50  # of each generator, over its images; authors' code
+    max_steps: Count = 20000  # of each generator, our cap; reaching it is reported
+    batch_size: Count = 256  # images; authors' code
+    learning_rate: Positive = 1e-4  # Adam; authors' code
+    final_learning_rate: NotNegative = 1e-6  # end of the cosine, which falls each step; authors' code
     weight_decay: float = 5e-4  # Adam; authors' code
-    crop_share: float = (
+    crop_share: PositiveShare = (
         0.875  # side of a random crop in the enlarged image, 224 of 256; authors' code. 1: none
     )
     flip: bool = True  # mirror half of the images; authors' code
@@ -111,25 +119,16 @@ class UC(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.budget.norm != "linf" or self.budget.empty or self.budget.signs != "both":
-            raise ConfigError(f"uc needs an linf budget such as linf:16, not {self.budget}")
         kind, _ = source(self.surrogate)
         if kind == "rotation" and self.checkpoint:
             raise ConfigError(
                 f"uc trains '{self.surrogate}' itself: leave checkpoint out, or say surrogate=timm:NAME; "
                 f"{LABELS_HINT}"
             )
-        for name in (*POSITIVE, "epochs", "max_steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"uc's {name} must be at least 1, not {getattr(self, name)}")
-        if self.clusters < 2:
-            raise ConfigError(f"uc's clusters must be at least 2, not {self.clusters}")
-        if not 0 < self.crop_share <= 1:
-            raise ConfigError(f"uc's crop_share is a share, above 0 and at most 1, not {self.crop_share}")
-        if not self.learning_rate >= self.final_learning_rate >= 0 or not self.learning_rate:
+        if self.learning_rate < self.final_learning_rate:
             raise ConfigError(
-                f"uc's learning_rate must be above 0 and no less than final_learning_rate, not "
-                f"{self.learning_rate:g} and {self.final_learning_rate:g}"
+                f"uc's learning_rate must be no less than final_learning_rate, not {self.learning_rate:g} and "
+                f"{self.final_learning_rate:g}"
             )
 
     def unavailable(self) -> str:

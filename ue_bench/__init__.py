@@ -24,6 +24,10 @@ _PUBLIC = {
     "Dataset": "ue_bench.contracts.dataset",
     "ImageSet": "ue_bench.data.imageset",
     "Split": "ue_bench.data.imageset",
+    **dict.fromkeys(
+        ("Count", "Norms", "NotNegative", "Positive", "PositiveShare", "Range", "Share", "Whole"),
+        "ue_bench.bounds",
+    ),
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 

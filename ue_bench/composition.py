@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ue_bench.errors import ConfigError, unknown
-from ue_bench.reading import Parameter, Reading
+from ue_bench.reading import Reading
 
 if TYPE_CHECKING:
     from ue_bench.registry import Registry
@@ -61,9 +62,7 @@ def read(registry: Registry, name: str) -> Reading:
         ]
     )
     parameters = tuple(
-        Parameter(f"{part}.{item.name}", item.type, item.default, item.comment)
-        for part, reading in readings
-        for item in reading.parameters
+        replace(item, name=f"{part}.{item.name}") for part, reading in readings for item in reading.parameters
     )
     requires = tuple(dict.fromkeys(package for _, reading in readings for package in reading.requires))
     return Reading(KIND, "Composed", docstring, parameters, {}, requires)

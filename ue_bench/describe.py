@@ -42,6 +42,9 @@ def _parameters(reading: Reading, argument: str) -> list[str]:
     rows = []
     for item in reading.parameters:
         value = named.get(item.name, item.default)
-        rows.append((f"{item.name} = {value}" if value else item.name, item))
+        for paradigm, other in item.elsewhere.items():
+            value += f", {paradigm} {other}"
+        allowed = f"[{item.allowed.removeprefix('in the ')}]" if item.allowed else ""
+        rows.append((f"{item.name} = {value}" if value else item.name, f"{item.comment} {allowed}".strip()))
     width = max(len(text) for text, _ in rows)
-    return ["parameters", *(f"  {text:<{width}}  {item.comment}".rstrip() for text, item in rows)]
+    return ["parameters", *(f"  {text:<{width}}  {words}".rstrip() for text, words in rows)]

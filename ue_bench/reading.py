@@ -6,8 +6,12 @@ import ast
 import importlib.util
 import io
 import tokenize
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from ue_bench.bounds import NAMED, Norms, Range, read_type
 
 CONTRACTS = {"Method": "methods", "Victim": "victims", "Defense": "defenses", "Dataset": "datasets"}
 
@@ -21,12 +25,16 @@ class Parameter:
         type: its annotation.
         default: its default, as source text.
         comment: the comment behind it: meaning, unit, source.
+        allowed: what its type allows, in words: "in the range 1 to 100", "one of scale, clamp"; or "".
+        elsewhere: {paradigm: default as source text} where a paradigm has a default of its own.
     """
 
     name: str
     type: str
     default: str
     comment: str
+    allowed: str = ""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,11 @@ class _Module:
         self.source = path.read_text(encoding="utf-8")
         tree = ast.parse(self.source, filename=str(path))
         self.classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+        self.aliases = {
+            node.targets[0].id: node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
         self.imports: dict[str, tuple[str, str]] = {}
         self.requires: list[str] = []
         for node in tree.body:
@@ -138,6 +151,11 @@ def read_module(path: Path, package: str = "") -> Reading:
         fields, constants = _fields(owner, node)
         parameters.update(fields)
         declarations.update(constants)
+        for paradigm, values in _defaults(constants.get("defaults", "")).items():
+            for field_name in values.keys() & parameters.keys():
+                known = parameters[field_name]
+                elsewhere = {**known.elsewhere, paradigm: repr(values[field_name])}
+                parameters[field_name] = replace(known, elsewhere=elsewhere)
     docstring = next((text for _, node in classes[:-1] if (text := ast.get_docstring(node))), "")
     return Reading(kind, name, docstring, tuple(parameters.values()), declarations, tuple(module.requires))
 
@@ -183,10 +201,57 @@ def _fields(module: _Module, node: ast.ClassDef) -> tuple[dict[str, Parameter], 
             else:
                 lines = range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
                 comment = " ".join(comments[line] for line in lines if line in comments)
-                parameters[name] = Parameter(name, kind, value, comment)
+                allowed = str(read_type(_annotation(statement.annotation, module)))
+                parameters[name] = Parameter(name, kind, value, comment, allowed)
         elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             declarations[statement.targets[0].id] = ast.unparse(statement.value)
     return parameters, declarations
+
+
+TYPES: Mapping[str, Any] = {
+    **NAMED,
+    **{kind.__name__: kind for kind in (int, float, bool, str, tuple, Range, Norms)},
+    "Annotated": Annotated,
+    "Budget": object,
+    "Literal": Literal,
+    "None": None,
+}
+
+
+def _annotation(node: ast.expr, module: _Module) -> Any:
+    """The type that an annotation spells, as far as it is made of the words in TYPES; else None."""
+    try:
+        return _evaluated(node, module)
+    except (ValueError, TypeError, KeyError, SyntaxError):
+        return None
+
+
+def _evaluated(node: ast.expr, module: _Module) -> Any:
+    """Builds a type from its words without running the module's code."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name):
+        return _evaluated(module.aliases[node.id], module) if node.id in module.aliases else TYPES[node.id]
+    if isinstance(node, ast.Subscript):
+        return _evaluated(node.value, module)[_evaluated(node.slice, module)]
+    if isinstance(node, ast.Tuple):
+        return tuple(_evaluated(item, module) for item in node.elts)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return _evaluated(node.left, module) | _evaluated(node.right, module)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Range", "Norms"):
+        arguments = [ast.literal_eval(item) for item in node.args]
+        return TYPES[node.func.id](
+            *arguments, **{str(item.arg): ast.literal_eval(item.value) for item in node.keywords}
+        )
+    raise ValueError(ast.unparse(node))
+
+
+def _defaults(source: str) -> Mapping[str, Mapping[str, Any]]:
+    """{paradigm: {field: default}} as the class variable ``defaults`` spells it, if it is a literal."""
+    try:
+        return ast.literal_eval(source) if source else {}
+    except ValueError:
+        return {}
 
 
 def _comments(source: str) -> dict[int, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ue_bench import composition
+from ue_bench.bounds import Kind, kinds
 from ue_bench.errors import ConfigError, UnavailableError, unknown
 from ue_bench.reading import Reading, read_module
 
@@ -134,7 +135,7 @@ class Registry:
         if composition.is_composed(kind, name):
             return composition.create(self, name, parameters or {})
         content = self.load(kind, name)
-        fields = {field.name: field for field in dataclasses.fields(content)}
+        fields = kinds(content)
         values = {}
         for key, value in {**(parameters or {}), **self._named(kind, name, parameters or {})}.items():
             if key not in fields:
@@ -230,32 +231,36 @@ class Registry:
         self._entries[entry.kind, entry.name] = entry
 
 
-def convert(value: Any, field: dataclasses.Field, where: str) -> Any:
+def convert(value: Any, kind: Kind, where: str) -> Any:
     """A configured value as its field needs it; ConfigError if it is of another type."""
     from ue_bench.contracts.budget import Budget
 
-    kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
-    if kind == "Budget":
+    base = kind.base
+    if base is Budget:
         return Budget.parse(value)
-    base, optional = kind.removesuffix(" | None"), kind.endswith(" | None")
-    if value is None and optional:
+    if value is None and kind.optional:
         return None
-    if base == "str" and value is None:
+    if base is str and value is None:
         return ""  # NAME.parameter= on the command line, as a shell passes NAME.parameter=""
-    if base == "float" and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if base == "int" and isinstance(value, float) and value == int(value):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if base is float and number:
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(
+                f"{where} must be a finite number, not one of {len(str(value))} digits"
+            ) from None
+    if base is int and isinstance(value, float) and value.is_integer():
         return int(value)
-    if base.startswith("tuple"):
+    if base is tuple:
         return tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    if base == "str" and isinstance(value, (int, float)) and not isinstance(value, bool):
+    if base is str and number:
         return str(value)
-    allowed = {"int": int, "float": float, "bool": bool, "str": str}.get(base)
-    wrong = allowed and (not isinstance(value, allowed) or (allowed is not bool and isinstance(value, bool)))
-    if wrong:
-        raise ConfigError(
-            f"{where} must be {'a number' if base in ('int', 'float') else base}, not {value!r}"
-        )
+    if base in (int, float, bool, str) and (
+        not isinstance(value, base) or (base is not bool and isinstance(value, bool))
+    ):
+        word = {int: "a whole number", float: "a number"}.get(base, base.__name__)
+        raise ConfigError(f"{where} must be {word}, not {value!r}")
     return value
 
 

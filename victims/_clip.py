@@ -29,6 +29,7 @@ class ClipFamily(Victim):
     architecture: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_weights(self.pretrained, self.checkpoint, self.quickgelu, self.architecture)
 
     def build(self, classes: int, image_size: tuple[int, int]) -> Towers:

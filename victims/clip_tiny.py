@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ue_bench import Victim
+from ue_bench import Count, Victim
 from ue_bench.errors import ConfigError
 
 from ._openclip import Towers, tokenizer
@@ -23,19 +23,17 @@ class ClipTiny(Victim):
     embedded in few dimensions and widened, because half of a small model's work would go into 49,408 words' weights.
     """
 
-    channels: int = 16  # of the first stage; each further stage has twice as many
-    width: int = 128  # of the text tower
-    layers: int = 1  # of the text tower
-    heads: int = 4  # of the text tower; must divide width
-    token_width: int = 48  # of the token embedding
-    embed: int = 192  # dimensions that both towers map to
+    channels: Count = 16  # of the first stage; each further stage has twice as many
+    width: Count = 128  # of the text tower
+    layers: Count = 1  # of the text tower
+    heads: Count = 4  # of the text tower; must divide width
+    token_width: Count = 48  # of the token embedding
+    embed: Count = 192  # dimensions that both towers map to
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
 
     def __post_init__(self) -> None:
-        for name in ("channels", "width", "layers", "heads", "token_width", "embed"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"clip_tiny.{name} must be at least 1, not {getattr(self, name)}")
+        super().__post_init__()
         if self.width % self.heads:
             raise ConfigError(f"clip_tiny.heads must divide width {self.width}, {self.heads} does not")
         if self.channels % 2:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ue_bench import Victim
+from ue_bench import Count, Victim
 
 from ._families import small_stem
 
@@ -19,10 +19,10 @@ class DenseNetTiny(Victim):
     networks.
     """
 
-    growth: int = 12  # channels that a layer adds; the stem has twice as many
-    bottleneck: int = 2  # width of a layer's 1x1 convolution, in growth rates; DenseNet-BC: 4
-    layers: tuple[int, ...] = (2, 3, 3)  # dense layers in each block
-    stem_stride: int = 2  # 1: four times the work
+    growth: Count = 12  # channels that a layer adds; the stem has twice as many
+    bottleneck: Count = 2  # width of a layer's 1x1 convolution, in growth rates; DenseNet-BC: 4
+    layers: tuple[Count, ...] = (2, 3, 3)  # dense layers in each block
+    stem_stride: Count = 2  # 1: four times the work
 
     def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:
         import timm  # here, because planning and reporting do not need it, and it takes a second

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ue_bench import Victim
+from ue_bench import Count, Victim
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class ResNetTiny(Victim):
     Not a victim of any paper: it tells quickly whether noise works at all, in minutes on two CPU cores.
     """
 
-    channels: int = 16  # of the first stage; each further stage has twice as many
-    stem_stride: int = 2  # 1: four times the work; AR's filters need it, they must see neighbouring pixels
+    channels: Count = 16  # of the first stage; each further stage has twice as many
+    stem_stride: Count = 2  # 1: four times the work; AR's filters need it, they must see neighbouring pixels
 
     def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:
         import timm  # here, because planning and reporting do not need it, and it takes a second

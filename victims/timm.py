@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from ue_bench import Recipe, Victim
+from ue_bench import Count, Recipe, Victim
 from ue_bench.errors import ConfigError, nearest, unknown
 
 from ._families import adaptive
@@ -33,9 +33,10 @@ class Timm(Victim):
     argument: ClassVar[str] = "architecture"
 
     architecture: str = ""  # a name in timm.list_models(), without the tag of pretrained weights
-    patch_size: int | None = None  # pixels, for models that have patches; None: the architecture's own
+    patch_size: Count | None = None  # pixels, for models that have patches; None: the architecture's own
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.architecture not in _architectures():
             name, _, tag = self.architecture.partition(".")
             if tag and name in _architectures():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ue_bench import Recipe, Victim
+from ue_bench import Count, Recipe, Victim
 
 from ._families import calm
 
@@ -20,7 +20,7 @@ class VGGTiny(Victim):
     rate at most 0.05.
     """
 
-    channels: int = 16  # of the first stage; each further stage has twice as many
+    channels: Count = 16  # of the first stage; each further stage has twice as many
 
     def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:
         layers: list[nn.Module] = []

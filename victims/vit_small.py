@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ue_bench import Recipe, Victim
+from ue_bench import Count, Positive, Recipe, Victim
 
 from ._families import adaptive, patch_for
 
@@ -21,11 +21,11 @@ class ViTSmall(Victim):
     epochs warm-up, gradients clipped at norm 1.
     """
 
-    width: int = 384  # of a token, a multiple of heads
-    depth: int = 6  # transformer blocks
-    heads: int = 6  # of attention, a block
-    grid: int = 8  # tokens a side
-    mlp_ratio: float = 4.0  # hidden width of a block's perceptron, in widths
+    width: Count = 384  # of a token, a multiple of heads
+    depth: Count = 6  # transformer blocks
+    heads: Count = 6  # of attention, a block
+    grid: Count = 8  # tokens a side
+    mlp_ratio: Positive = 4.0  # hidden width of a block's perceptron, in widths
 
     def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:
         import timm  # here, because planning and reporting do not need it, and it takes a second

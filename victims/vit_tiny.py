@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ue_bench import Recipe
+from ue_bench import Count, Positive, Recipe
 
 from ._families import adaptive
 from .vit_small import ViTSmall
@@ -19,10 +19,10 @@ class ViTTiny(ViTSmall):
     weight decay 0.05, warm-up, clipped gradients.
     """
 
-    width: int = 64  # of a token, a multiple of heads
-    depth: int = 4  # transformer blocks
-    heads: int = 2  # of attention, a block
-    mlp_ratio: float = 2.0  # hidden width of a block's perceptron, in widths
+    width: Count = 64  # of a token, a multiple of heads
+    depth: Count = 4  # transformer blocks
+    heads: Count = 2  # of attention, a block
+    mlp_ratio: Positive = 2.0  # hidden width of a block's perceptron, in widths
 
     def recipe(self, recipe: Recipe) -> Recipe:
         return adaptive(recipe, 1e-3)

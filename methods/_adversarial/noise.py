@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ue_bench import Count, Norms, NotNegative, Positive, Share, Whole
 from ue_bench.contracts.budget import Budget
 from ue_bench.contracts.context import Context
 from ue_bench.contracts.method import Access, Method
@@ -22,7 +23,6 @@ from ue_bench.crafting.paradigms import find_conflict, settled
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import ResidentImages, zero_noise
 from ue_bench.crafting.surrogates import trained_on_clean, trained_on_clean_pairs
-from ue_bench.errors import ConfigError
 from ue_bench.seeds import derive
 from ue_bench.training.recipe import ContrastiveRecipe, Recipe
 
@@ -47,30 +47,30 @@ class AdversarialNoise(Method):
         away: climb away from the aim instead of towards it.
     """
 
-    budget: Budget = Budget("linf", 8)  # steps of 1/255; paper
+    budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "image"  # one noise an image; contrastive runs also pair (MEM's paper)
     surrogate: str | None = (
         None  # a victim, trained on clean data. None: resnet18, contrastive clip_rn50 (papers)
     )
-    surrogate_epochs: int | None = (
+    surrogate_epochs: Count | None = (
         None  # None: 40, learning rate x0.1 after 14, 24 and 35, in proportion; contrastive 32, cosine (codes)
     )
-    surrogate_batch_size: int = 128  # images or pairs; authors' codes
-    learning_rate: float | None = None  # None: 0.1 with SGD, contrastive 5e-4 with AdamW (codes)
+    surrogate_batch_size: Count = 128  # images or pairs; authors' codes
+    learning_rate: Positive | None = None  # None: 0.1 with SGD, contrastive 5e-4 with AdamW (codes)
     momentum: float = 0.9  # supervised only: SGD with Nesterov's momentum; authors' code
     weight_decay: float | None = None  # None: 5e-4, contrastive 0.2 (codes)
     warmup_epochs: float = 0.0  # supervised only: linear; authors' code has none, short trainings gain by one
-    warmup_steps: int = 10_000  # contrastive only: linear; MEM's code
-    shift: float = (
+    warmup_steps: Whole = 10_000  # contrastive only: linear; MEM's code
+    shift: NotNegative = (
         4.0  # supervised only: pixels, farthest random shift; authors' code (its "8" spans both ways)
     )
-    flip: float = 0.5  # supervised only: share of images mirrored, for surrogate and noise; authors' code
-    iterations: int | None = None  # sign steps, each on a new shift and flip. None: 250 (paper)
-    step_size: float | None = (
+    flip: Share = 0.5  # supervised only: share of images mirrored, for surrogate and noise; authors' code
+    iterations: Count | None = None  # sign steps, each on a new shift and flip. None: 250 (paper)
+    step_size: Positive | None = (
         None  # steps of 1/255; None: a twentieth of the budget, 0.4 of 8, contrastive 1 (codes)
     )
-    batch_size: int | None = None  # for noise. None: 512 images, contrastive 128 pairs (codes)
-    restarts: int = 8  # supervised only: from new random noise, the one of lowest mean loss is kept; paper
+    batch_size: Count | None = None  # for noise. None: 512 images, contrastive 128 pairs (codes)
+    restarts: Count = 8  # supervised only: from new random noise, the one of lowest mean loss is kept; paper
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS | Access.CAPTIONS
@@ -94,26 +94,6 @@ class AdversarialNoise(Method):
             "batch_size": 128,
         },
     }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        name = type(self).__name__.lower()
-        if self.budget.norm != "linf" or self.budget.empty or self.budget.signs != "both":
-            raise ConfigError(f"{name} needs an linf budget such as linf:8, not {self.budget}")
-        for field in ("surrogate_epochs", "surrogate_batch_size", "iterations", "batch_size", "restarts"):
-            value = getattr(self, field)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name}'s {field} must be at least 1, not {value}")
-        for field in ("step_size", "learning_rate"):
-            value = getattr(self, field)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name}'s {field} must be above 0, not {value}")
-        if self.shift < 0 or not 0 <= self.flip <= 1:
-            raise ConfigError(
-                f"{name}'s shift is 0 pixels or more, its flip a share, not {self.shift} and {self.flip}"
-            )
-        if self.warmup_steps < 0:
-            raise ConfigError(f"{name}'s warmup_steps must be at least 0, not {self.warmup_steps}")
 
     @abstractmethod
     def aim(self, labels: Tensor, classes: int) -> Tensor:

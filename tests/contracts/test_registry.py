@@ -124,7 +124,7 @@ def test_unknown_names_and_parameters_name_the_nearest():
         registry.create("methods", "random", {"granularity": []})
     with pytest.raises(ConfigError, match="makes"):
         registry.create("methods", "random", {"granularity": "pixel"})
-    with pytest.raises(ConfigError, match=r"resnet_tiny\.channels must be a number"):
+    with pytest.raises(ConfigError, match=r"resnet_tiny\.channels must be a whole number"):
         registry.create("victims", "resnet_tiny", {"channels": "many"})
 
 

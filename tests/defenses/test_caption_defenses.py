@@ -61,7 +61,7 @@ def test_how_many_words_are_edited():
 @pytest.mark.parametrize("kind", [SynonymReplacement, RandomInsertion, RandomSwap])
 def test_alpha_zero_is_the_identity(kind):
     assert after(kind(alpha=0), "A dog's day, No. 1") == ["A dog's day, No. 1"]
-    with pytest.raises(ConfigError, match="alpha must be a share"):
+    with pytest.raises(ConfigError, match="alpha must be in the range 0 to 1"):
         kind(alpha=1.5)
 
 

@@ -15,7 +15,18 @@ HARNESS = sorted((TOP / "ue_bench").rglob("*.py"))
 OURS = ("methods", "victims", "suites", "tests")
 FLOORS = [  # from the ground; a module may import its own floor and those below
     {
-        *("errors", "words", "text", "seeds", "canonical", "clock", "metrics", "process", "retrieval"),
+        *(
+            "errors",
+            "bounds",
+            "words",
+            "text",
+            "seeds",
+            "canonical",
+            "clock",
+            "metrics",
+            "process",
+            "retrieval",
+        ),
         *("progress", "measures", "dimensions"),
     },
     {"config", "reading", "registry", "composition", "floors", "parameters", "data"},

@@ -37,6 +37,10 @@ class Budget:
             raise ConfigError(f"unknown signs '{self.signs}': allowed are {', '.join(SIGNS)}")
         if isinstance(self.radius, bool) or not isinstance(self.radius, (int, float)) or not self.radius >= 0:
             raise ConfigError(f"a radius must be a number of at least 0, not {self.radius!r}")
+        if self.norm != "none" and not math.isfinite(self.radius):
+            raise ConfigError(
+                f"the radius of an {self.norm} budget must be a finite number, not {self.radius!r}"
+            )
         if self.norm == "linf" and (self.radius != int(self.radius) or self.radius > 255):
             raise ConfigError(
                 f"an linf radius counts whole steps of 1/255, 0 to 255, not {self.radius!r}; for 8/255 say 8"
@@ -48,6 +52,11 @@ class Budget:
     def empty(self) -> bool:
         """True if the budget allows no noise at all."""
         return self.radius == 0
+
+    @property
+    def word(self) -> str:
+        """As it is typed: ``linf:8``."""
+        return "none" if self.norm == "none" else f"{self.norm}:{self.radius:g}"
 
     def __str__(self) -> str:
         if self.empty:

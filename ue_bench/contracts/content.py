@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ue_bench.bounds import check_fields
 from ue_bench.canonical import digest, hash_path
 
 
@@ -15,7 +16,9 @@ class Content:
     """A named, configurable piece that the harness finds by its file.
 
     A constructor only stores parameters: the fields are the command line's overrides, the help, the columns
-    of tables and the key of caches. Raise ConfigError in ``__post_init__`` for values that do not fit.
+    of tables and the key of caches. A field's type says which values it may have (``rounds: Count = 20``, see
+    ``ue_bench.bounds``); what depends on several fields is checked in ``__post_init__``, which calls super's first
+    and raises ConfigError.
 
     Attributes:
         version: raise it when the same parameters give other results than before; records made by an older
@@ -25,6 +28,11 @@ class Content:
 
     version: ClassVar[int] = 1
     files: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        name = type(self).__module__.rpartition(".")[2].removeprefix("ue_bench_plugin_")
+        contract = type(self).__mro__[type(self).__mro__.index(Content) - 1].__name__.lower()
+        check_fields(self, name, f"ue-bench show {contract} {name}")
 
     def edition(self) -> int | str:
         """The version; where a file takes part, with a hash of its content: ``1+5f0c...``. A file that is absent is

@@ -77,6 +77,7 @@ class Method(Content):
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.granularity not in self.granularities:
             raise ConfigError(
                 f"{type(self).__name__} has no noise of granularity '{self.granularity}': "

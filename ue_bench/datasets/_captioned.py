@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from PIL import Image
 
+from ue_bench.bounds import Count, Whole
 from ue_bench.contracts.dataset import Dataset
 from ue_bench.data.captions_csv import apply_split, find_split, group, read_rows
 from ue_bench.data.decode import faulty, open_image
@@ -26,7 +27,7 @@ from ue_bench.data.pictures import (
     find_images,
 )
 from ue_bench.datasets._karpathy import read_annotations, read_karpathy
-from ue_bench.errors import ConfigError, DataError, unknown
+from ue_bench.errors import DataError, unknown
 
 _PARTS = ("train", "test")
 _IMAGE_COLUMNS = ("image", "img")
@@ -73,16 +74,13 @@ class Captioned(Dataset):
 
     root: str = ""  # folder or fsspec address that holds the files; "": found under UE_BENCH_DATA
     layout: str = ""  # of the files, one of those above; "": the first that is found there
-    train_images: int | None = None  # a seeded subset of so many, nested, for small profiles; None: all
-    test_images: int | None = None  # the same for test data
-    captions_per_image: int | None = 5  # the first so many of each image, fewer where it has fewer; None: all
-    seed: int = 0  # of the subsets, and of the split where the files give none
+    train_images: Count | None = None  # a seeded subset of so many, nested, for small profiles; None: all
+    test_images: Count | None = None  # the same for test data
+    captions_per_image: Count | None = 5  # the first so many of each image; None: all
+    seed: Whole = 0  # of the subsets, and of the split where the files give none
 
     def __post_init__(self) -> None:
-        for name in ("train_images", "test_images", "captions_per_image"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{self._name()}.{name} must be at least 1, not {value}")
+        super().__post_init__()
         if self.layout and self.layout not in self.layouts:
             raise unknown(f"layout of {self._name()}", self.layout, self.layouts)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from ue_bench import Dataset, Split
+from ue_bench import Count, Dataset, Range, Split, Whole
 from ue_bench.data.captions_csv import Row, group, read_rows
 from ue_bench.data.decode import faulty
 from ue_bench.data.files import File, find_files, find_state
@@ -43,20 +44,15 @@ class Captions(Dataset):
     caption_column: str = "caption"  # column with one caption
     split_column: str = "split"  # column with the part; without such a column test_share is drawn
     test: str = "test"  # part to measure on; val, say
-    test_share: float = 0.2  # of the images, 0 to 1, where the file gives no split
-    train_images: int | None = None  # a seeded subset of so many, nested, for small profiles; None: all
-    test_images: int | None = None  # the same for test data
-    captions_per_image: int | None = None  # the first so many of each image; None: all
-    seed: int = 0  # of the subsets and of the drawn split
+    test_share: Annotated[float, Range(above=0, below=1)] = 0.2  # of the images, where the file has no split
+    train_images: Count | None = None  # a seeded subset of so many, nested, for small profiles; None: all
+    test_images: Count | None = None  # the same for test data
+    captions_per_image: Count | None = None  # the first so many of each image; None: all
+    seed: Whole = 0  # of the subsets and of the drawn split
     outside: bool = False  # whether the file may name images by addresses, absolute paths and ../
 
     def __post_init__(self) -> None:
-        for name in ("train_images", "test_images", "captions_per_image"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"captions.{name} must be at least 1, not {value}")
-        if not 0 < self.test_share < 1:
-            raise ConfigError(f"captions.test_share must lie between 0 and 1, not {self.test_share}")
+        super().__post_init__()
         if PART_OF.get(self.test) not in ("test", "validation"):
             raise ConfigError(f"captions.test must be test or val, not '{self.test}'")
 

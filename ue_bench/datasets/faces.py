@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ue_bench import Dataset, ImageSet, Split
+from ue_bench import Count, Dataset, ImageSet, Split, Whole
 from ue_bench.data.decode import decode_all
 from ue_bench.data.files import File
 from ue_bench.data.locate import data_root
@@ -57,23 +57,26 @@ class Faces(Dataset):
         TEMPLATES  # sentences with {} for the name; ours, the paper's are in a figure
     )
     rename: bool = True  # new names, drawn from the seed; false: the folders' names
-    least: int = 2  # photographs that a person must have to take part
-    people: int | None = None  # how many take part, drawn from the seed; null: all
-    test_photos: int = (
-        1  # of each person, drawn from the seed; paper. More share a caption: no i2t Hit@1 then
-    )
-    seed: int = 0  # of names, people and test photographs
+    least: Count = 2  # photographs that a person must have to take part
+    people: Count | None = None  # how many take part, drawn from the seed; null: all
+    test_photos: Count = 1  # of each person, drawn from the seed; paper. More share a caption: no i2t Hit@1
+    seed: Whole = 0  # of names, people and test photographs
 
     def __post_init__(self) -> None:
-        wrong = [text for text in self.templates if text.count("{}") != 1] or [""] * (not self.templates)
-        if wrong:
+        super().__post_init__()
+        if not self.templates:
             raise ConfigError(
-                f"faces.templates has '{wrong[0]}'; each must hold {{}} once, where the name goes"
+                "faces.templates is empty; it must hold at least one sentence with {} for the name"
             )
-        if not 1 <= self.test_photos < self.least:
+        for text in self.templates:
+            if text.count("{}") != 1:
+                raise ConfigError(
+                    f"faces.templates has '{text}'; each must hold {{}} once, where the name goes"
+                )
+        if self.test_photos >= self.least:
             raise ConfigError(
-                f"faces.test_photos must be at least 1 and below least ({self.least}), so that each person keeps a "
-                f"photograph to learn from; it is {self.test_photos}"
+                f"faces.test_photos must be below least ({self.least}), so that each person keeps a photograph to "
+                f"learn from; it is {self.test_photos}"
             )
 
     def load(self, image_size: int | None) -> Split:

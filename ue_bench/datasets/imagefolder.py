@@ -37,6 +37,7 @@ class ImageFolder(Dataset):
     captions: str = ""  # one caption an image: a sentence with {} for its class, "a photo of {}"; "": none
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.captions and self.captions.count("{}") != 1:
             raise ConfigError(
                 f"imagefolder.captions is '{self.captions}'; it must hold {{}} once, where the class's name "

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from ue_bench import Dataset, ImageSet, Split
+from ue_bench import Count, Dataset, ImageSet, Split, Whole
 from ue_bench.data.captions_csv import read_rows
 from ue_bench.data.decode import faulty
 from ue_bench.data.files import find_files, find_state
@@ -28,25 +29,24 @@ class Rewritten(Dataset):
 
     of: str = "flickr8k"  # the dataset whose images these are
     words: tuple[str, ...] = ()  # parameters of that dataset, such as [train_images=2000]
-    keep: str = ""  # others: all captions but the first; first: only that one. Unused with captions or model
+    keep: Literal["", "others", "first"] = ""  # others: all captions but the first; first: that one alone
     captions: str = (
         ""  # CSV file image,caption; image counts the training images from 0; several rows an image
     )
     model: str = ""  # folder of a GIT model for transformers, such as git-base-coco
-    per_image: int = 5  # model only: captions written for each image, each of another altered copy
-    seed: int = 0  # model only: of crops, mirrors and rotations
+    per_image: Count = 5  # model only: captions written for each image, each of another altered copy
+    seed: Whole = 0  # model only: of crops, mirrors and rotations
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         ways = [name for name in ("captions", "model") if getattr(self, name)]
         if len(ways) > 1 or not (ways or self.keep):
             raise ConfigError(
                 "rewritten needs keep=others, captions=FILE.csv or model=FOLDER, "
                 f"not {' and '.join(ways) or 'none of them'}"
             )
-        if self.keep not in ("", "others", "first"):
-            raise ConfigError(f"rewritten.keep is others or first, not '{self.keep}'")
-        if self.of == "rewritten" or self.per_image < 1:
-            raise ConfigError("rewritten.of names another dataset, and per_image is at least 1")
+        if self.of == "rewritten":
+            raise ConfigError("rewritten.of names another dataset, such as flickr8k, not rewritten itself")
 
     def load(self, image_size: int | None) -> Split:
         split = self._source().load(image_size)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
-from ue_bench import Dataset, ImageSet, Split
-from ue_bench.datasets._shapes.captioning import TEMPLATES, captions
+from ue_bench import Count, Dataset, ImageSet, Range, Split, Whole
+from ue_bench.datasets._shapes.captioning import captions
 from ue_bench.datasets._shapes.drawing import draw
 from ue_bench.datasets._shapes.scenes import NAMES, sample
-from ue_bench.errors import ConfigError
 
 _SIZE = 32  # pixels, where none is given
 _TRAIN, _TEST = 0, 1  # streams of random numbers
@@ -29,19 +29,10 @@ class Shapes(Dataset):
     however many follow. Raise ``version`` when the same fields draw other pixels or captions than before.
     """
 
-    train_images: int = 5000
-    test_images: int = 1000
-    seed: int = 0
-    captions_per_image: int = 2  # 1 to 5, each built differently
-
-    def __post_init__(self) -> None:
-        for name, least in (("train_images", 1), ("test_images", 1), ("seed", 0), ("captions_per_image", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"shapes.{name} must be at least {least}, not {getattr(self, name)}")
-        if self.captions_per_image > len(TEMPLATES):
-            raise ConfigError(
-                f"shapes.captions_per_image must be at most {len(TEMPLATES)}, not {self.captions_per_image}"
-            )
+    train_images: Count = 5000
+    test_images: Count = 1000
+    seed: Whole = 0
+    captions_per_image: Annotated[int, Range(1, 5)] = 2  # 1 to 5, each built differently
 
     def load(self, image_size: int | None) -> Split:
         size = _SIZE if image_size is None else image_size

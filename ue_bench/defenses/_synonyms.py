@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import re
 
-from ue_bench.errors import ConfigError, unknown
-
-SOURCES = ("wordnet", "builtin")
+from ue_bench.errors import ConfigError
 
 # Groups of words that captions of photographs use, written for this project.
 _GROUPS = """
@@ -53,12 +51,6 @@ def synonyms(word: str, source: str) -> tuple[str, ...]:
             if text and text != word:
                 found[text] = None
     return tuple(found)
-
-
-def check_source(name: str, source: str) -> None:
-    """ConfigError unless there is such a source."""
-    if source not in SOURCES:
-        raise unknown(f"{name}.synonyms", source, SOURCES)
 
 
 def lacking(source: str) -> str:

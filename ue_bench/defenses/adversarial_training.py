@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ue_bench import Defense
+from ue_bench import Count, Defense, Positive
 from ue_bench.crafting.pgd import Walk, frozen, project
-from ue_bench.defenses._limits import positive, require
 
 
 @dataclass(frozen=True)
@@ -27,15 +26,10 @@ class AdversarialTraining(Defense):
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     comparable_training: ClassVar[bool] = False
 
-    radius: float = 8.0  # steps of 1/255, linf (Madry, EM, APBench; OPS too)
-    step_size: float = 2.0  # steps of 1/255 (Madry, EM's configuration)
-    steps: int = 10  # EM, APBench, OPS; Madry: 7
+    radius: Positive = 8.0  # steps of 1/255, linf (Madry, EM, APBench; OPS too)
+    step_size: Positive = 2.0  # steps of 1/255 (Madry, EM's configuration)
+    steps: Count = 10  # EM, APBench, OPS; Madry: 7
     random_start: bool = True  # anywhere in the ball; false: at the image itself
-
-    def __post_init__(self) -> None:
-        positive("adversarial_training.radius", self.radius)
-        positive("adversarial_training.step_size", self.step_size)
-        require(self.steps >= 1, "adversarial_training.steps", self.steps, "at least 1")
 
     def attack(self, model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         with frozen(model):

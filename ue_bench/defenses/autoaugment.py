@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +12,6 @@ from torch import Tensor
 from ue_bench import Defense
 from ue_bench.defenses._operations import Move, apply_moves
 from ue_bench.defenses._policies import POLICIES
-from ue_bench.errors import unknown
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,7 @@ class AutoAugment(Defense):
     outside is black; operations and ranges are torchvision's.
     """
 
-    policy: str = "cifar10"  # or imagenet; the paper uses cifar10 for CIFAR-100 too
-
-    def __post_init__(self) -> None:
-        if self.policy not in POLICIES:
-            raise unknown("autoaugment.policy", self.policy, POLICIES)
+    policy: Literal["cifar10", "imagenet"] = "cifar10"  # the paper uses cifar10 for CIFAR-100 too
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         count, device = len(images), generator.device

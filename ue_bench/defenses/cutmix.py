@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ue_bench import Defense
-from ue_bench.defenses._limits import positive, share
+from ue_bench import Defense, Positive, PositiveShare
 from ue_bench.defenses._mixing import draw_beta, draw_partners
 
 
@@ -23,12 +22,8 @@ class CutMix(Defense):
 
     comparable_training: ClassVar[bool] = False
 
-    alpha: float = 1.0  # of Beta(alpha, alpha), from which the kept share of the area is drawn (paper: 1)
-    probability: float = 0.5  # that a batch is mixed (the authors' CIFAR setting; EM's code: 0.5 an image)
-
-    def __post_init__(self) -> None:
-        positive("cutmix.alpha", self.alpha)
-        share("cutmix.probability", self.probability)
+    alpha: Positive = 1.0  # of Beta(alpha, alpha), from which the kept share of the area is drawn (paper: 1)
+    probability: PositiveShare = 0.5  # that a batch is mixed (authors' CIFAR setting)
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         device = generator.device

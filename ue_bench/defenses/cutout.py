@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ue_bench import Defense
-from ue_bench.defenses._limits import require
+from ue_bench import Count, Defense
 from ue_bench.defenses._scale import to_scale
 from ue_bench.training.towers import MEAN
 
@@ -23,14 +22,9 @@ class Cutout(Defense):
     colour in pairs. MEM's supplement uses it on pairs and does not say how large.
     """
 
-    side: int = (
-        16  # pixels in images of 32, of which 8 to 16 remain visible at the border; others in proportion
-    )
+    side: Count = 16  # pixels in images of 32, 8 to 16 visible at the border; others in proportion
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
-
-    def __post_init__(self) -> None:
-        require(self.side >= 1, "cutout.side", self.side, "at least 1 pixel")
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return images.masked_fill(self._hole(images, generator), 0.0), targets

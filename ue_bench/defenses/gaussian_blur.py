@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from ue_bench import Defense
-from ue_bench.defenses._limits import positive, require
+from ue_bench import Defense, Positive, Range
 from ue_bench.defenses._scale import to_scale
 from ue_bench.errors import ConfigError
 
@@ -25,13 +25,16 @@ class GaussianBlur(Defense):
     without a defense. A sigma that small is an error here.
     """
 
-    sigma: float = 1.0  # pixels in images of 32, others in proportion; ours
-    kernel: int = 5  # pixels in images of 32, odd; ours: two sigmas to either side
+    sigma: Positive = 1.0  # pixels in images of 32, others in proportion; ours
+    kernel: Annotated[int, Range(3)] = 5  # pixels in images of 32, odd; ours: two sigmas to either side
 
     def __post_init__(self) -> None:
-        positive("gaussian_blur.sigma", self.sigma)
-        odd = self.kernel >= 3 and self.kernel % 2 == 1
-        require(odd, "gaussian_blur.kernel", self.kernel, "an odd number of pixels from 3 on")
+        super().__post_init__()
+        if self.kernel % 2 == 0:
+            raise ConfigError(
+                f"gaussian_blur.kernel must be an odd number of pixels, not {self.kernel}: "
+                f"say gaussian_blur.kernel={self.kernel + 1}"
+            )
         if _changes_nothing(self.sigma, self.kernel // 2):
             raise ConfigError(
                 f"gaussian_blur.sigma={self.sigma:g} changes no 8-bit image: say 0.5 or more (pixels)"

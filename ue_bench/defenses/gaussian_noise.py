@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ue_bench import Defense
-from ue_bench.defenses._limits import positive
+from ue_bench import Defense, Positive
 
 
 @dataclass(frozen=True)
@@ -22,10 +21,7 @@ class GaussianNoise(Defense):
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
 
-    sigma: float = 8.0  # steps of 1/255, standard deviation; ours: as large as the field's noises
-
-    def __post_init__(self) -> None:
-        positive("gaussian_noise.sigma", self.sigma)
+    sigma: Positive = 8.0  # steps of 1/255, standard deviation; ours: as large as the field's noises
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return self._noisy(images, generator), targets

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ue_bench import Defense
-from ue_bench.defenses._limits import require
+from ue_bench import Defense, Range
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,7 @@ class Jpeg(Defense):
     Kills high-frequency noise at the price of clean accuracy (their CIFAR-10: 94.68 to 85.38 %).
     """
 
-    quality: int = 10  # libjpeg's scale, 1 to 100; ISS: 10
-
-    def __post_init__(self) -> None:
-        require(1 <= self.quality <= 100, "jpeg.quality", self.quality, "a whole number from 1 to 100")
+    quality: Annotated[int, Range(1, 100)] = 10  # libjpeg's scale, 1 to 100; ISS: 10
 
     def images_once(self, images: Tensor) -> Tensor:
         pixels = images.permute(0, 2, 3, 1).cpu().numpy()

@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ue_bench import Defense
-from ue_bench.defenses._limits import positive, require
+from ue_bench import Defense, Positive, Share
 from ue_bench.defenses._mixing import draw_beta, draw_partners
 
 
@@ -22,17 +21,11 @@ class Mixup(Defense):
     et al., WACV 2023): what MEM's supplement describes without a formula.
     """
 
-    alpha: float = (
-        1.0  # supervised: of Beta(alpha, alpha), which the share is drawn from; the field uses 1: uniform
-    )
-    pair_share: float = 0.5  # pairs: of the second image in each blend; MixGen
+    alpha: Positive = 1.0  # supervised: of Beta(alpha, alpha), which the share is drawn from; 1: uniform
+    pair_share: Share = 0.5  # pairs: of the second image in each blend; MixGen
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     comparable_training: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        positive("mixup.alpha", self.alpha)
-        require(0 <= self.pair_share <= 1, "mixup.pair_share", self.pair_share, "a share from 0 to 1")
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         share = draw_beta(self.alpha, generator)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from ue_bench import Defense
-from ue_bench.defenses._limits import require
+from ue_bench.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Prepend(Defense):
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
 
     def __post_init__(self) -> None:
-        require(bool(self.text.strip()), "prepend.text", self.text, "at least one word")
+        super().__post_init__()
+        if not self.text.strip():
+            raise ConfigError(f"prepend.text must hold at least one word, not {self.text!r}")
 
     def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
         return [f"{self.text} {caption}" for caption in captions]

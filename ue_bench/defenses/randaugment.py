@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from ue_bench import Defense
-from ue_bench.defenses._limits import require
+from ue_bench import Count, Defense, Range
 from ue_bench.defenses._operations import OPERATIONS, Move, apply_moves
 
 NAMES = tuple(name for name in OPERATIONS if name != "Invert")  # the paper's fourteen
@@ -23,13 +23,8 @@ class RandAugment(Defense):
     them, and applies each with probability 0.5.
     """
 
-    operations: int = 2  # an image, one after the other (torchvision: 2)
-    magnitude: int = 9  # 0 to 30, of each operation's range (torchvision: 9)
-
-    def __post_init__(self) -> None:
-        require(self.operations >= 1, "randaugment.operations", self.operations, "at least 1")
-        within = 0 <= self.magnitude <= STRONGEST
-        require(within, "randaugment.magnitude", self.magnitude, f"a whole number from 0 to {STRONGEST}")
+    operations: Count = 2  # an image, one after the other (torchvision: 2)
+    magnitude: Annotated[int, Range(0, 30)] = 9  # 0 to 30, of each operation's range (torchvision: 9)
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         size, device = (self.operations, len(images)), generator.device

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from ue_bench import Defense
-from ue_bench.defenses._limits import require
+from ue_bench import Defense, Share
 from ue_bench.defenses._words import choose, edited
 
 
@@ -19,13 +18,10 @@ class RandomDeletion(Defense):
     Drawn anew for every batch. A caption of one word stays; of a caption that would lose all, one word is kept.
     """
 
-    probability: float = 0.1  # for each word to be dropped; EDA
+    probability: Share = 0.1  # for each word to be dropped; EDA
     clean: bool = True  # lower case, letters only, as EDA's code
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
-
-    def __post_init__(self) -> None:
-        require(0 <= self.probability <= 1, "random_deletion.probability", self.probability, "from 0 to 1")
 
     def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
         if self.probability == 0:

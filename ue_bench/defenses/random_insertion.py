@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
-from ue_bench import Defense
-from ue_bench.defenses._limits import require
-from ue_bench.defenses._synonyms import check_source, lacking, synonyms
+from ue_bench import Defense, Share
+from ue_bench.defenses._synonyms import lacking, synonyms
 from ue_bench.defenses._words import choose, draw, edited, edits
 
 TRIES = 10  # to find a word that has synonyms; EDA's code
@@ -23,17 +22,11 @@ class RandomInsertion(Defense):
     MEM's parameters are not given; these are EDA's.
     """
 
-    alpha: float = 0.1  # words inserted as a share of the caption's words, at least one; 0: none; EDA
-    synonyms: str = (
-        "wordnet"  # wordnet (needs the extra "text" and its data) or builtin (a small table of ours)
-    )
+    alpha: Share = 0.1  # words inserted as a share of the caption's words, at least one; 0: none; EDA
+    synonyms: Literal["wordnet", "builtin"] = "wordnet"  # needs the extra "text"; builtin: a small table
     clean: bool = True  # lower case, letters only, as EDA's code
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
-
-    def __post_init__(self) -> None:
-        require(0 <= self.alpha <= 1, "random_insertion.alpha", self.alpha, "a share from 0 to 1")
-        check_source("random_insertion", self.synonyms)
 
     def unavailable(self) -> str:
         return lacking(self.synonyms) if self.alpha else ""

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from ue_bench import Defense
-from ue_bench.defenses._limits import require
+from ue_bench import Defense, Share
 from ue_bench.defenses._words import draw, edited, edits
 
 
@@ -19,14 +18,11 @@ class RandomSwap(Defense):
     Drawn anew for every batch. EDA exchanges any two words; MEM's supplement says adjacent ones: ``adjacent=true``.
     """
 
-    alpha: float = 0.1  # swaps as a share of the caption's words, at least one; 0: none; EDA
+    alpha: Share = 0.1  # swaps as a share of the caption's words, at least one; 0: none; EDA
     adjacent: bool = False  # exchange neighbours only, as MEM's supplement describes it
     clean: bool = True  # lower case, letters only, as EDA's code
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
-
-    def __post_init__(self) -> None:
-        require(0 <= self.alpha <= 1, "random_swap.alpha", self.alpha, "a share from 0 to 1")
 
     def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
         if self.alpha == 0:

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from ue_bench import Defense
-from ue_bench.defenses._limits import require
+from ue_bench import Count, Defense
 
 
 @dataclass(frozen=True)
@@ -19,12 +18,9 @@ class StripPrefix(Defense):
     no more words than that keeps its last one. What a trigger's word pieces decode to may be fewer or more words.
     """
 
-    words: int = 3  # dropped from the front; as many as the trigger has
+    words: Count = 3  # dropped from the front; as many as the trigger has
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
-
-    def __post_init__(self) -> None:
-        require(self.words >= 1, "strip_prefix.words", self.words, "at least 1")
 
     def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
         split = [caption.split() for caption in captions]

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from ue_bench.errors import ConfigError, unknown
+from ue_bench.bounds import Count, NotNegative, Positive, Range, Whole, check_fields
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
-SCHEDULES = ("cosine", "constant", "multistep")
-
-
-def _not_negative(recipe: object, names: tuple[str, ...]) -> None:
-    for name in names:
-        if not getattr(recipe, name) >= 0:
-            raise ConfigError(f"recipe.{name} must be at least 0, not {getattr(recipe, name)}")
-
-
-def _below_one(recipe: object, names: tuple[str, ...]) -> None:
-    for name in names:
-        if not 0 <= getattr(recipe, name) < 1:
-            raise ConfigError(f"recipe.{name} must be at least 0 and below 1, not {getattr(recipe, name)}")
+BelowOne = Annotated[float, Range(0, below=1)]
 
 
 @dataclass(frozen=True)
@@ -29,35 +17,25 @@ class Recipe:
     Every arm of a comparison gets the same one.
     """
 
-    epochs: int = 100  # T2UE: 100; EM: 60
-    batch_size: int = 128
-    optimizer: str = "sgd"  # sgd, adam or adamw
-    learning_rate: float = 0.1
-    momentum: float = 0.9  # sgd only
+    epochs: Count = 100  # T2UE: 100; EM: 60
+    batch_size: Count = 128
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # sgd, adam or adamw
+    learning_rate: Positive = 0.1
+    momentum: BelowOne = 0.9  # sgd only
     nesterov: bool = False
-    weight_decay: float = 5e-4
-    schedule: str = "cosine"  # cosine to 0 or constant, stepped per epoch; multistep: x0.1 at milestones
+    weight_decay: NotNegative = 5e-4
+    schedule: Literal["cosine", "constant", "multistep"] = "cosine"  # to 0; multistep: x0.1 at milestones
     milestones: tuple[float, ...] = (0.5, 0.75)  # shares of the epochs, multistep only
-    warmup_epochs: float = 0.0  # linear, stepped per batch
-    crop_padding: int = 4  # pixels of zeros around a random crop; 0: no crop
+    warmup_epochs: NotNegative = 0.0  # linear, stepped per batch
+    crop_padding: Whole = 4  # pixels of zeros around a random crop; 0: no crop
     flip: bool = True  # horizontal, with probability 0.5
-    label_smoothing: float = 0.0
-    gradient_clip: float = 0.0  # global norm; 0: none
+    label_smoothing: BelowOne = 0.0
+    gradient_clip: NotNegative = 0.0  # global norm; 0: none
     bf16: bool = True  # only on accelerators that have it
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
-        if self.optimizer not in OPTIMIZERS:
-            raise unknown("optimizer", self.optimizer, OPTIMIZERS)
-        if self.schedule not in SCHEDULES:
-            raise unknown("schedule", self.schedule, SCHEDULES)
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"recipe.{name} must be at least 1, not {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"recipe.learning_rate must be above 0, not {self.learning_rate}")
-        _not_negative(self, ("weight_decay", "warmup_epochs", "crop_padding", "gradient_clip"))
-        _below_one(self, ("momentum", "label_smoothing"))
+        check_fields(self, "recipe")
 
 
 PRESETS = {
@@ -78,28 +56,21 @@ class ContrastiveRecipe:
     a comparison gets the same one.
     """
 
-    epochs: int = 32
-    batch_size: int = 128
-    learning_rate: float = 5e-4
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.2  # not on normalisations, biases and the temperature
-    warmup_steps: int = 10_000  # as in the code: small datasets end before it does
+    epochs: Count = 32
+    batch_size: Annotated[int, Range(2)] = 128
+    learning_rate: Positive = 5e-4
+    beta1: BelowOne = 0.9
+    beta2: BelowOne = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NotNegative = 0.2  # not on normalisations, biases and the temperature
+    warmup_steps: Whole = 10_000  # as in the code: small datasets end before it does
     off_by_one: bool = False  # True: the authors' schedule, one epoch late and past its end
-    max_scale: float = 100.0  # of the inverse temperature, after every step
-    gradient_clip: float = 0.0  # global norm; 0: none
+    max_scale: Annotated[float, Range(1)] = 100.0  # of the inverse temperature, after every step
+    gradient_clip: NotNegative = 0.0  # global norm; 0: none
     bf16: bool = True  # only on accelerators that have it; losses and evaluation stay float32
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 2), ("warmup_steps", 0), ("max_scale", 1)):
-            if not getattr(self, name) >= least:
-                raise ConfigError(f"recipe.{name} must be at least {least}, not {getattr(self, name)}")
-        for name in ("learning_rate", "eps"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"recipe.{name} must be above 0, not {getattr(self, name)}")
-        _not_negative(self, ("weight_decay", "gradient_clip"))
-        _below_one(self, ("beta1", "beta2"))
+        check_fields(self, "recipe")
 
 
 CONTRASTIVE_PRESETS = {

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ue_bench.bounds import kinds
 from ue_bench.canonical import digest, plain
 from ue_bench.composition import is_composed, parts_of
 from ue_bench.config import Config
@@ -182,7 +183,7 @@ def make_recipe(word: Any, paradigm: str = "supervised") -> Any:
     preset = values.pop("preset", "standard")
     if preset not in way.presets:
         raise unknown(f"{paradigm} recipe", str(preset), way.presets)
-    known = {f.name: f for f in dataclasses.fields(way.recipe)}
+    known = kinds(way.recipe)
     for key in values:
         if key not in known:
             raise unknown("key of recipe", key, known)
