@@ -267,7 +267,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ConfigError, match="no noise of granularity 'class'"):
         AR(granularity="class")
     for wrong in (Budget("none"), Budget("l0", 5), Budget("l2", 1.0, "positive")):
-        with pytest.raises(ConfigError, match="l2 or linf radius"):
+        with pytest.raises(ConfigError, match="l2 or linf budget"):
             AR(budget=wrong)
     with pytest.raises(ConfigError, match="margin"):
         AR(margin=-1)

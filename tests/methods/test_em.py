@@ -240,7 +240,7 @@ class TestParameters:
         ("values", "word"),
         [
             ({"budget": Budget("l2", 1.0)}, "linf"),
-            ({"budget": Budget("linf", 8, "positive")}, "official_one_sided"),
+            ({"budget": Budget("linf", 8, "positive")}, "both signs"),
             ({"budget": Budget("linf", 0)}, "linf"),
             ({"granularity": "cluster"}, "cluster"),
             ({"noise_steps": 0}, "noise_steps"),

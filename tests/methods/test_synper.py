@@ -228,7 +228,7 @@ def test_what_does_not_fit_is_refused(make_images, make_context):
     with pytest.raises(ConfigError, match="no noise of granularity 'class'"):
         SynPer(granularity="class")
     for wrong in (Budget("none"), Budget("l0", 5), Budget("l2", 1.0, "positive")):
-        with pytest.raises(ConfigError, match="l2 or linf radius"):
+        with pytest.raises(ConfigError, match="l2 or linf budget"):
             SynPer(budget=wrong)
     with pytest.raises(ConfigError, match="official_floor"):
         SynPer(official_floor=True, budget=Budget("l2", 1.0))
