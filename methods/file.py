@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
-from ue_bench.errors import ConfigError, DataError, nearest, unknown
+from ue_bench.errors import ConfigError, DataError, nearest
 
 from ._file.arrays import READERS, read_array
 from ._file.found import Found
@@ -42,15 +42,8 @@ class File(Method):
     key: str = (
         ""  # which array of a file that holds several; the column of pictures in Parquet; "": the only one
     )
-    holds: str = ""  # noise or images; "": as the values tell
-    unit: str = ""  # of floats: range (0 to 1), or steps (of 1/255); "": range
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, allowed in (("holds", ("noise", "images")), ("unit", ("range", "steps"))):
-            value = getattr(self, name)
-            if value and value not in allowed:
-                raise unknown(f"value of file.{name}", value, allowed, "ue-bench show method file")
+    holds: Literal["", "noise", "images"] = ""  # noise or images; "": as the values tell
+    unit: Literal["", "range", "steps"] = ""  # of floats: range (0 to 1), or steps (of 1/255); "": range
 
     def unavailable(self) -> str:
         path = self._path()
