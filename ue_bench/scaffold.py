@@ -23,6 +23,12 @@ def write_module(kind: str, name: str, folder: Path) -> Path:
     if path.exists():
         raise ConfigError(f"{path} exists already: take another name, or remove the file")
     words = "".join(part.capitalize() for part in stem.split("_"))
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(template.read_text(encoding="utf-8").replace("ClassName", words), encoding="utf-8")
+    content = template.read_text(encoding="utf-8").replace("ClassName", words)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror or error}. Name another folder: --to DIR"
+        ) from error
     return path

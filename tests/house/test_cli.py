@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+
+from ue_bench.cli import main
 
 CONTENT = Path(__file__).parents[1] / "content"
 
@@ -56,6 +59,24 @@ def test_cuda_without_a_gpu_is_named(command, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     ended = command("run", "suite=toy", "device=cuda")
     assert ended.status == 2 and "device=cpu" in ended.err
+
+
+@pytest.mark.parametrize("place", ["file", "file/inside"])
+def test_folders_to_write_to_that_are_files(command, tmp_path, place):
+    (tmp_path / "file").write_text("")
+    ended = command("new", "method", "mine", "--to", str(tmp_path / place))
+    assert ended.status == 2 and "Name another folder: --to" in ended.err
+
+
+def test_a_terminal_without_dashes(monkeypatch):
+    """Tables hold a dash that Latin-1 has not: it is spelt out, and the run ends as it would elsewhere."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setattr("ue_bench.registry.Entry.summary", "a \u2013 b")
+    with pytest.raises(SystemExit) as end:
+        main(["list", "suites"])
+    stream.flush()
+    assert not end.value.code and b"a \\u2013 b" in stream.buffer.getvalue()
 
 
 def test_a_store_that_is_a_file(command, tmp_path):

@@ -287,6 +287,14 @@ def test_what_is_prepared_travels_as_one_file(make, tmp_path, capsys):
         export_command(words)
     with pytest.raises(ConfigError, match=r"does not fit.*shift=7 \(prepared: 1\)"):
         make("wordy", "prepared=wordy.safetensors", "wordy.shift=7", "store=elsewhere", "out=f.safetensors")
+    again = ("prepared=wordy.safetensors", "store=elsewhere", "out=f.safetensors")
+    with pytest.raises(ConfigError, match="seed=5, but prepared=wordy.safetensors was made with seed 4"):
+        make("wordy", *again, "seed=5")
+    with pytest.raises(ConfigError, match="profile=garbage cannot change what is prepared already"):
+        make("wordy", *again, "profile=garbage")
+    (tmp_path / "wordy.bak").write_text("not what lies beside it")
+    with pytest.raises(DataError, match=r"wordy\.bak' is not of ue-bench export"):
+        make("wordy", "prepared=wordy.bak", "store=elsewhere", "out=f.safetensors")
     make("wordy", "seed=5", "out=g.safetensors")
     with pytest.raises(ConfigError, match="several things.*key=.*seed 4.*key="):
         export_command(["method=wordy", "out=h.safetensors", "store=store"])

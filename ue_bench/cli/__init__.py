@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import sys
 from collections.abc import Callable
@@ -244,8 +245,14 @@ def _draw(report: Any, store: str, plugins: tuple[str, ...], folder: Path) -> No
     from ue_bench.trials.environment import Environment
 
     environment = Environment(store, "cpu", plugins)
-    for drawn in draw_all(report, environment, folder):
-        typer.echo(str(drawn), err=True)
+    try:
+        for drawn in draw_all(report, environment, folder):
+            typer.echo(str(drawn), err=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(
+            f"cannot draw into {folder}: {reason}. Name another folder: --figures DIR"
+        ) from error
 
 
 def _print_plan(plan: Any, todo: list[Any], takes: str) -> None:
@@ -269,6 +276,8 @@ import ue_bench.cli.content  # noqa: E402, F401  adds its commands after those a
 def main(arguments: list[str] | None = None) -> None:
     """The command ``ue-bench``: a person's mistakes are printed without a traceback and end with status 2."""
     command: Callable[..., Any] = typer.main.get_command(app)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a dash on a Latin-1 terminal must not end a run
     try:
         status = command(args=arguments, prog_name="ue-bench", standalone_mode=True)
     except UEBenchError as error:

@@ -16,6 +16,7 @@ from ue_bench.publish.captions import MATCHES, read_captions
 from ue_bench.publish.noise import Request, choose_method, describe, make_noise, read_noise, write_noise
 from ue_bench.publish.pictures import EXIF, OUTPUTS
 from ue_bench.publish.preparation import (
+    Preparation,
     check_settings,
     find_preparation,
     read_preparation,
@@ -23,7 +24,7 @@ from ue_bench.publish.preparation import (
 )
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.store import Store
-from ue_bench.words import number, read_flag, read_number, read_plugins, read_whole, read_words
+from ue_bench.words import number, read_flag, read_number, read_plugins, read_whole, read_words, split_words
 
 NOISE = {
     "method": "",
@@ -83,6 +84,7 @@ def noise_command(words: Sequence[str]) -> int:
         preparation = read_preparation(Path(given["prepared"]).expanduser())
         if preparation.method != name:
             raise ConfigError(f"prepared={given['prepared']} is of {preparation.describe()}, not of {name}")
+        _check_alone(split_words(words), preparation)
         seed = preparation.seed
         kind: type[Method] = environment.registry().load("methods", name)
         kept = {key: value for key, value in preparation.parameters.items() if key not in kind.protect_only}
@@ -95,7 +97,7 @@ def noise_command(words: Sequence[str]) -> int:
         preparation.put(environment.open_store(), request.preparation)
     if out.exists() and not overwrite:
         there = read_noise(out)
-        if there.facts["request"] != request.key:
+        if there.facts.get("request") != request.key:
             raise ConfigError(
                 f"out={out} is there already, and holds other noise: name another file, or say overwrite=true. "
                 f"It holds {describe(there)}"
@@ -177,6 +179,19 @@ def apply_command(words: Sequence[str]) -> int:
         return 130
     print(f"\n{WHAT_IT_IS}")
     return 1 if failed else 0
+
+
+def _check_alone(given: Mapping[str, str], preparation: Preparation) -> None:
+    """ConfigError for words that what is prepared has settled already."""
+    if given.get("profile"):
+        raise ConfigError(
+            f"profile={given['profile']} cannot change what is prepared already: leave out profile= or prepared="
+        )
+    if given.get("seed") and read_whole(given, "seed") != preparation.seed:
+        raise ConfigError(
+            f"seed={given['seed']}, but prepared={given['prepared']} was made with seed {preparation.seed}, and noise "
+            "is drawn with it: leave out seed= or prepared="
+        )
 
 
 def _parameters(given: Mapping[str, str], name: str, environment: Environment) -> dict[str, Any]:

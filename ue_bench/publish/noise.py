@@ -23,6 +23,7 @@ from ue_bench.contracts.view import ProtectorView
 from ue_bench.errors import ConfigError, DataError, PerturbationError, StoreError, UEBenchError, unknown
 from ue_bench.progress import Progress
 from ue_bench.provenance import commit, describe_device, versions
+from ue_bench.publish.header import check_header
 from ue_bench.registry import Registry
 from ue_bench.trials.artefacts import content_hash, save_tensors
 from ue_bench.trials.environment import Environment
@@ -34,6 +35,17 @@ from ue_bench.trials.trial import Choice, Trial
 
 KIND = "ue-bench noise"
 SCHEMA = 1
+HEADER = {
+    "names": list[str],
+    "image_size": list[int],
+    "budget": dict,
+    "method.name": str,
+    "seed": int,
+    "changed": dict,
+    "summary": str,
+    "warnings": list[str],
+    "reduced": list[str],
+}
 PER_PICTURE = ("image", "pair")  # granularities that give every picture a noise of its own
 
 
@@ -312,19 +324,28 @@ def read_noise(path: Path) -> NoiseFile:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except Exception as error:  # whatever damage makes the reader stumble over
         raise DataError(f"'{path}' is damaged, or no noise file: {type(error).__name__}: {error}") from error
-    if facts.get("kind") != KIND or "noise" not in tensors:
+    if not isinstance(facts, dict) or facts.get("kind") != KIND or "noise" not in tensors:
         raise DataError(f"'{path}' is no noise file of ue-bench noise, but something else in the same format")
-    if int(facts["schema"]) > SCHEMA:
+    check_header(facts, {"schema": int}, path)
+    if facts["schema"] > SCHEMA:
         raise DataError(
             f"'{path}' was written by a newer ue-bench (schema {facts['schema']}): update ue-bench"
         )
     checksum, seal = facts.pop("checksum", None), facts.pop("seal", None)
     if seal != digest(facts) or checksum != content_hash(tensors):
         raise DataError(f"'{path}' is damaged: its checksum does not fit its content. Copy or make it again")
-    budget = Budget(**{**facts["budget"], "radius": float(facts["budget"]["radius"])})
+    check_header({"reduced": [], **facts}, HEADER, path)  # older files have no "reduced"
     noise, names = tensors["noise"], tuple(facts["names"])
-    height, width = facts["image_size"]
-    Perturbation(noise, torch.arange(len(names)), budget).check(len(names), (height, width))
+    try:
+        budget = Budget(**{**facts["budget"], "radius": float(facts["budget"]["radius"])})
+        height, width = facts["image_size"]
+        Perturbation(noise, torch.arange(len(names)), budget).check(len(names), (height, width))
+    except UEBenchError:
+        raise
+    except Exception as error:  # whatever a header made by hand leads to
+        raise DataError(
+            f"'{path}' is damaged, or was not written by ue-bench: {type(error).__name__}: {error}"
+        ) from error
     return NoiseFile(noise, names, budget, facts)
 
 

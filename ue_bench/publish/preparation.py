@@ -13,10 +13,19 @@ from torch import Tensor
 from ue_bench.canonical import plain
 from ue_bench.contracts.method import Method
 from ue_bench.errors import ConfigError, DataError, StoreError
+from ue_bench.publish.header import check_header
 from ue_bench.trials.artefacts import load_tensors, save_tensors
 from ue_bench.trials.store import Store
 
 KIND = "ue-bench preparation"
+HEADER = {
+    "method.name": str,
+    "method.parameters": dict,
+    "seed": int,
+    "seconds": dict,
+    "public_data": list[dict],
+    "prepare_key": str,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +62,10 @@ class Preparation:
 
     def describe(self) -> str:
         """Where it comes from, in words."""
-        about = [f"{each['dataset']} ({each['train_images']} images)" for each in self.facts["public_data"]]
-        hours = self.facts["seconds"].get("prepare", 0) / 3600
+        about = [
+            f"{each.get('dataset')} ({each.get('train_images')} images)" for each in self.facts["public_data"]
+        ]
+        hours = float(self.facts["seconds"].get("prepare", 0)) / 3600
         learned = f"learned from {', '.join(about) or 'no data'} in {hours:.3g} h"
         return f"{self.method}, seed {self.facts['seed']}, {learned}"
 
@@ -113,6 +124,8 @@ def read_preparation(path: Path) -> Preparation:
         raise DataError(
             f"no file '{path}'. Make one where it was trained: ue-bench export method=NAME out={path}"
         )
+    if path.suffix != ".safetensors":
+        raise DataError(f"'{path}' is not of ue-bench export, whose files end in .safetensors")
     target = Path(os.path.abspath(path))
     try:
         loaded = load_tensors(Store(target.parent.parent), target.parent.name, target.stem)
@@ -122,6 +135,7 @@ def read_preparation(path: Path) -> Preparation:
         ) from error
     if loaded is None or loaded[1].get("kind") != KIND:
         raise DataError(f"'{path}' is not of ue-bench export, but something else in the same format")
+    check_header(loaded[1], HEADER, path)
     return Preparation(loaded[0], {name: value for name, value in loaded[1].items() if name != "kind"})
 
 
@@ -131,7 +145,7 @@ def check_settings(preparation: Preparation, method: Method) -> None:
     now = plain(method.parameters())
     free = method.protect_only | method.files  # a file may lie elsewhere: its content is in the edition
     changed = [name for name in now if name not in free and now[name] != before.get(name)]
-    now["version"], before["version"] = method.edition(), preparation.facts["method"]["version"]
+    now["version"], before["version"] = method.edition(), preparation.facts["method"].get("version")
     changed += ["version"] if now["version"] != before["version"] else []
     if changed:
         told = ", ".join(f"{name}={now[name]} (prepared: {before.get(name)})" for name in changed)
