@@ -198,7 +198,12 @@ def noise(words: Words = None) -> None:
 
 @app.command()
 def export(words: Words = None) -> None:
-    """Take what a method prepared out of a store, as one file: ue-bench export method=NAME out=FILE [store=DIR]."""
+    """Take a protected training set out of a store, or what a method prepared.
+
+    ue-bench export trial=ID|noise=KEY format=imagefolder|parquet|npz out=DIR [store=DIR]: the training images as the
+    trial's victim got them, and the clean test set. ue-bench export method=NAME out=FILE [store=DIR]: one file for
+    ue-bench noise prepared=FILE.
+    """
     from ue_bench.publish.commands import export_command
 
     raise typer.Exit(export_command(words or []))

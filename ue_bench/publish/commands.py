@@ -22,6 +22,7 @@ from ue_bench.publish.preparation import (
     read_preparation,
     write_preparation,
 )
+from ue_bench.publish.training_set import export_training_set
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.store import Store
 from ue_bench.words import number, read_flag, read_number, read_plugins, read_whole, read_words, split_words
@@ -55,7 +56,7 @@ APPLY = {
 }
 USAGE = {
     "noise": "ue-bench noise method=NAME captions=FILE size=224 out=FILE",
-    "export": "ue-bench export method=NAME out=FILE",
+    "export": "ue-bench export method=NAME out=FILE, or trial=ID format=imagefolder out=DIR",
     "apply": "ue-bench apply noise=FILE images=FOLDER out=FOLDER",
 }
 SIDES = (8, 4096)  # of noise, in pixels
@@ -115,11 +116,14 @@ def noise_command(words: Sequence[str]) -> int:
 def export_command(words: Sequence[str]) -> int:
     """Writes what a method prepared in a store to one file, for ``ue-bench noise prepared=FILE`` elsewhere.
 
-    ``method=NAME out=FILE.safetensors``, and if need be ``store= key= overwrite=``.
+    ``method=NAME out=FILE.safetensors``, and if need be ``store= key= overwrite=``. With ``trial=`` or ``noise=`` it
+    writes a protected training set, see ``export_training_set``.
 
     Returns:
         0. A mistake raises UEBenchError.
     """
+    if any(word.partition("=")[0].strip() in ("trial", "noise", "format") for word in words):
+        return export_training_set(words)
     given = read_words(words, EXPORT, ("method", "out"), USAGE["export"])
     out = Path(given["out"]).expanduser()
     if out.suffix != ".safetensors" or out.is_dir():
