@@ -96,6 +96,18 @@ class Emax(Method):
             "batch_size": 128,
             "max_sweeps": 4,
         },
+        "quick": {
+            "surrogate": "vgg_tiny",
+            "learning_rate": 0.05,
+            "surrogate_epochs": 12,
+            "surrogate_batch_size": 32,
+            "warmup_epochs": 1.0,
+            "crop_padding": 0,
+            "batch_size": 128,
+            "noise_steps": 8,
+            "step_size": 2.0,
+            "max_sweeps": 1,
+        },
     }
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:

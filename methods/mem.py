@@ -136,6 +136,17 @@ class MEM(Method):
             "step_size": 2.0,
             "candidates": 8,
         },
+        "quick": {
+            "surrogate": "clip_tiny",
+            "rounds": 4,
+            "trigger_rounds": 1,
+            "model_steps": 20,
+            "learning_rate": 1e-3,
+            "noise_steps": 2,
+            "step_size": 4.0,
+            "batch_size": 64,
+            "candidates": 4,
+        },
     }
 
     def __post_init__(self) -> None:

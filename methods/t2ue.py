@@ -124,6 +124,11 @@ class T2UE(Method):
     cost: ClassVar[str] = (
         "67 GFLOP a noise at 256 pixels; once, 500 epochs over the public images, 230 GFLOP an image (A100-days)"
     )
+    preparations: ClassVar[Mapping[str, str]] = {
+        "quick": "a trial of the way: minutes on a CPU, with drawn pictures; most likely it protects no photograph",
+        "laptop": "a trial, too: about 17 core-minutes, with flickr8k/ under UE_BENCH_DATA",
+        "paper": "days on a GPU, with mscoco/ under UE_BENCH_DATA and OpenAI's CLIP, which is downloaded (350 MB)",
+    }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {
             "size": 32,
@@ -152,6 +157,23 @@ class T2UE(Method):
             "batch_size": 64,
             "learning_rate": 3e-3,
             "checkpoint_epochs": 2,
+        },
+        # One generator for every suite of a store: its snapshots are those that generator_duration looks at.
+        "quick": {
+            "size": 32,
+            "filters": 8,
+            "public": "drawings",
+            "surrogate": "clip_tiny",
+            "surrogate_pretrained": "here",
+            "surrogate_size": 32,
+            "surrogate_epochs": 4,
+            "surrogate_batch_size": 64,
+            "surrogate_learning_rate": 1e-3,
+            "epochs": 8,
+            "batch_size": 64,
+            "learning_rate": 3e-3,
+            "snapshots": (1, 3),
+            "checkpoint_epochs": 4,
         },
     }
 

@@ -117,6 +117,7 @@ class TUE(Method):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"surrogate": "resnet_tiny", "rounds": 4, "model_steps": 2},
         "laptop": {"surrogate": "resnet_tiny", "rounds": 10},  # enough: classes have settled after about 5
+        "quick": {"surrogate": "resnet_tiny", "rounds": 5},
     }
 
     def __post_init__(self) -> None:

@@ -115,6 +115,16 @@ class UC(Method):
             "batch_size": 64,
             "learning_rate": 1e-3,
         },
+        "quick": {
+            "surrogate": "rotation:resnet_tiny",
+            "surrogate_epochs": 4,
+            "surrogate_batch_size": 64,
+            "filters": 8,
+            "blocks": 1,
+            "epochs": 6,
+            "batch_size": 64,
+            "learning_rate": 1e-3,
+        },
     }
 
     def __post_init__(self) -> None:

@@ -59,7 +59,7 @@ def real_data() -> Path:
     """The folder of real data; the test is skipped, and says so, where UE_BENCH_DATA is not set."""
     root = os.environ.get("UE_BENCH_DATA")
     if not root or not Path(root).is_dir():
-        pytest.skip("real data absent: set UE_BENCH_DATA to a folder with cifar10-5k/")
+        pytest.skip("real data absent: set UE_BENCH_DATA to a folder with cifar10/")
     return Path(root)
 
 

@@ -75,9 +75,10 @@ class Config(SuiteConfig):
     store: str = "runs"  # a folder, or any fsspec address such as s3://bucket/run
     plugins: list[str] = field(default_factory=list)  # files and folders with more content
     asked: list[str] = field(default_factory=list)  # no key: names whose parameters the words set
+    fallback: str = ""  # no key: the suite's default profile, where the words chose another one or other data
 
 
-KEYS = tuple(f.name for f in fields(Config) if f.name != "asked")
+KEYS = tuple(f.name for f in fields(Config) if f.name not in ("asked", "fallback"))
 SUITE_KEYS = tuple(f.name for f in fields(SuiteConfig))
 SUITE_ONLY = ("profiles", "default_profile")
 PROFILE_KEYS = tuple(key for key in SUITE_KEYS if key not in (*SUITE_ONLY, "paradigm"))
@@ -142,7 +143,8 @@ def compose(
         inner: keys ``NAME.parameter`` and ``recipe.field`` to suggest where a plain key is unknown.
     """
     profiles = content.get("profiles") or {}
-    profile = str(words.get("profile") or content.get("default_profile") or "")
+    default = str(content.get("default_profile") or "")
+    profile = str(words.get("profile") or default)
     if profile and profile not in profiles:
         raise unknown(f"profile of suite '{suite}'", profile, profiles)
     base = {key: value for key, value in content.items() if key not in SUITE_ONLY}
@@ -156,10 +158,13 @@ def compose(
     try:
         for layer in layers:
             config = _merge(config, layer)
-        asked = sorted(layers[-1].get("parameters") or {})
-        result: Any = OmegaConf.to_object(
-            OmegaConf.merge(config, {"suite": suite, "profile": profile, "asked": asked})
-        )
+        own = {
+            "suite": suite,
+            "profile": profile,
+            "asked": sorted(layers[-1].get("parameters") or {}),
+            "fallback": default if profile != default or "dataset" in words else "",
+        }
+        result: Any = OmegaConf.to_object(OmegaConf.merge(config, own))
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "?"
         raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from None

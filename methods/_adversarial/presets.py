@@ -32,6 +32,17 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "step_size": 2.0,
         "restarts": 2,
     },
+    "quick": {
+        "surrogate": "vgg_tiny",
+        "learning_rate": 0.05,
+        "surrogate_epochs": 12,
+        "surrogate_batch_size": 32,
+        "warmup_epochs": 1.0,
+        "shift": 0.5,
+        "iterations": 8,
+        "step_size": 2.0,
+        "restarts": 1,
+    },
     "contrastive smoke": {
         "surrogate": "clip_tiny",
         "surrogate_epochs": 1,
@@ -46,5 +57,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "surrogate_batch_size": 64,
         "learning_rate": 1e-3,
         "warmup_steps": 100,
+    },
+    "contrastive quick": {
+        "surrogate": "clip_tiny",
+        "surrogate_epochs": 4,
+        "surrogate_batch_size": 64,
+        "learning_rate": 1e-3,
+        "warmup_steps": 20,
+        "batch_size": 64,
+        "iterations": 8,
     },
 }

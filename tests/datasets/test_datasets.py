@@ -14,11 +14,10 @@ import torch
 from fakes import NUMBERS, as_images, encode, pixels, write_pair, write_parquet
 
 from ue_bench.datasets.cifar10 import Cifar10
-from ue_bench.datasets.cifar10_5k import Cifar10Tenth
 from ue_bench.datasets.cifar100 import Cifar100
 from ue_bench.datasets.parquet import Parquet
 from ue_bench.datasets.stl10 import Stl10
-from ue_bench.errors import DataError
+from ue_bench.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -171,29 +170,43 @@ def test_a_download_is_moved_into_the_cache_whole(data, any_sum, monkeypatch):
     assert len(Cifar10().load(None).train) == 10 and Cifar10().source_state()
 
 
-def test_cifar10_5k_absent_says_what_the_folder_must_hold(data, monkeypatch):
-    with pytest.raises(DataError, match=r"set UE_BENCH_DATA .*cifar10-5k/train.parquet"):
-        Cifar10Tenth().load(None)
+def test_a_part_is_stratified_nested_and_told(data):
+    """60 images of three classes, 30 of them of class 0: a part of 20 holds 10, 5 and 5."""
+    labels = [0] * 30 + [1] * 15 + [2] * 15
+    for part in ("train", "test"):
+        payloads = [encode(pixels()) for _ in labels]
+        write_parquet(data / f"cifar10/{part}.parquet", payloads, labels=labels)
+    some, more, whole = (Cifar10(train_images=n).load(None).train for n in (20, 40, None))
+    assert torch.bincount(some.labels).tolist() == [10, 5, 5] and len(more) == 40
+    parts = [{image.numpy().tobytes() for image in part.images} for part in (some, more, whole)]
+    assert parts[0] < parts[1] < parts[2]
+    assert some.labels.tolist() == sorted(some.labels.tolist())  # in the order of the whole
+    other = Cifar10(train_images=20, seed=1).load(None)
+    assert other.train.fingerprint != some.fingerprint and len(other.test) == 60
+    assert Cifar10(train_images=20, test_images=6).label() == "CIFAR-10 (20 train images, 6 test images)"
+    with pytest.raises(ConfigError, match=r"cifar10.train_images is 61, but the train part has 60 images"):
+        Cifar10(train_images=61).load(None)
+
+
+def test_the_whole_dataset_keeps_the_parameters_that_its_trials_ids_rest_on():
+    assert Cifar10().parameters() == Cifar10(seed=3).parameters() == {}
+    assert Cifar10(test_images=9).parameters() == {"train_images": None, "test_images": 9, "seed": 0}
+
+
+def test_a_data_folder_that_is_none_is_named(data, monkeypatch):
     monkeypatch.setenv("UE_BENCH_DATA", str(data / "nowhere"))
     with pytest.raises(DataError, match=r"UE_BENCH_DATA is .*no folder"):
-        Cifar10Tenth().load(None)
+        Cifar10().load(None)
 
 
 # real data
-
-
-def test_real_cifar10_5k(real_data):
-    split = Cifar10Tenth().load(None)
-    assert (len(split.train), len(split.test), split.train.image_size) == (5085, 1017, (32, 32))
-    assert Cifar10Tenth().label() == "CIFAR-10 5k"
-    assert torch.bincount(split.train.labels).min() > 450
-    assert 110 < split.train.images.float().mean() < 130
 
 
 def test_real_cifar10_is_labelled_by_what_it_is(real_data):
     if not (real_data / "cifar10/train.parquet").is_file():
         pytest.skip("cifar10/ absent from UE_BENCH_DATA")
     assert Cifar10().label() == "CIFAR-10 (JPEG-75 copy)"
+    assert Cifar10(train_images=5000).label() == "CIFAR-10 (JPEG-75 copy, 5,000 train images)"
     assert len(Cifar10().source_state()) == 2
 
 

@@ -144,3 +144,10 @@ def test_recipes_by_name_and_field():
     ]:
         with pytest.raises(ConfigError, match=message):
             make_recipe(word)
+
+
+@pytest.mark.parametrize(
+    ("words", "fallback"), [([], ""), (["dataset=other"], "laptop"), (["profile=smoke"], "laptop")]
+)
+def test_a_run_knows_which_profile_works_where_its_own_choice_does_not(words, fallback):
+    assert build(*words).fallback == fallback

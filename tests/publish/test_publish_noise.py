@@ -307,3 +307,27 @@ def test_what_is_prepared_travels_as_one_file(make, tmp_path, capsys):
     (tmp_path / "wordy.safetensors").write_bytes(content)
     with pytest.raises(DataError, match="damaged"):
         make("wordy", "prepared=wordy.safetensors", "out=j.safetensors")
+
+
+def test_a_costly_preparation_is_not_made_unasked_and_every_way_is_told(make, tmp_path):
+    source = (tmp_path / "wordy.py").read_text()
+    costs = '    preparations = {"smoke": "a second", "paper": "a day"}\n'
+    (tmp_path / "costly.py").write_text(source.replace("    presets =", f"{costs}    presets ="))
+    with pytest.raises(ConfigError) as told:
+        make("costly")
+    lines = str(told.value).splitlines()
+    assert "Nothing was downloaded or trained" in lines[0] and lines[1] == "  profile=smoke: a second"
+    assert lines[2].startswith("      ue-bench noise method=costly captions=captions.csv size=10x8")
+    assert lines[2].endswith(" profile=smoke") and lines[3] == "  profile=paper: a day"
+    assert not (tmp_path / "prepared.txt").exists() and not (tmp_path / "store").exists()
+    make("costly", "profile=smoke")
+    with pytest.raises(
+        ConfigError, match=r"profile=smoke: is in the store already .*seed 0, learned from no data"
+    ):
+        make("costly", "out=o.safetensors")
+    with pytest.raises(ConfigError, match=r"prepared with other settings: costly, seed 0.*\n.*export .*key="):
+        make("costly", "out=o.safetensors", "seed=1")
+    assert (tmp_path / "prepared.txt").read_text() == "once "
+    make("costly", "profile=paper", "out=o.safetensors")
+    make("costly", "out=p.safetensors")  # at the paper's settings it is prepared now
+    assert (tmp_path / "prepared.txt").read_text() == "once once "

@@ -11,7 +11,7 @@ import pytest
 
 from ue_bench.config import compose, parse_words, read_suite
 from ue_bench.contracts.content import Content
-from ue_bench.errors import ConfigError, UnavailableError
+from ue_bench.errors import ConfigError, DataError, UnavailableError
 from ue_bench.registry import Registry
 from ue_bench.trials.plan import Plan, make_plan
 
@@ -224,3 +224,16 @@ def test_a_papers_variant_is_told_apart_but_not_reduced():
     (entry,) = [entry for entry in header["trials"] if entry["method"] == "mem"]
     assert entry["chosen"] == {"trigger_length": [1, 3]}
     assert "rounds" in entry["reduced"] and "trigger_length" not in entry["reduced"]
+
+
+def test_absent_data_ends_with_the_command_that_works(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("network unreachable")
+
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    monkeypatch.setenv("UE_BENCH_CACHE", str(tmp_path))
+    monkeypatch.delenv("UE_BENCH_DATA", raising=False)
+    content = read_suite(REGISTRY.find("suites", "supervised").path)
+    config = compose("supervised", content, {"profile": "laptop"}, NAMES)
+    with pytest.raises(DataError, match=r"run once online.*: ue-bench run suite=supervised profile=quick$"):
+        make_plan(config, REGISTRY, "command")

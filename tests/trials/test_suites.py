@@ -11,6 +11,7 @@ from ue_bench.floors import check_floors
 from ue_bench.registry import Registry
 from ue_bench.report.findings import floor_of
 from ue_bench.trials.plan import make_plan, make_recipe
+from ue_bench.trials.protect import prepare_key
 
 REGISTRY = Registry()
 NAMES = [name for kind in ("methods", "victims", "datasets", "defenses") for name in REGISTRY.names(kind)]
@@ -68,3 +69,44 @@ def test_the_smallest_profile_can_be_planned(name):
     plan = make_plan(compose(name, content, {"profile": "smoke"}, NAMES), REGISTRY, "command")
     methods = {trial.method.name for trial in plan.trials}
     assert {"clean", "random"} < methods and len({trial.seed for trial in plan.trials}) == 1
+
+
+@pytest.fixture
+def nothing_at_hand(monkeypatch):
+    """No data set and no network."""
+
+    def refuse(*_, **__):
+        raise OSError("network unreachable")
+
+    monkeypatch.delenv("UE_BENCH_DATA", raising=False)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+
+
+def plan_default(name):
+    content = read_suite(REGISTRY.find("suites", name).path)
+    return make_plan(compose(name, content, {}, NAMES), REGISTRY, "command")
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_the_default_profile_needs_no_data_and_no_network(name, nothing_at_hand):
+    plan = plan_default(name)
+    assert plan.header["profile"] == "quick"
+    assert {trial.dataset.name for trial in plan.trials} <= {"shapes", "digits", "rewritten"}
+    assert all(trial.victim.name.endswith("_tiny") for trial in plan.trials)
+    assert {"clean", "random"} < {trial.method.name for trial in plan.trials}
+
+
+def test_one_generator_serves_every_suite(nothing_at_hand):
+    """T2UE's generator is trained once for a store: no suite's settings ask for another one."""
+    keys = {
+        prepare_key(trial, REGISTRY.create("methods", "t2ue", trial.method.parameters)): name
+        for name in SUITES
+        for trial in plan_default(name).trials
+        if trial.method.name == "t2ue"
+    }
+    assert len(keys) == 1, keys
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_no_profile_names_data_that_nobody_has(name):
+    assert "cifar10_5k" not in re.sub(r"results/\w+", "", REGISTRY.find("suites", name).path.read_text())

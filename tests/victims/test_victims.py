@@ -11,7 +11,9 @@ from torch import nn
 
 from ue_bench import Recipe, Victim
 from ue_bench.clock import Clock
+from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import ImageSet
+from ue_bench.datasets.cifar10 import Cifar10
 from ue_bench.errors import ConfigError
 from ue_bench.reading import read_module
 from ue_bench.registry import Registry
@@ -230,8 +232,10 @@ def accuracy_by_its_batch(model: nn.Module, data: ImageSet) -> float:
 
 
 def test_a_small_victim_learns_real_images(real_data):
-    """CIFAR-10, 5,085 images, recipe tiny: 68.0 % after 16 epochs, 35 % or more after two; chance is 10."""
-    split = REGISTRY.create("datasets", "cifar10_5k").load(None)
+    """CIFAR-10, 5,000 images, recipe tiny, two epochs; chance is 10."""
+    if not (real_data / "cifar10").is_dir():
+        pytest.skip("cifar10/ absent from UE_BENCH_DATA")
+    split = load_cached(Cifar10(train_images=5000, test_images=1000), "cifar10", None)
     victim = REGISTRY.create("victims", "vgg_tiny")
     recipe = victim.recipe(dataclasses.replace(PRESETS["tiny"], epochs=2))
     curves = train(

@@ -55,7 +55,9 @@ class Method(Content):
             method) or ``share`` (what others leave unprotected); "" for methods.
         withholds: True for the control whose protected images are not published at all.
         cost: in words, at the paper's settings.
-        presets: for a profile (smoke, laptop) the parameters that shrink the work but keep the method's
+        preparations: what ``prepare`` costs and needs, in words, by profile; a method that states it is never made to
+            prepare unasked where noise is made from captions.
+        presets: for a profile (smoke, quick, laptop) the parameters that shrink the work but keep the method's
             structure; tables mark such rows as reduced. The profile ``paper`` always means the defaults. The preset
             ``contrastive laptop`` comes before ``laptop`` in contrastive runs.
         defaults: by paradigm, the paper's values of fields that are None.
@@ -73,6 +75,7 @@ class Method(Content):
     control: ClassVar[str] = ""
     withholds: ClassVar[bool] = False
     cost: ClassVar[str] = ""
+    preparations: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 

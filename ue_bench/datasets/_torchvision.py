@@ -23,7 +23,9 @@ from ue_bench.data.files import File, find_files, find_state
 from ue_bench.data.imageset import ImageSet, Split
 from ue_bench.data.locate import cache_root, data_root
 from ue_bench.data.parquet import read_columns, read_first_image, read_parquet
-from ue_bench.errors import DataError
+from ue_bench.data.strata import stratified
+from ue_bench.errors import ConfigError, DataError
+from ue_bench.seeds import derive
 
 _PARTS = ("train", "test")
 _SILENCE_SECONDS = 30.0  # after which a server that does not answer counts as absent
@@ -49,6 +51,21 @@ class Published(Dataset):
     image_columns: ClassVar[tuple[str, ...]] = ("image", "img")
     label_columns: ClassVar[tuple[str, ...]] = ("label", "labels")
 
+    train_images: int | None = None  # a seeded, class-stratified, nested part of so many; null: all
+    test_images: int | None = None  # the same of the test data
+    seed: int = 0  # of these parts
+
+    def __post_init__(self) -> None:
+        for part in _PARTS:
+            wanted = self._wanted(part)
+            if wanted is not None and wanted < 1:
+                raise ConfigError(f"{self.folder}.{part}_images must be at least 1, not {wanted}")
+
+    def parameters(self) -> dict[str, Any]:
+        """None for the whole dataset, so that its trials keep the ids that they had before parts could be taken."""
+        whole = self.train_images is None and self.test_images is None
+        return {} if whole else super().parameters()
+
     def open_native(self, root: str, part: str, download: bool) -> tuple[np.ndarray, Any]:
         """Reads torchvision's files in ``root``/``native``, checked against their published MD5 sums.
 
@@ -68,9 +85,11 @@ class Published(Dataset):
     def load(self, image_size: int | None) -> Split:
         files = self._parquet_files()
         if files:
-            return Split(*(self._read_parquet(file, image_size) for file in files))
-        root = self._native_root() or self._download()
-        return Split(*(self._read_native(root, part, image_size) for part in _PARTS))
+            parts = [self._read_parquet(file, image_size) for file in files]
+        else:
+            root = self._native_root() or self._download()
+            parts = [self._read_native(root, part, image_size) for part in _PARTS]
+        return Split(*(self._part_of(images, part) for images, part in zip(parts, _PARTS, strict=True)))
 
     def to_download(self) -> str:
         if self._parquet_files() or self._native_root() is not None:
@@ -90,13 +109,34 @@ class Published(Dataset):
         return find_state(find_files(str(root / self.native), "*"))
 
     def label(self) -> str:
-        """How tables call it; a copy whose images went through JPEG is never called by the plain name."""
+        """How tables call it: a copy whose images went through JPEG, or a part, is never called by the plain name."""
+        notes = [self._describe_copy()]
+        notes += [f"{wanted:,} {part} images" for part in _PARTS if (wanted := self._wanted(part))]
+        notes = [note for note in notes if note]
+        return f"{self.title} ({', '.join(notes)})" if notes else self.title
+
+    def _describe_copy(self) -> str:
         with contextlib.suppress(DataError):
             for file in self._parquet_files():
                 copy = describe_jpeg(read_first_image(file, self._pick(file, self.image_columns)))
                 if copy:
-                    return f"{self.title} ({copy} copy)"
-        return self.title
+                    return f"{copy} copy"
+        return ""
+
+    def _wanted(self, part: str) -> int | None:
+        return self.train_images if part == "train" else self.test_images
+
+    def _part_of(self, images: ImageSet, part: str) -> ImageSet:
+        wanted = self._wanted(part)
+        if wanted is None:
+            return images
+        if wanted > len(images):
+            raise ConfigError(
+                f"{self.folder}.{part}_images is {wanted:,}, but the {part} part has {len(images):,} images: "
+                f"set it to at most that, or leave it out"
+            )
+        places = stratified(images.labels, len(images), derive(self.seed, part, "part"))
+        return images.take(places.argsort(stable=True)[:wanted].sort().values)
 
     def _parquet_files(self) -> list[File]:
         """The Parquet files of the training and the test data under ``UE_BENCH_DATA``, or []."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from ue_bench.publish.preparation import (
     check_settings,
     find_preparation,
     read_preparation,
+    ways_to_prepare,
     write_preparation,
 )
 from ue_bench.publish.training_set import export_training_set
@@ -105,12 +108,38 @@ def noise_command(words: Sequence[str]) -> int:
             )
         print(f"{out} is there already and intact: {describe(there)}")
         return 0
+    if not (given["prepared"] or given["profile"]):
+        _ask_first(request, words, parameters, epsilon, environment)
     noise = make_noise(request, environment, choose_progress())
     write_noise(out, noise)
     print(f"wrote {out}: {describe(noise)}")
     print("It holds the pictures' names, not their captions. Take it to where the pictures are, then:")
     print(f"  ue-bench apply noise={out} images=FOLDER out=FOLDER")
     return 0
+
+
+def _ask_first(
+    request: Request,
+    words: Sequence[str],
+    parameters: Mapping[str, Any],
+    epsilon: float | None,
+    environment: Environment,
+) -> None:
+    """ConfigError with all ways and their prices, where a preparation that costs much is missing and not asked for."""
+    kind, store = type(request.method), environment.open_store()
+    if not kind.preparations or request.preparation in store.names("prepared", ".safetensors"):
+        return
+    registry = environment.registry()
+    methods = {
+        profile: choose_method(registry, request.name, parameters, epsilon, profile)
+        for profile in kind.preparations
+    }
+    keys = {
+        profile: dataclasses.replace(request, method=method).preparation
+        for profile, method in methods.items()
+    }
+    command = shlex.join(["ue-bench", "noise", *words])
+    raise ways_to_prepare(kind, request.name, command, store, keys)
 
 
 def export_command(words: Sequence[str]) -> int:

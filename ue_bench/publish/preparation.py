@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,51 @@ class Preparation:
             save_tensors(store, "prepared", key, self.tensors, {**self.facts, "prepare_key": key})
 
 
+def list_preparations(store: Store, name: str, keys: Iterable[str]) -> list[Preparation]:
+    """What a method prepared in a store, of the artefacts with these keys."""
+    found = []
+    for key in keys:
+        loaded = load_tensors(store, "prepared", key)
+        if loaded and (loaded[1].get("method") or {}).get("name") == name and "prepare_key" in loaded[1]:
+            found.append(Preparation(*loaded))
+    return found
+
+
+def ways_to_prepare(
+    kind: type[Method], name: str, command: str, store: Store, keys: Mapping[str, str]
+) -> ConfigError:
+    """The error for a method whose costly preparation is in no store and was not asked for.
+
+    Args:
+        kind: states what preparing costs, by profile.
+        name: of the method.
+        command: that was typed, without a profile.
+        store: where prepared work is kept.
+        keys: by profile, the key of what would be prepared with it.
+    """
+    there = list_preparations(store, name, store.names("prepared", ".safetensors"))
+    at_hand = {each.key: each for each in there}
+    lines = [
+        f"{name} makes noise with what it prepares once, and store {store.address} holds nothing that was prepared "
+        "with these settings. Nothing was downloaded or trained. Say how:"
+    ]
+    for profile, price in kind.preparations.items():
+        ready = at_hand.pop(keys[profile], None)
+        price = f"is in the store already ({ready.describe()})" if ready else price
+        lines += [f"  profile={profile}: {price}", f"      {command} profile={profile}"]
+    for key, each in at_hand.items():
+        lines += [
+            f"  in the store, prepared with other settings: {each.describe()}",
+            f"      ue-bench export method={name} store={store.address} key={key} out={name}.safetensors",
+            f"      {command} prepared={name}.safetensors",
+        ]
+    lines += [
+        "  prepared elsewhere (there: ue-bench export), as a file:",
+        f"      {command} prepared=FILE.safetensors",
+    ]
+    return ConfigError("\n".join(lines))
+
+
 def find_preparation(store: Store, name: str, wanted: str | None = None) -> Preparation:
     """What a method prepared in a store.
 
@@ -86,11 +131,7 @@ def find_preparation(store: Store, name: str, wanted: str | None = None) -> Prep
     Raises:
         ConfigError: if there is none, or several and no key.
     """
-    found = []
-    for key in [wanted] if wanted else store.names("prepared", ".safetensors"):
-        loaded = load_tensors(store, "prepared", key)
-        if loaded and (loaded[1].get("method") or {}).get("name") == name and "prepare_key" in loaded[1]:
-            found.append(Preparation(*loaded))
+    found = list_preparations(store, name, [wanted] if wanted else store.names("prepared", ".safetensors"))
     if len(found) == 1:
         return found[0]
     if not found:

@@ -73,9 +73,7 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
     check_parameters(config.parameters, registry, set(config.asked) - used)
     _check_available([*victims, *defenses, *((arm.name, arm.method) for arm in arms)])
     recipe = make_recipe(config.recipe, config.paradigm)
-    if not download:
-        _check_present(datasets)
-    splits = [load_cached(dataset, name, config.image_size) for name, dataset in datasets]
+    splits = _load(datasets, config, download)
     seeds = range(config.seed, config.seed + config.seeds)
     entries: dict[str, dict[str, Any]] = {}
     grid = (
@@ -169,11 +167,18 @@ def _check_available(contents: list[tuple[str, Any]]) -> None:
             raise UnavailableError(f"{name}: {reason}")
 
 
-def _check_present(datasets: list[tuple[str, Dataset]]) -> None:
-    """DataError for a dataset that would have to be downloaded."""
-    for _, dataset in datasets:
-        if absent := dataset.to_download():
-            raise DataError(f"neither a dry run nor asking for a price downloads anything, and {absent}")
+def _load(datasets: list[tuple[str, Dataset]], config: Config, download: bool) -> list[Split]:
+    """The datasets, decoded; where one cannot be had, the error ends with the command that does work here."""
+    try:
+        for _, dataset in datasets:
+            if not download and (absent := dataset.to_download()):
+                raise DataError(f"neither a dry run nor asking for a price downloads anything, and {absent}")
+        return [load_cached(dataset, name, config.image_size) for name, dataset in datasets]
+    except DataError as error:
+        if not config.fallback:
+            raise
+        without = f"ue-bench run suite={config.suite} profile={config.fallback}"
+        raise DataError(f"{error}. Without it: {without}") from error
 
 
 def make_recipe(word: Any, paradigm: str = "supervised") -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ue_bench.contracts.perturbation import CHUNK, Perturbation, add_noise
 from ue_bench.data.imageset import ImageSet
+from ue_bench.data.strata import stratified
 from ue_bench.errors import PerturbationError
 from ue_bench.metrics import noise_measures
 from ue_bench.training.pairs import Pairs
@@ -29,14 +30,7 @@ def poison_mask(labels: Tensor | None, count: int, ratio: float, seed: int) -> T
         ratio: share to be protected, 0 to 1.
         seed: the same seed gives nested masks for growing ratios.
     """
-    generator = torch.Generator().manual_seed(seed)
-    groups = labels if labels is not None else torch.zeros(count, dtype=torch.int64)
-    place = torch.empty(count, dtype=torch.float64)
-    for group in range(int(groups.max()) + 1):
-        members = (groups == group).nonzero()[:, 0]
-        order = torch.randperm(len(members), generator=generator).to(torch.float64)
-        offset = torch.rand((), generator=generator, dtype=torch.float64)
-        place[members] = (order + offset) / max(1, len(members))
+    place = stratified(labels, count, seed)
     mask = torch.zeros(count, dtype=torch.bool)
     mask[place.argsort(stable=True)[: round(count * ratio)]] = True
     return mask
