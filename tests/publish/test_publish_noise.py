@@ -254,10 +254,35 @@ def test_captions_are_grouped_under_one_spelling_of_a_name(tmp_path):
     assert found == {"a.jpg": ("one", "three"), "sub/b.png": ("two",), "caf\u00e9.png": ("four",)}
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        'a.jpg,"a dog\nb.jpg,a cat\n',  # open until the end
+        'a.jpg,"a dog\nb.jpg,"a cat"\nc.jpg,a cow\n',  # closed by the next row's mark
+        'a.jpg,"a dog\nb.jpg,a cat\nc.jpg,a ""cow"""\nd.jpg,a hen\n',  # closed two rows on
+        'a.jpg,"a "brown" dog"\nb.jpg,a cat\n',  # not written twice
+    ],
+)
+def test_a_quotation_mark_swallows_no_rows(tmp_path, content):
+    path = tmp_path / "c.csv"
+    path.write_text("image,caption\n" + content)
+    with pytest.raises(DataError, match=r"line 2 \(a quotation mark that is never closed"):
+        read_captions(str(path))
+
+
+def test_captions_of_several_lines_and_quoted_words_are_read(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text('image,caption\na.jpg,"a ""brown"" dog,\non grass, in the sun"\nb.jpg,a 6" cat\n')
+    assert read_captions(str(path)) == {
+        "a.jpg": ('a "brown" dog,\non grass, in the sun',),
+        "b.jpg": ('a 6" cat',),
+    }
+
+
 def test_every_bad_line_of_captions_is_named(tmp_path):
     path = tmp_path / "c.csv"
     path.write_text("image,caption\n/abs/a.jpg,one\n../b.png,two\nC:\\c.png,three\nd.png,\nok.png,five\n")
-    with pytest.raises(DataError, match=r"line 5 .*line 2 .*line 3 .*line 4"):
+    with pytest.raises(DataError, match=r"4 of 5 rows .*line 5 .*line 2 .*line 3 .*line 4"):
         read_captions(str(path))
     path.write_text("picture,words\na.jpg,one\n")
     with pytest.raises(DataError, match="no column of images"):

@@ -16,6 +16,7 @@ from ue_bench.errors import DataError, nearest
 IMAGE_COLUMNS = ("image", "image_name", "filename", "file_name", "images")
 CAPTION_COLUMNS = ("caption", "comment", "text")
 _SEPARATORS = ("|", "\t", ";", ",")
+_IMAGE = re.compile(r"\S.*\.(png|jpe?g|webp|tiff?|bmp|gif)$", re.IGNORECASE)
 _LINES = 20  # that a caption may run over; more means a quotation mark that is never closed
 _SPLIT_FILES = {"test": "test.csv", "validation": "val.csv", "train": "train.csv"}
 
@@ -61,8 +62,10 @@ def read_rows(
         delimiter=separator,
         quotechar=quotes,
         quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        strict=True,  # else a quotation mark that is never closed swallows the rows after it
     )
     rows: list[Row] = []
+    last = 0
     try:
         names = [name.strip() for name in next(reader, [])]
         image = _find(names, image_columns, "images", file)
@@ -73,7 +76,7 @@ def read_rows(
             first, last = last + 1, reader.line_num
             if not any(field.strip() for field in fields):
                 continue
-            if last - first >= _LINES:
+            if last - first >= _LINES or any(_holds_a_row(field, separator) for field in fields):
                 faults.append(f"line {first} (a quotation mark that is never closed)")
                 continue
             if separator == "|" and len(names) == 3 and len(fields) == 2:
@@ -92,12 +95,21 @@ def read_rows(
             else:
                 rows.append(Row(first, name, words or "", part))
     except csv.Error as error:
-        raise DataError(
-            f"'{file.path}' is no CSV file (line {reader.line_num}: {error}); correct it"
-        ) from error
+        faults.append(
+            f"line {last + 1} (a quotation mark that is never closed, or not written twice within a caption: {error})"
+        )
     if not rows and not faults:
         raise DataError(f"'{file.path}' has no rows: every image needs at least one")
     return rows
+
+
+def _holds_a_row(field: str, separator: str) -> bool:
+    """Whether text of several lines has one that begins like a row, with an image's name and a separator."""
+    return any(
+        _IMAGE.match(line.partition(separator)[0].strip())
+        for line in field.splitlines()[1:]
+        if separator in line
+    )
 
 
 def group(rows: Iterable[Row]) -> list[Picture]:

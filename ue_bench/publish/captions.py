@@ -32,6 +32,7 @@ def read_captions(path: str) -> dict[str, tuple[str, ...]]:
         )
     faults: list[str] = []
     rows = read_rows(files[0], faults)
+    count = len(rows) + len(faults)
     captions: dict[str, list[str]] = {}
     for row in rows:
         name = normal_name(row.image)
@@ -39,7 +40,6 @@ def read_captions(path: str) -> dict[str, tuple[str, ...]]:
             faults.append(f"line {row.line} ({row.image}: no path within a folder)")
         captions.setdefault(name, []).append(row.caption)
     if faults:
-        count = len(rows) + len(faults)
         raise faulty(faults, count, "rows", f"'{path}'", "Correct these lines; an image is named by its path "
                      "within the folder of pictures, such as summer/beach.jpg")  # fmt: skip
     return {name: tuple(texts) for name, texts in captions.items()}
