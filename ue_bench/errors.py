@@ -30,6 +30,10 @@ class StoreError(UEBenchError):
     """The store cannot be read or written."""
 
 
+class DamagedError(StoreError):
+    """A file of the store that is not as it was written; what made it can make it again."""
+
+
 class TrainingError(UEBenchError):
     """A victim or surrogate whose training broke down (a loss that is not finite)."""
 

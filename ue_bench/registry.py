@@ -17,6 +17,7 @@ from ue_bench import composition
 from ue_bench.bounds import Kind, kinds
 from ue_bench.errors import ConfigError, UnavailableError, unknown
 from ue_bench.reading import Reading, read_module
+from ue_bench.sources import source_hash
 
 KINDS = ("methods", "victims", "defenses", "datasets", "suites")
 GROUP = "ue_bench.plugins"
@@ -122,6 +123,8 @@ class Registry:
         entry = self.find(kind, name)
         assert entry.reading is not None
         try:
+            if not composition.is_composed(kind, name):
+                self.source(kind, name)  # before somebody changes the file
             module = importlib.import_module(entry.module) if entry.module else _import_file(entry.path)
             return getattr(module, entry.reading.class_name)
         except Exception as error:
@@ -129,6 +132,13 @@ class Registry:
             raise UnavailableError(
                 f"{kind[:-1]} '{name}' ({entry.path}) cannot be imported: {reason}"
             ) from error
+
+    def source(self, kind: str, name: str) -> str:
+        """A hash of the code behind it, see ``sources.source_hash``, as it was when this process first asked."""
+        if composition.is_composed(kind, name):
+            return "+".join(self.source(kind, part) for part in composition.parts_of(name))
+        entry = self.find(kind, name)
+        return source_hash(entry.path, entry.module, entry.origin if entry.module else "")
 
     def create(self, kind: str, name: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """An instance with these parameters; a parameter that does not exist names the nearest ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,3 +185,36 @@ def test_two_processes_may_write_at_once(folder):
         writer.join()
         assert writer.exitcode == 0
     assert [path.name for path in folder.iterdir()] == ["counted-key.safetensors"]
+
+
+def test_what_is_changed_in_place_is_named_and_read_anew(folder):
+    split = load_cached(Counted(), "counted", None)
+    assert cache.find_changes() == []
+    split.train.labels[0] = 1
+    assert cache.find_changes() == ["the training set of counted"]
+    again = load_cached(Counted(), "counted", None)
+    assert again.train.labels.tolist() == [0, 1, 0] and cache.find_changes() == []
+    again.test.images.zero_()
+    assert "the test set of counted" in cache.find_changes()
+
+
+def test_files_are_as_open_as_the_umask_says(folder):
+    before = os.umask(0o027)
+    try:
+        load_cached(Counted(), "counted", None)
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in folder.iterdir()] == [0o640]
+
+
+def test_a_file_that_may_not_be_read_is_somebody_s_and_stays(folder, monkeypatch):
+    load_cached(Counted(), "counted", None)
+    (path,) = folder.iterdir()
+    before = path.stat()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # for root, everything is readable
+    with pytest.warns(RuntimeWarning, match="permission denied.*set UE_BENCH_CACHE"):
+        load_anew(Counted())
+    assert len(LOADS) == 2 and (path.stat().st_mtime_ns, path.stat().st_ino) == (
+        before.st_mtime_ns,
+        before.st_ino,
+    )

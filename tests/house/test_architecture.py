@@ -29,7 +29,7 @@ FLOORS = [  # from the ground; a module may import its own floor and those below
         ),
         *("progress", "measures", "dimensions"),
     },
-    {"config", "reading", "registry", "composition", "floors", "parameters", "data"},
+    {"config", "reading", "registry", "sources", "composition", "floors", "parameters", "data"},
     {
         "contracts.budget",
         "contracts.perturbation",
@@ -48,7 +48,7 @@ FLOORS = [  # from the ground; a module may import its own floor and those below
         "defenses",
     },
     {"crafting", "trials.environment", "trials.overlap", "trials.plan", "trials.executors"}
-    | {"trials.arms", "trials.guard", "trials.noise"},
+    | {"trials.agreement", "trials.arms", "trials.guard", "trials.noise"},
     {
         *("trials.protect", "trials.evaluate", "forecast"),
         *("publish", "report", "gallery", "overview", "explain", "conformance", "describe", "scaffold"),

@@ -100,3 +100,21 @@ def test_a_store_that_cannot_be_written(tmp_path):
         store.mkdir(mode=0o500)
     _, said = (run := start(store)).communicate()
     assert run.returncode == 2 and "cannot write" in said and "store=DIR" in said and "Traceback" not in said
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux to find a process's children")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_leaves_no_worker_behind(tmp_path, number):
+    run = start(tmp_path, "fragile.failure=hang", "time_limit=600")
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("trials/*.json"))) < 2:  # clean and random: now it hangs
+        assert run.poll() is None and time.monotonic() < deadline, run.communicate()
+        time.sleep(0.05)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    workers = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert workers
+    run.send_signal(number)
+    run.wait()
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < deadline, "the worker goes on"
+        time.sleep(0.05)

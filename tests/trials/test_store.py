@@ -11,7 +11,7 @@ import safetensors
 import torch
 
 from ue_bench import Budget, Perturbation
-from ue_bench.errors import StoreError
+from ue_bench.errors import DamagedError, StoreError
 from ue_bench.trials.artefacts import load_perturbation, load_tensors, save_perturbation, save_tensors
 from ue_bench.trials.store import Store
 
@@ -34,7 +34,7 @@ def test_records_come_back_as_written(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncate", "edit", "empty", "list"])
-def test_a_damaged_record_counts_as_missing(tmp_path, damage):
+def test_a_damaged_record_counts_as_absent_and_is_named(tmp_path, damage):
     store = Store(tmp_path)
     store.write_record(RECORD)
     path = tmp_path / "trials" / "abc.json"
@@ -42,7 +42,89 @@ def test_a_damaged_record_counts_as_missing(tmp_path, damage):
     path.write_text(
         {"truncate": text[:40], "edit": text.replace("12.5", "99.5"), "empty": "", "list": "[]"}[damage]
     )
-    assert store.read_record("abc") is None
+    with pytest.warns(RuntimeWarning, match="trials/abc.json is damaged"):
+        assert store.read_record("abc") is None
+    assert list(store.damaged) == ["trials/abc.json"]
+
+
+def test_swapped_records_and_plans_are_named(tmp_path):
+    store = Store(tmp_path)
+    for folder, names in (("trials", ("abc", "def")), ("plans", ("one", "two"))):
+        for name in names:
+            if folder == "trials":
+                store.write_record({**RECORD, "id": name})
+            else:
+                store.write_plan(name, {"suite": "s", "created": "2026"})
+        paths = [tmp_path / folder / f"{name}.json" for name in names]
+        one, two = (path.read_text() for path in paths)
+        paths[0].write_text(two), paths[1].write_text(one)
+    with pytest.warns(RuntimeWarning):
+        assert store.read_records(["abc", "def"]) == {} and store.read_plans() == []
+    assert store.damaged["trials/abc.json"] == "it is the record of def"
+    assert store.damaged["plans/two.json"] == "it is another plan's"
+
+
+def test_swapped_noise_and_changed_facts_are_noticed(tmp_path):
+    store = Store(tmp_path)
+    for key in ("one", "two"):
+        save_perturbation(store, key, some_noise(), {"seconds": {"protect": 2.6}})
+    one, two = (tmp_path / "noise" / f"{key}.safetensors" for key in ("one", "two"))
+    content = two.read_bytes()
+    two.write_bytes(content.replace(b"2.6", b"9.6"))
+    with pytest.raises(
+        DamagedError, match="two.safetensors is corrupt: its facts are not as they were written"
+    ):
+        load_perturbation(store, "two")
+    one.write_bytes(content)
+    with pytest.raises(
+        DamagedError, match="one.safetensors is corrupt: it holds what belongs under another name"
+    ):
+        load_perturbation(store, "one")
+
+
+def test_noise_of_older_versions_tells_no_name_and_stays_readable(tmp_path):
+    noise = some_noise()
+    header = {"budget": noise.budget, "triggers": None, "facts": {"seconds": {}}}
+    save_tensors(
+        Store(tmp_path), "noise", "k", {"noise": noise.noise, "rows": noise.rows}, header, sealed=False
+    )
+    assert load_perturbation(Store(tmp_path), "k")[1] == {"seconds": {}}
+
+
+def test_records_and_plans_of_older_versions_stay_readable():
+    """Those under results/ were written before plans told their key."""
+    import warnings
+
+    for folder in (path.parent for path in (Path(__file__).parents[2] / "results").glob("*/plans")):
+        store = Store(folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            names = store.names("trials", ".json")
+            assert len(store.read_records(names)) == len(names) > 0
+            assert store.read_plans()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o007])
+def test_files_are_as_open_as_the_umask_says(tmp_path, umask):
+    store, before = Store(tmp_path), os.umask(umask)
+    try:
+        save_perturbation(store, "k", some_noise(), {})
+        store.write_record(RECORD)
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {0o666 & ~umask}
+
+
+def test_what_may_not_be_read_is_said_and_stays(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    save_perturbation(store, "k", some_noise(), {})
+    monkeypatch.setattr(os, "access", lambda *_: False)  # for root, everything is readable
+    with pytest.raises(
+        StoreError, match="cannot read .*k.safetensors: Permission denied.*store=DIR"
+    ) as caught:
+        load_perturbation(store, "k")
+    assert not isinstance(caught.value, DamagedError), "damaged noise is made again, which would overwrite it"
 
 
 @pytest.mark.parametrize("schema", [2, "2.0", 1.5, None, True, [1]])
@@ -68,7 +150,8 @@ def test_a_record_of_ours_that_lost_a_part_counts_as_missing(tmp_path, part):
     body = json.loads(path.read_text())
     del body[part]
     path.write_text(json.dumps(body))
-    assert store.read_record("abc") is None
+    with pytest.warns(RuntimeWarning, match="checksum"):
+        assert store.read_record("abc") is None
 
 
 def test_a_store_that_is_a_file_is_refused(tmp_path):

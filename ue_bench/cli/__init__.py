@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shlex
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -161,6 +162,7 @@ def report(
     if not plans:
         known = sorted({plan["suite"] for plan in store.read_plans()})
         held = f"it holds {', '.join(known)}" if known else "it holds no run yet"
+        held = f"{', '.join(store.damaged)} is damaged" if store.damaged and not known else held
         wanted = f" of suite '{given['suite']}'" if given["suite"] else ""
         raise ConfigError(f"store {store.address} has no run{wanted}: {held}. See: ue-bench run suite=NAME")
     if not every:
@@ -168,7 +170,7 @@ def report(
     tables = []
     for number, plan in enumerate(plans, 1):
         records = store.read_records(trial["id"] for trial in plan["trials"])
-        made = build_report(plan, records, published=published)
+        made = build_report({**plan, "damaged": store.damaged}, records, published=published)
         tables.append(render(made, chosen, view))
         if figures:
             names = [str(part) for part in (plan["suite"], plan["profile"], number) if part]
@@ -278,11 +280,19 @@ def _print_plan(plan: Any, todo: list[Any], takes: str) -> None:
 import ue_bench.cli.content  # noqa: E402, F401  adds its commands after those above
 
 
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, line: int, *_: Any) -> None:
+    """Ours as a sentence; others' with the place that they come from."""
+    ours = Path(filename).is_relative_to(Path(__file__).parents[1])
+    place = "" if ours else f"{filename}:{line}: {category.__name__}: "
+    typer.echo(f"ue-bench: warning: {place}{message}", err=True)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command ``ue-bench``: a person's mistakes are printed without a traceback and end with status 2."""
     command: Callable[..., Any] = typer.main.get_command(app)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a dash on a Latin-1 terminal must not end a run
+    warnings.showwarning = _show_warning
     try:
         status = command(args=arguments, prog_name="ue-bench", standalone_mode=True)
     except UEBenchError as error:

@@ -58,11 +58,12 @@ def load_cached(dataset: Dataset, name: str, image_size: int | None) -> Split:
         if key in _memory:
             _memory.move_to_end(key)
             return _memory[key]
-        split = _read(_path(name, key)) if state is not None else None
+        shut = state is not None and _shut(_path(name, key))
+        split = _read(_path(name, key)) if state is not None and not shut else None
         if split is None:
             split = dataset.load(image_size)
             after = dataset.source_state()  # a download may have brought the files, or someone changed them
-            if after is not None and (state is None or after == state):
+            if after is not None and (state is None or after == state) and not shut:
                 key = _key(dataset, name, image_size, after)
                 _write(_path(name, key), split)
                 if _bytes(split) > IN_MEMORY:  # the file is mapped, not loaded: it needs no memory of its own
@@ -158,7 +159,10 @@ def _write(path: Path, split: Split) -> None:
     unfinished = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.touch(exist_ok=False)
+        mode = unfinished.stat().st_mode  # as the umask says; the library would let nobody else read it
         save_file(_apart(tensors), unfinished, {"content": json.dumps(texts, ensure_ascii=False)})
+        unfinished.chmod(mode)
         os.replace(unfinished, path)
     except Exception as error:  # safetensors reports a full disk by an exception of its own
         _warn_once(
@@ -181,6 +185,18 @@ def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         seen.add(storage.data_ptr())
         apart[name] = tensor.contiguous() if alone else tensor.clone(memory_format=torch.contiguous_format)
     return apart
+
+
+def _shut(path: Path) -> bool:
+    """True, and warned of, if the file is there and this person may not read it: it is somebody's, and stays."""
+    if not path.is_file() or os.access(path, os.R_OK):
+        return False
+    _warn_once(
+        f"permission denied: the cache file {path} is another person's, who lets nobody read it; its images are "
+        "decoded without it. Ask for it to be readable, or set UE_BENCH_CACHE to a folder of your own",
+        str(path),
+    )
+    return True
 
 
 def _read(path: Path) -> Split | None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ue_bench.canonical import plain
-from ue_bench.errors import StoreError, UEBenchError
+from ue_bench.errors import DamagedError, UEBenchError
 from ue_bench.explain.subject import Subject, load_subject
 from ue_bench.progress import Progress
 from ue_bench.provenance import commit, describe_device, versions
@@ -35,7 +35,7 @@ def recover_victim(subject: Subject, environment: Environment, progress: Progres
             _fill(victim, kept[0], name)
             return victim.eval(), f"the victim is the one kept in {name}"
         reason = f"{name} is not there"
-    except StoreError as error:
+    except DamagedError as error:
         reason = str(error)
     progress.say(f"    {reason}: the victim is trained again")
     done = train_victim(subject.trial, environment, progress)
@@ -99,4 +99,4 @@ def _fill(victim: nn.Module, tensors: Mapping[str, Any], name: str) -> None:
         victim.load_state_dict(tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise StoreError(f"{name} does not fit the victim as it is built now ({reason})") from error
+        raise DamagedError(f"{name} does not fit the victim as it is built now ({reason})") from error

@@ -299,7 +299,7 @@ def write_noise(path: Path, noise: NoiseFile) -> None:
     target = path.absolute()
     try:
         store = Store(target.parent.parent)
-        save_tensors(store, target.parent.name, target.stem, {"noise": noise.noise}, facts)
+        save_tensors(store, target.parent.name, target.stem, {"noise": noise.noise}, facts, sealed=False)
     except StoreError as error:
         reason = getattr(error.__cause__, "strerror", None) or error
         raise StoreError(

@@ -169,7 +169,7 @@ def read_preparation(path: Path) -> Preparation:
         raise DataError(f"'{path}' is not of ue-bench export, whose files end in .safetensors")
     target = Path(os.path.abspath(path))
     try:
-        loaded = load_tensors(Store(target.parent.parent), target.parent.name, target.stem)
+        loaded = load_tensors(Store(target.parent.parent), target.parent.name, target.stem, renamed=True)
     except StoreError as error:
         raise DataError(
             f"'{path}' is damaged, or not of ue-bench export: {error}. Copy or make it again"

@@ -17,7 +17,7 @@ class Finding:
     Attributes:
         trial: its entry in the plan.
         record: the record, or None where there is none.
-        state: done, failed, invalid, missing, or ``not measured`` for a record without the table's metric.
+        state: done, failed, invalid, missing, damaged, or ``not measured`` for a record without the table's metric.
         value: the table's metric, or None.
         undertrained: why a finished run does not count (it does not fit its own training data), or "".
     """

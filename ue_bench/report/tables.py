@@ -68,7 +68,7 @@ def build_report(
     """Fills the plan's table from the records.
 
     Args:
-        plan: the plan as the store keeps it.
+        plan: the plan as the store keeps it; ``damaged``, {file: why}, may name records that cannot be read.
         records: id -> record; trials without one are missing, records of other plans are left out.
         published: True to put the papers' printed numbers beside the measured ones.
     """
@@ -83,7 +83,13 @@ def _build(
     wanted = measure(metric)
     layout, floors = make_layout(plan), plan.get("floors") or {}
     trials = plan.get("trials") or []
-    findings = tuple(judge(trial, records.get(trial["id"]), wanted.name, floors) for trial in trials)
+    damaged = plan.get("damaged") or {}
+    findings = tuple(
+        Finding(trial, None, "damaged")
+        if f"trials/{trial['id']}.json" in damaged
+        else judge(trial, records.get(trial["id"]), wanted.name, floors)
+        for trial in trials
+    )
     verdicts = validity.verdicts(findings, floors)
     groups: dict[tuple[Key, Key], list[Finding]] = {}
     for finding in findings:

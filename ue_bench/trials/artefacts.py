@@ -13,19 +13,32 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from ue_bench.canonical import dumps
+from ue_bench.canonical import digest, dumps
 from ue_bench.contracts.budget import Budget
 from ue_bench.contracts.perturbation import Perturbation
-from ue_bench.errors import StoreError
+from ue_bench.errors import DamagedError
 from ue_bench.trials.store import Store
 
 
 def save_tensors(
-    store: Store, folder: str, key: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+    store: Store,
+    folder: str,
+    key: str,
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+    sealed: bool = True,
 ) -> None:
-    """Writes tensors with facts about them, in one file, whole or not at all."""
+    """Writes tensors with facts about them, in one file, whole or not at all.
+
+    Args:
+        sealed: False for a file whose facts have a seal of their own, and that bears any name.
+    """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"facts": dumps({**facts, "checksum": content_hash(contiguous)})}
+    told: dict[str, Any] = json.loads(dumps({**facts, "checksum": content_hash(contiguous)}))
+    if sealed:
+        told["name"] = f"{folder}/{key}"
+        told["seal"] = digest(told)
+    header = {"facts": dumps(told)}
 
     def fill(path: Path) -> None:
         try:
@@ -36,14 +49,21 @@ def save_tensors(
     store.write_file((folder, f"{key}.safetensors"), fill)
 
 
-def load_tensors(store: Store, folder: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def load_tensors(
+    store: Store, folder: str, key: str, renamed: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Reads them back, mapped to the file: they may be larger than the memory, and changing them changes no file.
+
+    Args:
+        renamed: True to read a file that a person may have given another name.
 
     Returns:
         None if there are none.
 
     Raises:
-        StoreError: if the file is truncated or altered.
+        DamagedError: if the file is truncated or altered, its facts included, or is another's. Files of older versions
+            tell neither their name nor a checksum of their facts.
+        StoreError: if it cannot be read.
     """
     name = store.path(folder, f"{key}.safetensors")
     with store.open_file(folder, f"{key}.safetensors") as path:
@@ -51,12 +71,16 @@ def load_tensors(store: Store, folder: str, key: str) -> tuple[dict[str, Tensor]
             return None
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                facts = json.loads(file.metadata()["facts"])
+                facts = dict(json.loads(file.metadata()["facts"]))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         except Exception as error:
-            raise StoreError(f"{name} is corrupt: {type(error).__name__}: {error}") from error
+            raise DamagedError(f"{name} is corrupt: {type(error).__name__}: {error}") from error
+    if "seal" in facts and facts.pop("seal") != digest(facts):
+        raise DamagedError(f"{name} is corrupt: its facts are not as they were written")
+    if facts.pop("name", f"{folder}/{key}") != f"{folder}/{key}" and not renamed:
+        raise DamagedError(f"{name} is corrupt: it holds what belongs under another name")
     if facts.pop("checksum", None) != content_hash(tensors):
-        raise StoreError(f"{name} is corrupt: its checksum does not fit its content")
+        raise DamagedError(f"{name} is corrupt: its checksum does not fit its content")
     return tensors, facts
 
 

@@ -21,6 +21,7 @@ from ue_bench.errors import StoreError
 from ue_bench.progress import Progress
 from ue_bench.provenance import describe_device
 from ue_bench.seeds import derive
+from ue_bench.trials.agreement import sources_of
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.guard import guarded
 from ue_bench.trials.noise import load_noise
@@ -54,8 +55,8 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
     """What one trial found: the parts of its record that are measured.
 
     Returns:
-        ``metrics curves noise mask seconds device_seconds peak_bytes device notes warnings status``; the last is
-        ``invalid`` for a result that must not count, ``mask`` None unless a part of the images is protected.
+        ``metrics curves noise mask seconds device_seconds peak_bytes device notes warnings status sources``; the
+        status is ``invalid`` for a result that must not count, ``mask`` None unless a part of the images is protected.
     """
     leaks: list[str] = []
     with guarded(_who(trial), leaks.append):
@@ -81,6 +82,7 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         "notes": {**made["notes"], **remarks.notes},
         "warnings": [*done.warnings, *leaks, *remarks.warnings],
         "status": remarks.status,
+        "sources": _sources(trial, made, environment),
     }
 
 
@@ -96,7 +98,7 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
     if kept is None:
         raise StoreError(f"noise {trial.noise_key} has gone from the store: run the same command again")
     perturbation, made = kept
-    warnings = list(made["warnings"])
+    warnings = [*made["warnings"], *_made_otherwise(trial, made, environment)]
     published, noise = poisoned(trial, split.train, perturbation)
     chosen = round(len(split.train) * trial.poison_ratio)
     if noise is not None and noise["changed_images"] != chosen and not perturbation.partial:
@@ -183,6 +185,34 @@ def unpack_mask(kept: Mapping[str, Any], count: int) -> Tensor:
     if _fingerprint(packed) != kept["sha256"] or len(packed) != -(-count // 8):
         raise StoreError(f"the mask of a record is corrupt, or not of {count} images")
     return torch.from_numpy(bits[:count].astype(bool))
+
+
+def _sources(trial: Trial, made: Mapping[str, Any], environment: Environment) -> dict[str, str]:
+    """Hashes of the code that made the result; of the method, the code that made the noise, if that is known."""
+    found = sources_of(trial, environment.registry())
+    method = made.get("source")
+    return {
+        part: method if part == "method" else source
+        for part, source in found.items()
+        if part != "method" or method
+    }
+
+
+def _made_otherwise(trial: Trial, made: Mapping[str, Any], environment: Environment) -> list[str]:
+    """What tells the making of the noise from what would be done now, in sentences."""
+    found, before = [], made.get("device") or {}
+    name, threads = trial.method.name, torch.get_num_threads()
+    if made.get("source", now := environment.registry().source("methods", name)) != now:
+        found.append(f"the code of the method {name} has changed since it made this noise")
+    if (
+        before.get("type") == "cpu"
+        and environment.find_device().type == "cpu"
+        and before["threads"] != threads
+    ):
+        found.append(
+            f"the noise was made with {before['threads']} threads, its victim trained with {threads}"
+        )
+    return found
 
 
 def _who(trial: Trial) -> str:

@@ -18,7 +18,7 @@ from ue_bench.contracts.method import Method
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.data.imageset import ImageSet, Split
-from ue_bench.errors import PerturbationError, StoreError
+from ue_bench.errors import DamagedError, PerturbationError
 from ue_bench.progress import Progress
 from ue_bench.provenance import commit, describe_device, versions
 from ue_bench.seeds import derive
@@ -40,7 +40,7 @@ def protect(trial: Trial, environment: Environment, progress: Progress) -> None:
     try:
         if load_noise(trial, environment) is not None:
             return
-    except (StoreError, PerturbationError) as error:
+    except (DamagedError, PerturbationError) as error:
         progress.say(f"    {error}; it is made again")
     perturbation, facts = make_noise(trial, environment, progress)
     save_perturbation(environment.open_store(), trial.noise_key, perturbation, facts)
@@ -74,6 +74,7 @@ def make_noise(
     _note_public_data(preparation, context, trial, environment)
     facts = {
         "method": trial.method,
+        "source": environment.registry().source("methods", trial.method.name),
         "prepare_key": "+".join(sorted(set(context.kept_keys))) or None,
         "protect_key": "+".join(sorted(set(context.shared_keys))) or None,
         "dataset": trial.dataset.name,
@@ -105,8 +106,13 @@ def prepare(
         return {}, {}
     shelf, key = StoreShelf(environment.open_store(), progress), prepare_key(trial, method)
     kept = shelf.load(key)
+    source = environment.registry().source("methods", trial.method.name)
     if kept is not None:
-        return kept
+        tensors, facts = kept
+        if facts.get("source", source) == source:
+            return kept
+        other = f"the code of the method {trial.method.name} has changed since it prepared what is used here"
+        return tensors, {**facts, "warnings": [*facts["warnings"], other]}
     device = environment.find_device()
     clock = Clock(device)
     context = make_context(trial, environment, clock, progress, "prepare")
@@ -124,6 +130,7 @@ def prepare(
         "notes": context.notes,
         "warnings": context.warnings,
         "prepare_key": key,
+        "source": source,
         "method": trial.method,
         "seed": trial.seed,
         "device": describe_device(device),
@@ -180,7 +187,7 @@ class StoreShelf:
         """(tensors, facts), or None."""
         try:
             return load_tensors(self.store, "prepared", key)
-        except StoreError as error:
+        except DamagedError as error:
             self.progress.say(f"    {error}; it is made again")
             return None
 

@@ -14,6 +14,7 @@ from ue_bench.dimensions import trial_in_words
 from ue_bench.errors import StoreError, UEBenchError
 from ue_bench.progress import Counted, Lines, Progress, duration
 from ue_bench.provenance import commit, versions
+from ue_bench.trials.agreement import disagreements
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.evaluate import evaluate
 from ue_bench.trials.executors import Outcome, Task, find_executor
@@ -76,9 +77,13 @@ def run(plan: Plan, environment: Environment, progress: Progress, takes: str = "
     store = environment.open_store()
     execute = find_executor(plan.config.executor)
     finished, todo = pending(plan, store)
+    notices = disagreements(finished.values(), environment.registry(), environment.find_device())
+    plan.header["notices"] = notices
     store.write_plan(plan.key, plan.header)
     summary = Summary(finished, done_before=len(finished))
     progress.say(announcement(plan, finished, todo, takes))
+    for notice in notices:
+        progress.say(f"    warning: {notice}")
     entries = {entry["id"]: entry for entry in plan.header["trials"]}
     started, count = time.monotonic(), 0
     watched = progress if plan.config.time_limit is None else Lines()  # what a worker process can take along
@@ -134,7 +139,7 @@ def make_record(trial: Trial, entry: dict[str, Any], plan: Plan, outcome: Outcom
     """The trial's record, as the store keeps it and reports read it."""
     nothing: dict[str, Any] = {
         **{"metrics": {}, "curves": {}, "noise": None, "seconds": {}, "device_seconds": {}, "peak_bytes": 0},
-        **{"device": None, "notes": {}, "warnings": []},
+        **{"device": None, "notes": {}, "warnings": [], "sources": {}},
     }
     return {
         **nothing,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import tempfile
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,12 +29,16 @@ class Store:
 
     Args:
         address: a local folder, or any fsspec address such as ``s3://bucket/run``.
+
+    Attributes:
+        damaged: (name of a plan or record, why) of what was found not to be as it was written.
     """
 
     def __init__(self, address: str | Path):
         import fsspec
 
         self.address = str(address)
+        self.damaged: dict[str, str] = {}
         try:
             self.fs, self.root = fsspec.core.url_to_fs(self.address)
         except (ValueError, ImportError) as error:
@@ -68,7 +74,12 @@ class Store:
                 return
             temporary = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
             try:
+                Path(temporary).touch(exist_ok=False)
+                mode = os.stat(
+                    temporary
+                ).st_mode  # as the umask says; libraries that fill the file may say otherwise
                 fill(Path(temporary))
+                os.chmod(temporary, mode)
                 with open(temporary, "rb+") as handle:
                     os.fsync(handle.fileno())
                 os.replace(temporary, target)
@@ -83,9 +94,15 @@ class Store:
 
     @contextlib.contextmanager
     def open_file(self, *parts: str) -> Iterator[Path | None]:
-        """A file as one of this machine while the block lasts; None if there is none. For what is too large to read."""
+        """A file as one of this machine while the block lasts; None if there is none. For what is too large to read.
+
+        Raises:
+            StoreError: if it is there and cannot be read.
+        """
         target = self.path(*parts)
         if self.local:
+            if os.path.isfile(target) and not os.access(target, os.R_OK):
+                raise _unreadable(target, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
             yield Path(target) if os.path.isfile(target) else None
             return
         with tempfile.TemporaryDirectory() as folder:
@@ -96,7 +113,7 @@ class Store:
                 yield None
                 return
             except OSError as error:
-                raise StoreError(f"cannot read {target}: {error.strerror or error}") from error
+                raise _unreadable(target, error) from error
             yield copy
 
     def read(self, *parts: str) -> bytes | None:
@@ -107,7 +124,7 @@ class Store:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StoreError(f"cannot read {self.path(*parts)}: {error.strerror or error}") from error
+            raise _unreadable(self.path(*parts), error) from error
 
     def names(self, folder: str, suffix: str) -> list[str]:
         """Stems of the files in a folder of the store, sorted."""
@@ -115,6 +132,8 @@ class Store:
             paths = self.fs.ls(self.path(folder), detail=False)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise _unreadable(self.path(folder), error) from error
         return sorted(Path(path).name[: -len(suffix)] for path in paths if str(path).endswith(suffix))
 
     def write_record(self, record: Mapping[str, Any]) -> None:
@@ -122,8 +141,11 @@ class Store:
         self._write_json(("trials", f"{record['id']}.json"), record)
 
     def read_record(self, trial: str) -> dict[str, Any] | None:
-        """A trial's record; None if it is missing or broken (then the trial is to be done again)."""
-        return self._read_json("trials", f"{trial}.json")
+        """A trial's record; None if it is missing or damaged (then the trial is to be done again)."""
+        record = self._read_json("trials", f"{trial}.json")
+        if record is not None and record.get("id") != trial:
+            return self._note_damage(f"trials/{trial}.json", f"it is the record of {record.get('id')}")
+        return record
 
     def read_records(self, trials: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The records that exist, by trial."""
@@ -132,13 +154,29 @@ class Store:
 
     def write_plan(self, key: str, plan: Mapping[str, Any]) -> None:
         """Keeps what a run set out to do."""
-        self._write_json(("plans", f"{key}.json"), plan)
+        self._write_json(("plans", f"{key}.json"), {**plan, "key": key})
 
     def read_plans(self, suite: str | None = None) -> list[dict[str, Any]]:
         """The plans of a suite (None: of all), oldest first."""
-        plans = [self._read_json("plans", f"{key}.json") for key in self.names("plans", ".json")]
+        plans = [self._read_plan(key) for key in self.names("plans", ".json")]
         kept = [plan for plan in plans if plan is not None and suite in (None, plan["suite"])]
         return sorted(kept, key=lambda plan: plan["created"])
+
+    def _read_plan(self, key: str) -> dict[str, Any] | None:
+        plan = self._read_json("plans", f"{key}.json")
+        if plan is not None and plan.pop("key", key) != key:  # plans of older versions do not tell
+            return self._note_damage(f"plans/{key}.json", "it is another plan's")
+        return plan
+
+    def _note_damage(self, name: str, why: str) -> None:
+        """Keeps for reports, and says once, that a file is not as it was written; it counts as absent."""
+        if name not in self.damaged:
+            self.damaged[name] = why
+            warnings.warn(
+                f"{self.path(name)} is damaged: {why}. Run the same command again to make it anew",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _write_json(self, parts: tuple[str, ...], content: Mapping[str, Any]) -> None:
         body = {**content, "schema": SCHEMA}
@@ -150,12 +188,13 @@ class Store:
         content = self.read(*parts)
         if content is None:
             return None
+        name = "/".join(parts)
         try:
             body = json.loads(content)
-        except ValueError:
-            return None
+        except (ValueError, RecursionError):
+            return self._note_damage(name, "it is not JSON, or not all of it")
         if not isinstance(body, dict):
-            return None
+            return self._note_damage(name, "it holds something else")
         schema = body.get("schema", 0)
         if type(schema) is not int or schema > SCHEMA:  # first of all: what a newer one wrote must stay
             raise StoreError(
@@ -163,7 +202,17 @@ class Store:
                 f"{SCHEMA}): update ue-bench, or name another folder with store=DIR"
             )
         stated = body.pop("checksum", None)
-        return body if stated == checksum(dumps(body).encode()) else None
+        if stated != checksum(dumps(body).encode()):
+            return self._note_damage(name, "its checksum does not fit its content")
+        return body
+
+
+def _unreadable(target: str, error: OSError) -> StoreError:
+    reason = error.strerror or str(error)
+    allowed = (
+        ". Ask whoever made it to let you read it, " if isinstance(error, PermissionError) else "; free it, "
+    )
+    return StoreError(f"cannot read {target}: {reason}{allowed}or name another folder with store=DIR")
 
 
 def checksum(content: bytes) -> str:

@@ -7,9 +7,11 @@ longer: a method that hangs or crashes then fails its own trials only.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 
 from ue_bench.errors import UEBenchError
 from ue_bench.trials.executors import Outcome, Task
@@ -89,6 +91,7 @@ class Worker:
 def _serve(connection: Connection, perform: Perform) -> None:
     """The worker's loop: answers each task with its outcome, or with the error that ends the run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     connection.send("ready")
     while True:
         try:
@@ -100,6 +103,14 @@ def _serve(connection: Connection, perform: Perform) -> None:
         except UEBenchError as error:
             answer = error
         connection.send(answer)
+
+
+def _end_with_parent() -> None:
+    """Ends this process the moment its parent is gone, killed though it may be, whatever is being done here."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _failed(kind: str, message: str) -> Outcome:

@@ -1,0 +1,29 @@
+"""What the records of one table should have in common, and have not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def mixtures(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Sentences; none for records that were made alike, or that do not tell."""
+    threads: set[int] = set()
+    sources: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        device = record.get("device") or {}
+        if device.get("type") == "cpu" and device.get("threads"):
+            threads.add(int(device["threads"]))
+        for kind, source in (record.get("sources") or {}).items():
+            sources.setdefault((kind, str(record["config"][kind]["name"])), set()).add(source)
+    found = []
+    if len(threads) > 1:
+        numbers = " and ".join(map(str, sorted(threads)))
+        found.append(
+            f"MIXED THREADS: these records were made with {numbers} threads, which can move a number by some points: "
+            "compare rows that were made alike, or run all with one OMP_NUM_THREADS in a new store"
+        )
+    for (kind, name), kept in sources.items():
+        if len(kept) > 1:
+            found.append(f"MIXED SOURCES: the code of the {kind} {name} changed between these records")
+    return found

@@ -1,0 +1,51 @@
+"""Whether the records that a run keeps were made as it makes the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from ue_bench.registry import Registry
+from ue_bench.trials.trial import Trial
+
+PARTS = ("dataset", "method", "victim", "defense")
+
+
+def sources_of(trial: Trial, registry: Registry) -> dict[str, str]:
+    """A hash of the code of each piece of content that a trial uses."""
+    return {part: registry.source(f"{part}s", getattr(trial, part).name) for part in PARTS}
+
+
+def disagreements(
+    records: Iterable[Mapping[str, Any]], registry: Registry, device: torch.device
+) -> list[str]:
+    """Sentences about content whose code has changed since, and about another number of threads.
+
+    Args:
+        records: that are kept; those of older versions do not tell their sources.
+        registry: of the content as it is now.
+        device: that the run computes on.
+    """
+    changed: Counter[tuple[str, str]] = Counter()
+    threads: Counter[int] = Counter()
+    for record in records:
+        for part, source in (record.get("sources") or {}).items():
+            name = record["config"][part]["name"]
+            changed[part, name] += source != registry.source(f"{part}s", name)
+        made_on = record.get("device") or {}
+        if made_on.get("type") == device.type == "cpu" and made_on.get("threads") != torch.get_num_threads():
+            threads[made_on.get("threads")] += 1
+    found = [
+        f"the code of the {part} {name} has changed since {number} of these records were made, and their numbers are "
+        "kept: raise its 'version' if results change with it, or name another folder with store=DIR"
+        for (part, name), number in changed.items()
+        if number
+    ]
+    return found + [
+        f"{number} of these records were made with {count} threads, this run has {torch.get_num_threads()}, which "
+        f"can move a number by some points: set OMP_NUM_THREADS={count}, or name another folder with store=DIR"
+        for count, number in threads.items()
+    ]
