@@ -86,7 +86,7 @@ def test_a_store_that_is_a_file(command, tmp_path):
 
 
 def test_a_dry_run_does_nothing(command, tmp_path):
-    ended = command("run", "suite=toy", "--dry-run", "--no-calibrate", "granularity=class")
+    ended = command("run", "suite=toy", "--dry-run", "--all", "--no-calibrate", "granularity=class")
     assert ended.status == 0
     assert (
         "3 trials, 3 to do" in ended.out and "fragile (class), blobs, linear, seed 0; Linf 8/255" in ended.out

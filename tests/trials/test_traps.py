@@ -25,7 +25,7 @@ def records(folder) -> list[dict]:
 
 def test_t5_one_epsilon_never_reaches_another_norm(command):
     planned = command(
-        "run", "suite=toy", "method=[ar,synper,em]", "epsilon=4/255", "--dry-run", "--no-calibrate"
+        "run", "suite=toy", "method=[ar,synper,em]", "epsilon=4/255", "--dry-run", "--all", "--no-calibrate"
     ).out
     assert "ar (image), L2 1;" in planned and "synper (image), L2 1.304;" in planned
     assert "em (image), Linf 4/255;" in planned and "random (image), Linf 4/255;" in planned

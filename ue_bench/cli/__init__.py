@@ -26,6 +26,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and what it takes, and do nothing.")
     ] = False,
+    every: Annotated[bool, typer.Option("--all", help="With --dry-run: every trial.")] = False,
     calibrate: Annotated[
         bool | None,
         typer.Option(
@@ -46,6 +47,7 @@ def run(
     from ue_bench.forecast.prediction import in_words, note_forecast, predict
     from ue_bench.progress import choose_progress
     from ue_bench.report import build_report, render
+    from ue_bench.report.outlook import list_trials, tell_plan
     from ue_bench.trials.environment import Environment
     from ue_bench.trials.executors import find_executor
     from ue_bench.trials.plan import make_plan
@@ -63,7 +65,8 @@ def run(
     evidence = _evidence(todo, environment, dry_run if calibrate is None else calibrate, short=dry_run)
     pieces = predict(todo, evidence)
     if dry_run:
-        _print_plan(plan, todo, in_words(pieces))
+        tell = list_trials if every else tell_plan
+        typer.echo(tell(plan.header, {trial.id for trial in todo}, in_words(pieces)))
         return
     note_forecast(plan.header, pieces, store.read_plans(config.suite))
     try:
@@ -260,21 +263,6 @@ def _draw(report: Any, store: str, plugins: tuple[str, ...], folder: Path) -> No
         raise ConfigError(
             f"cannot draw into {folder}: {reason}. Name another folder: --figures DIR"
         ) from error
-
-
-def _print_plan(plan: Any, todo: list[Any], takes: str) -> None:
-    from ue_bench.dimensions import trial_in_words
-
-    waiting = {trial.id for trial in todo}
-    typer.echo(
-        f"{plan.config.suite}: {len(plan.trials)} trials, {len(todo)} to do"
-        + f"{', ' + takes if takes else ''}; nothing is done in a dry run"
-    )
-    for entry in plan.header["trials"]:
-        state = "to do" if entry["id"] in waiting else "done "
-        typer.echo(f"  {state}  {entry['id']}  {trial_in_words(entry)}; {entry['budget']}")
-    for item in plan.skipped:
-        typer.echo(f"  skipped  {item['what']}: {item['reason']}")
 
 
 import ue_bench.cli.content  # noqa: E402, F401  adds its commands after those above
