@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import io
 import tokenize
@@ -71,9 +72,8 @@ class Reading:
 class _Module:
     """A parsed source file: its classes, and where its imported names come from."""
 
-    def __init__(self, path: Path, package: str = ""):
-        self.path, self.package = path, package
-        self.source = path.read_text(encoding="utf-8")
+    def __init__(self, path: Path, package: str, source: str):
+        self.path, self.package, self.source = path, package, source
         tree = ast.parse(self.source, filename=str(path))
         self.classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
         self.aliases = {
@@ -94,6 +94,14 @@ class _Module:
             elif isinstance(node, ast.Import):
                 self.imports.update({alias.asname or alias.name: (alias.name, "") for alias in node.names})
                 self.requires.extend(alias.name.split(".")[0] for alias in node.names)
+
+    @functools.cached_property
+    def comments(self) -> dict[int, str]:
+        """The comment of each line that has one."""
+        tokens = tokenize.generate_tokens(io.StringIO(self.source).readline)
+        return {
+            token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT
+        }
 
     def origin(self, base: ast.expr) -> tuple[str, str]:
         """(module, class) of a base class; the module is "" for one of this file."""
@@ -116,8 +124,18 @@ class _Module:
         for folder in (spec.submodule_search_locations or []) if spec else []:
             path = Path(folder, *name.split(".")).with_suffix(".py")
             if path.is_file():
-                return _Module(path, root)
+                return _open(path, root)
         return None
+
+
+def _open(path: Path, package: str = "") -> _Module:
+    """The module at a path; one that has not changed is parsed once a process."""
+    return _parse(path, package, path.read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=512)
+def _parse(path: Path, package: str, source: str) -> _Module:
+    return _Module(path, package, source)
 
 
 def read_module(path: Path, package: str = "") -> Reading:
@@ -132,7 +150,7 @@ def read_module(path: Path, package: str = "") -> Reading:
     Raises:
         SyntaxError, OSError, ValueError, RecursionError, MemoryError, tokenize.TokenError: if the file is broken.
     """
-    module = _Module(path, package)
+    module = _open(path, package)
     found = []
     for name, node in module.classes.items():
         lineage = _lineage(module, node)
@@ -179,7 +197,7 @@ def _lineage(
     for base in node.bases:
         origin, name = module.origin(base)
         if name in CONTRACTS and origin.split(".")[0] == "ue_bench":
-            contract = _Module(Path(__file__).parent / "contracts" / f"{name.lower()}.py")
+            contract = _open(Path(__file__).parent / "contracts" / f"{name.lower()}.py")
             return CONTRACTS[name], [(module, node), (contract, contract.classes[name])]
         source = module if not origin else module.neighbour(origin)
         if source and name in source.classes and source.classes[name] is not node:
@@ -189,8 +207,9 @@ def _lineage(
     return None
 
 
+@functools.lru_cache(maxsize=2048)
 def _fields(module: _Module, node: ast.ClassDef) -> tuple[dict[str, Parameter], dict[str, str]]:
-    comments = _comments(module.source)
+    comments = module.comments
     parameters, declarations = {}, {}
     for statement in node.body:
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
@@ -252,8 +271,3 @@ def _defaults(source: str) -> Mapping[str, Mapping[str, Any]]:
         return ast.literal_eval(source) if source else {}
     except ValueError:
         return {}
-
-
-def _comments(source: str) -> dict[int, str]:
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
