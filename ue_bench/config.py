@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -157,7 +158,7 @@ def compose(
     config = OmegaConf.structured(Config)
     try:
         for layer in layers:
-            config = _merge(config, layer)
+            config = _merge(config, _literal(layer))
         own = {
             "suite": suite,
             "profile": profile,
@@ -204,6 +205,15 @@ def _merge(config: Any, layer: Mapping[str, Any]) -> Any:
             raise ConfigError(f"recipe is a preset's name, or {{preset: NAME, field: value}}, not {recipe!r}")
         config.recipe = None
     return OmegaConf.merge(config, layer)
+
+
+def _literal(value: Any) -> Any:
+    """The value with every ``${`` escaped: a suite reads no environment and looks nothing up."""
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: 2 * found.group(1) + r"\${", value)
+    if isinstance(value, Mapping):
+        return {key: _literal(item) for key, item in value.items()}
+    return [_literal(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _nest(words: Mapping[str, Any], names: set[str], inner: Iterable[str]) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from torch import nn
 from ue_bench.errors import UnavailableError
 from ue_bench.explain.canvas import Word, place_words, printable
 from ue_bench.explain.cards import psnr
-from ue_bench.explain.features import embed, penultimate
+from ue_bench.explain.features import Panel, draw_panels, embed, penultimate
 from ue_bench.explain.gradients import attention_maps, find_place, read_caption
-from ue_bench.explain.samples import batches
+from ue_bench.explain.samples import Sample, batches
 from ue_bench.registry import Registry
+from ue_bench.report.figures.style import save
 from ue_bench_victims._openclip import build_clip
 
 
@@ -127,6 +128,13 @@ def test_points_are_laid_out_the_same_way_every_time():
     gap = (first[:12].mean(0) - first[12:].mean(0)).norm()
     assert float(gap) > float(first[:12].std(dim=0).max()), "two heaps stay two heaps"
     assert embed(torch.ones(9, 4)) is None and embed(torch.full((9, 4), math.nan)) is None
+
+
+def test_a_class_may_be_called_what_mathematics_cannot_read(tmp_path):
+    names = tuple("$x_{$" if number % 2 else r"$\frac{1$" for number in range(8))
+    sample = Sample("test pictures", torch.zeros(8, 3, 4, 4, dtype=torch.uint8), torch.arange(8) % 2, names)
+    panel = Panel("a $_{$ panel", sample, (torch.randn(8, 5, generator=torch.Generator().manual_seed(0)),))
+    assert save(draw_panels(["trial $_{$"], [panel]), tmp_path, "features", ("png",))[0].stat().st_size > 0
 
 
 def test_words_are_placed_by_hand():

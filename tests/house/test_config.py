@@ -117,6 +117,15 @@ def test_tables_of_retrieval_show_retrieval():
     assert headlines(plan) == ["i2t_hit@10"], "accuracy stands in no contrastive record"
 
 
+@pytest.mark.parametrize(
+    "text", ["${oc.env:HOME}", "a ${seeds} b", "\\${x}", "\\\\${", "${", "$x_{$", "${a:${b}}"]
+)
+def test_a_suite_reads_no_environment(text):
+    content = {**CONTENT, "title": text, "parameters": {"em": {"rounds": text}}}
+    made = compose("mine", content, {}, NAMES)
+    assert (made.title, made.parameters["em"]["rounds"]) == (text, text)
+
+
 def test_suite_files_are_checked(tmp_path):
     path = tmp_path / "mine.yaml"
     for text, message in [

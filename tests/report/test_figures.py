@@ -71,6 +71,14 @@ def test_training_loss_has_a_panel_of_its_own(tmp_path):
     assert "training loss" not in without and without.count("accuracy (%)") == 2, "no empty panel"
 
 
+def test_names_are_no_mathematics(tmp_path):
+    curves = {"test_accuracy": [10.0, 20.0], "train_accuracy": [1.0, 2.0], "train_loss": [2.0, 0.02]}
+    values = seeds({"method": "$x_{$", "dataset": r"$\frac{$"}, [50.0], curves=curves)
+    drawn = draw_curves(build_report(*world(values, title="$_{$")), tmp_path)
+    svg = next(path for path in drawn.paths if path.suffix == ".svg").read_text()
+    assert "$x_{$ (image)" in svg and "mathdefault" not in svg and ">0.1<" in svg
+
+
 def test_retrieval_is_drawn_from_before_the_first_epoch():
     pairs = seeds({}, [0.0], metrics={"i2t_hit@10": 30.0}, curves={"retrieval": {"i2t_hit@10": [1.0, 30.0]}})
     report = report_of(pairs, table={"rows": ["method"], "columns": [], "metric": "i2t_hit@10"})

@@ -64,7 +64,7 @@ def draw_features(
         else f"All panels are this trial's victim{f': {lack}' if lack else ''}."
     )
     lines = [f"What trained victims make of {what}: {subject.title}", whose]
-    return Drawn("features", save(_figure(lines, panels), folder, "features", ("png",)))
+    return Drawn("features", save(draw_panels(lines, panels), folder, "features", ("png",)))
 
 
 def panels_of(subject: Subject, model: nn.Module, clean: nn.Module | None = None) -> list[Panel]:
@@ -146,7 +146,8 @@ def _before_head(model: Any, batch: Tensor) -> Tensor:
     return model.forward_head(model.forward_features(batch), pre_logits=True)
 
 
-def _figure(lines: Sequence[str], panels: Sequence[Panel]) -> Any:
+def draw_panels(lines: Sequence[str], panels: Sequence[Panel]) -> Any:
+    """The figure: its title's lines over panels side by side."""
     import matplotlib
     from matplotlib.figure import Figure
 

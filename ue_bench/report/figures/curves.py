@@ -118,6 +118,9 @@ def _panel(
     above = [mean for curve in lines.values() for _, mean, _ in curve if mean > 0]
     if log and above:
         axis.set_yscale("log", nonpositive="clip")  # a band may reach below zero
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # matplotlib's own writes mathematics
+        near = max(above) < 10 * min(above)
+        axis.yaxis.set_minor_formatter((lambda value, _: f"{value:g}") if near else "")
         axis.set_ylim(bottom=min(above) / 1.5)
     else:
         axis.set_ylim(bottom=0)

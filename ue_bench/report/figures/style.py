@@ -15,6 +15,7 @@ from ue_bench.report.cells import Cell
 from ue_bench.report.layout import Key
 from ue_bench.report.tables import Report
 from ue_bench.report.validity import place, place_name
+from ue_bench.text import visible
 
 # Nine colours that people who confuse red and green can tell apart (Paul Tol's "muted" scheme).
 COLOURS = (
@@ -37,6 +38,7 @@ SETTINGS: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "savefig.dpi": 130,
+    "text.parse_math": False,  # a class may be called $x_{$
 }
 
 
@@ -50,8 +52,8 @@ class Drawn:
 
     def __str__(self) -> str:
         if self.problem:
-            return f"no {self.name}: {self.problem}"
-        return f"wrote {' and '.join(str(path) for path in self.paths)}"
+            return visible(f"no {self.name}: {self.problem}")
+        return visible(f"wrote {' and '.join(str(path) for path in self.paths)}")
 
 
 @dataclass(frozen=True)
