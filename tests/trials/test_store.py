@@ -242,3 +242,12 @@ def test_an_address_of_another_kind_works():
     assert Store("memory://bucket/run").read_record("abc")["status"] == "done"
     assert [plan["suite"] for plan in store.read_plans("s")] == ["s"]
     assert store.read_plans("other") == []
+
+
+def test_plans_are_in_the_order_of_writing_whatever_the_clock_says(tmp_path):
+    store = Store(tmp_path)
+    for key, year in (("b", "2026"), ("c", "2020"), ("a", "1970"), ("b", "1999")):  # b was run once more
+        store.write_plan(key, {"suite": "s", "created": year})
+    assert [plan["created"] for plan in store.read_plans("s")] == ["2020", "1970", "1999"]
+    store._write_json(("plans", "old.json"), {"suite": "s", "created": "2025"})  # of an older version
+    assert [plan["created"] for plan in store.read_plans("s")] == ["2025", "2020", "1970", "1999"]

@@ -153,14 +153,15 @@ class Store:
         return {trial: record for trial, record in found.items() if record is not None}
 
     def write_plan(self, key: str, plan: Mapping[str, Any]) -> None:
-        """Keeps what a run set out to do."""
-        self._write_json(("plans", f"{key}.json"), {**plan, "key": key})
+        """Keeps what a run set out to do, with its place in the order of writing: a clock may be set back."""
+        before = max((_order(kept) for kept in self.read_plans()), default=0)
+        self._write_json(("plans", f"{key}.json"), {**plan, "key": key, "order": before + 1})
 
     def read_plans(self, suite: str | None = None) -> list[dict[str, Any]]:
         """The plans of a suite (None: of all), oldest first."""
         plans = [self._read_plan(key) for key in self.names("plans", ".json")]
         kept = [plan for plan in plans if plan is not None and suite in (None, plan["suite"])]
-        return sorted(kept, key=lambda plan: plan["created"])
+        return sorted(kept, key=lambda plan: (_order(plan), plan["created"]))
 
     def _read_plan(self, key: str) -> dict[str, Any] | None:
         plan = self._read_json("plans", f"{key}.json")
@@ -213,6 +214,12 @@ def _unreadable(target: str, error: OSError) -> StoreError:
         ". Ask whoever made it to let you read it, " if isinstance(error, PermissionError) else "; free it, "
     )
     return StoreError(f"cannot read {target}: {reason}{allowed}or name another folder with store=DIR")
+
+
+def _order(plan: Mapping[str, Any]) -> int:
+    """A plan's place in the order of writing; those of older versions have none and come first."""
+    place = plan.get("order")
+    return place if isinstance(place, int) else 0
 
 
 def checksum(content: bytes) -> str:
