@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from ue_bench.text import visible
+
 Item = TypeVar("Item")
 
 
@@ -43,7 +45,7 @@ class Lines(Progress):
         self.every = every
 
     def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        print(visible(line), file=sys.stderr, flush=True)
 
     def track(self, items: Iterable[Item], label: str) -> Iterator[Item]:
         total = len(items) if isinstance(items, Sized) else None
@@ -69,7 +71,7 @@ class Bars(Progress):
         self._live = Live(*columns, console=console, transient=True)
 
     def say(self, line: str) -> None:
-        self._live.console.print(line, markup=False)
+        self._live.console.print(visible(line), markup=False, emoji=False)
 
     def track(self, items: Iterable[Item], label: str) -> Iterator[Item]:
         first = not self._live.live.is_started

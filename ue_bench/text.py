@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 
 _STEERING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # controls, bidi and zero-width marks, lone surrogates
+_MARKUP = re.compile(r"([\\`*<>|#$~]|(?<!\w)_|_(?!\w)|(?<=\])[(\[:])")  # a bracket alone is no link
 
 
 def visible(text: object) -> str:
@@ -16,6 +18,11 @@ def visible(text: object) -> str:
 def one_line(text: object) -> str:
     r"""The same as a single line: ``"a\n\x1b[31mb"`` becomes ``a \x1b[31mb``."""
     return visible(" ".join(str(text).split()))
+
+
+def markdown_text(text: object) -> str:
+    """Text of one line that Markdown shows as it is: no markup, no HTML, no mathematics, no bars of tables."""
+    return _MARKUP.sub(r"\\\1", one_line(text).replace("&", "&amp;"))
 
 
 def ascii_json(text: str) -> str:

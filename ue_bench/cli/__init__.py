@@ -66,7 +66,7 @@ def run(
     pieces = predict(todo, evidence)
     if dry_run:
         tell = list_trials if every else tell_plan
-        typer.echo(tell(plan.header, {trial.id for trial in todo}, in_words(pieces)))
+        typer.echo(visible(tell(plan.header, {trial.id for trial in todo}, in_words(pieces))))
         return
     note_forecast(plan.header, pieces, store.read_plans(config.suite))
     try:
@@ -272,7 +272,7 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
     """Ours as a sentence; others' with the place that they come from."""
     ours = Path(filename).is_relative_to(Path(__file__).parents[1])
     place = "" if ours else f"{filename}:{line}: {category.__name__}: "
-    typer.echo(f"ue-bench: warning: {place}{message}", err=True)
+    typer.echo(visible(f"ue-bench: warning: {place}{message}"), err=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ue_bench.cli.app import app, one_of
+from ue_bench.text import visible
 
 
 @app.command("list")
@@ -39,12 +40,12 @@ def list_content(
         typer.echo(of)
         width = max((len(name) for name in registry.names(of)), default=0)
         for entry in registry.entries(of):
-            typer.echo(f"  {entry.name:<{width}}  {entry.summary}")
+            typer.echo(visible(f"  {entry.name:<{width}}  {entry.summary}"))
     broken = [entry for entry in registry.unavailable if entry.kind in ("", *kinds)]
     if broken:
         typer.echo("unavailable")
         for entry in broken:
-            typer.echo(f"  {entry.name}  {entry.problem} ({entry.path})")
+            typer.echo(visible(f"  {entry.name}  {entry.problem} ({entry.path})"))
 
 
 @app.command()
@@ -57,7 +58,7 @@ def show(
     from ue_bench.describe import describe
     from ue_bench.registry import Registry
 
-    typer.echo(describe(Registry(plugins or []).find(_kind(kind), name)))
+    typer.echo(visible(describe(Registry(plugins or []).find(_kind(kind), name))))
 
 
 @app.command()
@@ -85,10 +86,8 @@ def check(
     results = check_target(target, plugins or [])
     for result in results:
         mark = "ok    " if result.problem is None else "FAILED"
-        typer.echo(
-            f"{mark} {result.name}: {result.promise}"
-            + (f"\n       {result.problem}" if result.problem else "")
-        )
+        problem = f"\n       {result.problem}" if result.problem else ""
+        typer.echo(visible(f"{mark} {result.name}: {result.promise}{problem}"))
     failed = sum(result.problem is not None for result in results)
     typer.echo(f"{target}: {len(results) - failed} passed, {failed} failed")
     if failed:

@@ -14,6 +14,7 @@ from ue_bench.explain.subject import find_record, load_subject
 from ue_bench.explain.victim import recover_clean, recover_victim
 from ue_bench.progress import choose_progress
 from ue_bench.report.figures.style import Drawn
+from ue_bench.text import visible
 from ue_bench.trials.environment import Environment
 from ue_bench.words import read_plugins, read_whole, read_words
 
@@ -42,12 +43,12 @@ def explain_command(words: Sequence[str]) -> int:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"out={given['out']} is a file: name a folder")
     subject = load_subject(record, environment)
-    print(f"trial {record['id']}: {subject.title}")
+    print(visible(f"trial {record['id']}: {subject.title}"))
     model, told = recover_victim(subject, environment, choose_progress())
-    print(told)
+    print(visible(told))
     control = find_control(store, record)
     clean, lack, told = recover_clean(record, control, environment, choose_progress())
-    print(told)
+    print(visible(told))
     failed = False
     pictures: dict[str, Callable[[], Drawn]] = {
         "features": lambda: draw_features(subject, model, folder, clean, lack),

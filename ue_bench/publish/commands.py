@@ -26,6 +26,7 @@ from ue_bench.publish.preparation import (
     write_preparation,
 )
 from ue_bench.publish.training_set import export_training_set
+from ue_bench.text import visible
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.store import Store
 from ue_bench.words import number, read_flag, read_number, read_plugins, read_whole, read_words, split_words
@@ -106,15 +107,15 @@ def noise_command(words: Sequence[str]) -> int:
                 f"out={out} is there already, and holds other noise: name another file, or say overwrite=true. "
                 f"It holds {describe(there)}"
             )
-        print(f"{out} is there already and intact: {describe(there)}")
+        print(visible(f"{out} is there already and intact: {describe(there)}"))
         return 0
     if not (given["prepared"] or given["profile"]):
         _ask_first(request, words, parameters, epsilon, environment)
     noise = make_noise(request, environment, choose_progress())
     write_noise(out, noise)
-    print(f"wrote {out}: {describe(noise)}")
+    print(visible(f"wrote {out}: {describe(noise)}"))
     print("It holds the pictures' names, not their captions. Take it to where the pictures are, then:")
-    print(f"  ue-bench apply noise={out} images=FOLDER out=FOLDER")
+    print(visible(f"  ue-bench apply noise={out} images=FOLDER out=FOLDER"))
     return 0
 
 
@@ -163,7 +164,7 @@ def export_command(words: Sequence[str]) -> int:
         raise ConfigError(f"out={out} is there already: name another file, or say overwrite=true")
     preparation = find_preparation(Store(given["store"]), given["method"], given["key"] or None)
     write_preparation(out, preparation)
-    print(f"wrote {out}: {preparation.describe()}. It makes noise wherever the captions are:")
+    print(visible(f"wrote {out}: {preparation.describe()}. It makes noise wherever the captions are:"))
     print(
         f"  ue-bench noise method={given['method']} prepared={out} captions=captions.csv size=224 out=noise.safetensors"
     )
@@ -206,7 +207,7 @@ def apply_command(words: Sequence[str]) -> int:
         where = f"every file is in {write_report(out, outcomes)}"
     except StoreError as error:
         failed, where = True, str(error)
-    print(f"{describe(noise)}\n{build_table(outcomes)}\n{summarise(outcomes)}; {where}")
+    print(visible(f"{describe(noise)}\n{build_table(outcomes)}\n{summarise(outcomes)}; {where}"))
     if stopped:
         print("stopped: what is written is whole and kept; the same command goes on")
         return 130

@@ -13,6 +13,7 @@ from ue_bench.dimensions import trial_in_words
 from ue_bench.errors import unknown
 from ue_bench.progress import duration
 from ue_bench.report.cost import PHASES, Check, Record, check_forecast, spent_pieces, unit
+from ue_bench.text import ascii_json, markdown_text, one_line
 
 Piece = Mapping[str, Any]
 UNITS = {"core_seconds": "core-hours", "accelerator_seconds": "GPU-hours"}
@@ -156,7 +157,7 @@ def as_markdown(bill: Bill) -> str:
 
     plan, units = bill.plan, _units(bill)
     headings = ["by", "what", "spent", *units.values(), "predicted", *units.values(), "predicted from"]
-    rows = [_row(line, list(units)) for line in bill.lines]
+    rows = [[markdown_text(cell) for cell in _row(line, list(units))] for line in bill.lines]
     align = ["left", "left", *["right"] * (2 + 2 * len(units)), "left"]
     profile = f" ({plan['profile']})" if plan.get("profile") else ""
     invalid = f", {bill.invalid} invalid" if bill.invalid else ""
@@ -165,14 +166,14 @@ def as_markdown(bill: Bill) -> str:
     parts = [
         f"### Cost of {plan.get('suite')}{profile}: {len(plan['trials'])} trials, {state}",
         tabulate(rows, headings, tablefmt="pipe", disable_numparse=True, colalign=align),
-        "\n".join(f"- {note}" for note in _notes(bill)),
+        "\n".join(f"- {markdown_text(note)}" for note in _notes(bill)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def as_json(bill: Bill) -> str:
     """The same with raw numbers: wall seconds, core-hours, GPU-hours; null where nothing is known."""
-    return dumps(
+    content = dumps(
         {
             "schema": 1,
             "suite": bill.plan.get("suite"),
@@ -198,6 +199,7 @@ def as_json(bill: Bill) -> str:
         },
         indent=2,
     )
+    return ascii_json(content)
 
 
 def as_csv(bill: Bill) -> str:
@@ -210,7 +212,7 @@ def as_csv(bill: Bill) -> str:
         amounts = {"spent": line.spent, "predicted": line.predicted}
         values = {f"{kind}_{name}": _flat(v) for kind, a in amounts.items() for name, v in _sums(a).items()}
         plan = {key: bill.plan.get(key) for key in ("suite", "profile")}
-        writer.writerow({**plan, "by": line.by, "name": line.name, **values})
+        writer.writerow({**plan, "by": line.by, "name": one_line(line.name), **values})
     return text.getvalue()
 
 

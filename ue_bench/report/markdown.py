@@ -8,34 +8,27 @@ from ue_bench.report.display import Text
 from ue_bench.report.page import View, make_page
 from ue_bench.report.sheets import Sheet
 from ue_bench.report.tables import Report
-from ue_bench.text import one_line
-
-_MARKUP = re.compile(r"([\\`*<>|#$~!]|(?<!\w)_|_(?!\w)|(?<=\])[(\[:])")  # a bracket alone is no link
+from ue_bench.text import markdown_text, one_line
 
 
 def as_markdown(report: Report, view: View | None = None) -> str:
     """A heading, what is shown, the tables, their notes, a sentence in words, and how it was made."""
     view = view or View()
     page = make_page(report, view, None if view.wide else view.width, gap=3, edge=4)
-    parts = [f"### {escape(page.title)}", "  \n".join(escape(line) for line in page.intro)]
+    parts = [f"### {markdown_text(page.title)}", "  \n".join(markdown_text(line) for line in page.intro)]
     for sheet in page.sheets:
         if sheet.title:
-            parts.append(f"**{escape(sheet.title)}**")
+            parts.append(f"**{markdown_text(sheet.title)}**")
         parts.append(_table(sheet))
-    parts.append("\n".join(f"- {escape(note)}" for note in page.notes))
+    parts.append("\n".join(f"- {markdown_text(note)}" for note in page.notes))
     if page.words:
-        parts.append(f"**In words**: {escape(page.words)}")
+        parts.append(f"**In words**: {markdown_text(page.words)}")
     details = "\n".join(
-        f"- {escape(label)}: {_code(text) if label == 'command' else escape(text)}"
+        f"- {markdown_text(label)}: {_code(text) if label == 'command' else markdown_text(text)}"
         for label, text in page.details
     )
     parts.append(f"<details>\n<summary>How this was made</summary>\n\n{details}\n\n</details>")
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def escape(text: str) -> str:
-    """Text of one line that Markdown shows as it is: no markup, no HTML, no table bars."""
-    return _MARKUP.sub(r"\\\1", one_line(text).replace("&", "&amp;"))
 
 
 def _code(text: str) -> str:
@@ -47,7 +40,7 @@ def _code(text: str) -> str:
 
 
 def _table(sheet: Sheet) -> str:
-    headings = [escape(column.heading) for column in sheet.columns]
+    headings = [markdown_text(column.heading) for column in sheet.columns]
     rows = [[_cell(text) for text in row] for row in sheet.rows]
     widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]
     left = [n < len(sheet.names) or heading == "marks" for n, heading in enumerate(headings)]
@@ -67,5 +60,5 @@ def _table(sheet: Sheet) -> str:
 
 
 def _cell(text: Text) -> str:
-    body = f"**{escape(text.body)}**" if text.bold else escape(text.body)
-    return f"{body}{text.sign} {escape(text.tail)}".strip()
+    body = f"**{markdown_text(text.body)}**" if text.bold else markdown_text(text.body)
+    return f"{body}{text.sign} {markdown_text(text.tail)}".strip()
