@@ -8,9 +8,11 @@ from torch.nn import functional
 from ue_bench import Context, ImageSet
 from ue_bench.clock import Clock
 from ue_bench.progress import Progress
+from ue_bench.trials.environment import Environment
 from ue_bench_victims.clip_tiny import ClipTiny
 
 CPU = torch.device("cpu")
+INSTALLED = Environment("", "cpu")
 
 
 def pictures(count: int = 24, size: int = 32, seed: int = 0, captions: int = 2) -> ImageSet:
@@ -33,4 +35,6 @@ def build_victim(name, classes, image_size, seed, parameters=None):
 
 
 def make_context(seed: int = 0, **more) -> Context:
-    return Context(CPU, seed, Clock(CPU), Progress(), build_victim, **more)
+    return Context(
+        CPU, seed, Clock(CPU), Progress(), build_victim, **{"find_public": INSTALLED.find_public, **more}
+    )

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ue_bench import Context, ImageSet, Method, Perturbation, ProtectorView
 from ue_bench.clock import Clock
+from ue_bench.contracts.ledger import Ledger
 from ue_bench.crafting.pgd import frozen
 from ue_bench.progress import Progress
 from ue_bench.training.pairs import put_in_front
@@ -46,7 +47,7 @@ def fresh_context(seed: int = 0, shelf=None) -> Context:
     def build(name, classes, image_size, seed, parameters=None):
         return small_clip(seed, image_size[0])
 
-    return Context(CPU, seed, Clock(CPU), Progress(), build, shelf=shelf)
+    return Context(CPU, seed, Clock(CPU), Progress(), build, ledger=Ledger(shelf))
 
 
 class Memory:

@@ -12,7 +12,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Access": "ue_bench.contracts.method",
+    "Access": "ue_bench.contracts.access",
     "Method": "ue_bench.contracts.method",
     "Budget": "ue_bench.contracts.budget",
     "Perturbation": "ue_bench.contracts.perturbation",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ue_bench.errors import ConfigError, unknown
 from ue_bench.reading import Reading
-
-if TYPE_CHECKING:
-    from ue_bench.registry import Registry
 
 KIND, JOINT = "defenses", "+"
 MODULE, PATH = "ue_bench.contracts.composed", Path(__file__).parent / "contracts" / "composed.py"
@@ -33,12 +30,12 @@ def parts_of(name: str) -> list[str]:
     return parts
 
 
-def create(registry: Registry, name: str, parameters: Mapping[str, Any]) -> Any:
+def create(name: str, parameters: Mapping[str, Any], make: Callable[[str, Any], Any]) -> Any:
     """A ``Composed`` of configured parts.
 
     Args:
-        registry: where the parts are found.
         name: the parts' names, joined by +; they act in this order.
+        make: (part, its parameters or None) -> the defense.
         parameters: {part: {parameter: value}}.
 
     Raises:
@@ -47,51 +44,46 @@ def create(registry: Registry, name: str, parameters: Mapping[str, Any]) -> Any:
     from ue_bench.contracts.composed import Composed
 
     _check_parts(name, parameters)
-    return Composed(
-        tuple((part, registry.create(KIND, part, parameters.get(part))) for part in parts_of(name))
-    )
+    return Composed(tuple((part, make(part, parameters.get(part))) for part in parts_of(name)))
 
 
-def read(registry: Registry, name: str) -> Reading:
-    """What the parts' sources say, as of one piece of content."""
-    readings = [(part, reading) for part in parts_of(name) if (reading := registry.find(KIND, part).reading)]
+def join(readings: Mapping[str, Reading]) -> Reading:
+    """What the parts' sources say, by part, as of one piece of content."""
     docstring = "\n\n".join(
         [
-            f"Several defenses, in this order: {', then '.join(part for part, _ in readings)}.",
-            *(f"{part}: {reading.docstring.strip()}" for part, reading in readings),
+            f"Several defenses, in this order: {', then '.join(readings)}.",
+            *(f"{part}: {reading.docstring.strip()}" for part, reading in readings.items()),
         ]
     )
     parameters = tuple(
-        replace(item, name=f"{part}.{item.name}") for part, reading in readings for item in reading.parameters
+        replace(item, name=f"{part}.{item.name}")
+        for part, reading in readings.items()
+        for item in reading.parameters
     )
-    requires = tuple(dict.fromkeys(package for _, reading in readings for package in reading.requires))
+    requires = tuple(dict.fromkeys(package for reading in readings.values() for package in reading.requires))
     return Reading(KIND, "Composed", docstring, parameters, {}, requires)
 
 
 def merge_parameters(
-    registry: Registry,
     name: str,
     given: Mapping[str, Any],
     everywhere: Mapping[str, Mapping[str, Any]],
-    profile: str,
-    paradigm: str = "",
+    presets: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """{part: {parameter: value}} from all the places where a run may set them, the last one winning.
 
     Args:
-        registry: where the parts are found.
         name: of the composed defense.
         given: beside the name: ``{part: {parameter: value}}``.
         everywhere: {name: {parameter: value}} for whatever is so called: parts, or the composed name.
-        profile: whose presets apply; those named ``PARADIGM PROFILE`` come before those named ``PROFILE``.
-        paradigm: of the run.
+        presets: {part: {parameter: value}} that the run's profile sets.
     """
     layers: Sequence[Mapping[str, Any]] = (everywhere.get(name) or {}, given)
     for layer in layers:
         _check_parts(name, layer)
     return {
         part: {
-            **preset_of(registry.load(KIND, part), profile, paradigm),
+            **presets.get(part, {}),
             **(everywhere.get(part) or {}),
             **{key: value for layer in layers for key, value in (layer.get(part) or {}).items()},
         }

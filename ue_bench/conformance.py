@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from ue_bench.clock import Clock
+from ue_bench.contracts.access import Access
 from ue_bench.contracts.context import Context
-from ue_bench.contracts.method import Access, Method
+from ue_bench.contracts.method import Method
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.crafting.paradigms import FOREIGN
@@ -59,6 +60,7 @@ class Subject:
         """The method's noise for ``data``, with what it may prepare."""
         method: Method = self.content
         context = Context(CPU, seed, Clock(CPU), Progress(), self.environment.build_victim)
+        context.find_public = self.environment.find_public
         torch.manual_seed(seed)
         context.prepared = method.prepare(context)
         seen = method.access if access is None else access

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ue_bench.contracts.method import Access
+from ue_bench.contracts.access import Access
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.errors import StoreError, UEBenchError

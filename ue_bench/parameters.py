@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ue_bench.composition import KIND, is_composed, read
+from ue_bench.composition import KIND, is_composed
 from ue_bench.errors import ConfigError, unknown
 from ue_bench.reading import Reading
 from ue_bench.registry import KINDS, Registry
@@ -30,9 +30,9 @@ def check_parameters(parameters: Mapping[str, Any], registry: Registry, unused: 
             readings.setdefault(entry.name, []).extend([entry.reading] if entry.reading else [])
     for name, values in parameters.items():
         if is_composed(KIND, name):
-            read(
-                registry, name
-            )  # its parts take {part: {parameter: value}}, which is checked where they are made
+            registry.find(
+                KIND, name
+            )  # its parts take {part: {parameter: value}}, checked where they are made
             continue
         stem = name.partition(":")[0]
         if stem not in readings:

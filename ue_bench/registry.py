@@ -103,7 +103,8 @@ class Registry:
         if kind not in KINDS:
             raise unknown("kind", kind, KINDS)
         if composition.is_composed(kind, name):
-            reading = composition.read(self, name)
+            found = {part: self.find(kind, part).reading for part in composition.parts_of(name)}
+            reading = composition.join({part: one for part, one in found.items() if one})
             return Entry(kind, name, composition.PATH, composition.MODULE, reading=reading)
         stem, colon, argument = name.partition(":")
         entry = self._entries.get((kind, stem))
@@ -143,7 +144,7 @@ class Registry:
     def create(self, kind: str, name: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """An instance with these parameters; a parameter that does not exist names the nearest ones."""
         if composition.is_composed(kind, name):
-            return composition.create(self, name, parameters or {})
+            return composition.create(name, parameters or {}, functools.partial(self.create, kind))
         content = self.load(kind, name)
         fields = kinds(content)
         values = {}

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ue_bench import Count, Norms, NotNegative, Positive, Share, Whole
+from ue_bench.contracts.access import Access
 from ue_bench.contracts.budget import Budget
 from ue_bench.contracts.context import Context
-from ue_bench.contracts.method import Access, Method
+from ue_bench.contracts.method import Method
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.crafting.objectives import Classification

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ue_bench.clock import Clock
-from ue_bench.config import parse_words
 from ue_bench.contracts.context import Context
 from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import ConfigError, DataError
@@ -86,7 +83,6 @@ class Surrogate:
                 recipe,
                 device=context.device,
                 seed=derive(context.seed, "surrogate order", self.name),
-                clock=Clock(context.device),
                 progress=context.progress,
             )
             context.notes["surrogate_train_accuracy_percent"] = curves.train_accuracy[-1]
@@ -109,17 +105,10 @@ def load_pairs(context: Context, words: str, size: int, images: int) -> ImageSet
         ConfigError: if the words cannot be read, or name no dataset or parameter.
         DataError: if it is absent or has no captions.
     """
-    try:
-        name, *settings = shlex.split(words)
-    except ValueError as error:
-        raise ConfigError(
-            f"public is NAME or 'NAME parameter=value ...', not {words!r}: {error or 'no name'}"
-        ) from None
-    parameters = {**parse_words(settings), **({"train_images": images} if images else {})}
-    public = context.load_public(name, size, parameters).train
+    public = context.load_public(words, size, {"train_images": images} if images else {}).train
     if public.captions is None:
         raise DataError(
-            f"the public dataset '{name}' has no captions: take one with captions, such as mscoco"
+            f"the public dataset '{words}' has no captions: take one with captions, such as mscoco"
         )
     return public
 

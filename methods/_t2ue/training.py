@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ue_bench.canonical import digest
 from ue_bench.contracts.context import Context
 from ue_bench.crafting.resident import home_for
 from ue_bench.data.imageset import ImageSet
+from ue_bench.data.tensors import content_hash
 from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.seeds import derive
 from ue_bench.training.epochs import autocast
 from ue_bench.training.towers import Towers, contrastive_loss
-from ue_bench.trials.artefacts import content_hash
 
 from .augmentation import augmented
 from .generator import LATENT, SSAGAN, bounded, resized
@@ -237,10 +236,10 @@ class Training:
 
 
 def train_generator(training: Training, context: Context, about: Any, checkpoint_epochs: int) -> None:
-    """All epochs, kept on the context's shelf now and then, so that a run that was killed goes on from there.
+    """All epochs, kept now and then, so that a run that was killed goes on from there.
 
-    Curves and costs of the part before are kept with it. The weights of the last epoch stay on the shelf, too: a run
-    that ends before its result is kept has lost nothing.
+    Curves and costs of the part before are kept with it, and so are the weights of the last epoch: a run that ends
+    before its result is kept has lost nothing.
 
     Args:
         training: fresh.
@@ -248,21 +247,15 @@ def train_generator(training: Training, context: Context, about: Any, checkpoint
         checkpoint_epochs: between two states that are kept.
     """
     surrogate = content_hash({name: value.cpu() for name, value in training.towers.state_dict().items()})
-    key = digest(["generator training", about, surrogate, training.lessons, context.seed])
-    shelf, epochs = context.shelf, training.lessons.epochs
-    kept = shelf.load(key) if shelf is not None else None
-    before = context.clock.spent("prepare")
-    if kept is not None:
-        tensors, facts = kept
-        training.restore(tensors, facts["curves"])
-        context.clock.add("prepare", facts["seconds"], facts["device_seconds"])
+    checkpoint = context.checkpoint("generator training", about, surrogate, training.lessons)
+    epochs = training.lessons.epochs
+    if kept := checkpoint.load():
+        training.restore(kept[0], kept[1]["curves"])
         context.progress.say(f"    the generator's training goes on after epoch {training.done}")
     for _ in context.progress.track(range(training.done, epochs), "epoch"):
         with context.clock.phase("prepare"):
             training.epoch()
         last = training.done == epochs
-        if shelf is not None and (last or training.done % checkpoint_epochs == 0):
-            now = context.clock.spent("prepare")
-            cost = {"seconds": now[0] - before[0], "device_seconds": now[1] - before[1]}
+        if last or training.done % checkpoint_epochs == 0:
             curves = {name: list(values) for name, values in training.curves.items()}
-            shelf.save(key, training.state(moments=not last), {"curves": curves, **cost})
+            checkpoint.save(training.state(moments=not last), {"curves": curves})

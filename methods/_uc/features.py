@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ue_bench.clock import Clock
 from ue_bench.contracts.context import Context
 from ue_bench.contracts.defense import Defense
 from ue_bench.contracts.view import ProtectorView
@@ -194,7 +193,6 @@ def trained_on_rotations(
             recipe,
             device=context.device,
             seed=derive(context.seed, "surrogate order", name),
-            clock=Clock(context.device),
             defense=Rotations(),
             progress=context.progress,
         )

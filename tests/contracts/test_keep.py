@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from ue_bench import Access, ProtectorView, Recipe
+from ue_bench.contracts.ledger import Ledger
 from ue_bench.crafting.surrogates import trained_on_clean
 from ue_bench.progress import Progress
-from ue_bench.trials.protect import StoreShelf
+from ue_bench.trials.making import StoreShelf
 from ue_bench.trials.store import Store
 
 
@@ -18,7 +19,7 @@ def shelved(make_context, tmp_path):
 
     def make(seed: int = 0, data_key: str = "data"):
         context = make_context(seed)
-        context.shelf, context.data_key = StoreShelf(Store(tmp_path), Progress()), data_key
+        context.ledger = Ledger(StoreShelf(Store(tmp_path), Progress()), data_key)
         return context
 
     return make
@@ -35,7 +36,7 @@ def test_equal_work_is_done_once(shelved):
     for context in (first, second):
         assert torch.equal(context.keep({"what": 1}, make)["weight"], torch.arange(3.0))
     assert len(made) == 1
-    assert first.kept_keys == second.kept_keys
+    assert first.ledger.prepare_keys == second.ledger.prepare_keys
     assert second.clock.seconds == first.clock.seconds, "who finds it ready tells its cost all the same"
     for context, what in ((shelved(), 2), (shelved(seed=1), 1), (shelved(data_key="other"), 1)):
         context.keep({"what": what}, make)
@@ -57,7 +58,7 @@ def test_a_search_that_sees_the_data_is_part_of_protect_and_counted_once(shelved
         with context.clock.phase("protect"):
             context.keep({"what": 1}, lambda: {"x": torch.ones(1)}, phase="protect")
         assert context.clock.seconds == {"protect": took}, "who finds it ready tells its cost all the same"
-        assert len(context.shared_keys) == 1 and not context.kept_keys
+        assert len(context.ledger.protect_keys) == 1 and not context.ledger.prepare_keys
 
 
 def test_damaged_work_is_named_and_made_again(shelved, tmp_path):

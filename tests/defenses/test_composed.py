@@ -14,7 +14,7 @@ import torch
 
 from ue_bench import Defense
 from ue_bench.cli import main
-from ue_bench.composition import merge_parameters
+from ue_bench.composition import merge_parameters, preset_of
 from ue_bench.config import compose, parse_words, read_suite
 from ue_bench.conformance import Subject, defense_keeps_the_form
 from ue_bench.contracts.composed import STAGES, Composed
@@ -177,8 +177,9 @@ def test_presets_of_a_paradigm_and_profile_come_first(monkeypatch):
     presets = {"laptop": {"quality": 20}, "contrastive laptop": {"quality": 30}}
     monkeypatch.setattr(jpeg, "presets", presets, raising=False)
 
-    def quality(*words: str, given=None) -> int:
-        merged = merge_parameters(REGISTRY, "jpeg+grayscale", given or {}, {}, *words)
+    def quality(profile: str, paradigm: str = "", given=None) -> int:
+        found = {"jpeg": preset_of(jpeg, profile, paradigm)}
+        merged = merge_parameters("jpeg+grayscale", given or {}, {}, found)
         return merged["jpeg"].get("quality")
 
     assert quality("laptop", "contrastive") == 30

@@ -16,8 +16,8 @@ from ue_bench.registry import Registry
 from ue_bench.report.cost import check_forecast
 from ue_bench.trials.artefacts import save_tensors
 from ue_bench.trials.environment import Environment
+from ue_bench.trials.making import prepare_key
 from ue_bench.trials.plan import make_plan
-from ue_bench.trials.protect import prepare_key
 from ue_bench.trials.trial import Choice, Trial
 
 CPU = {"type": "cpu", "name": "Some CPU", "threads": 2}
@@ -192,7 +192,7 @@ def test_what_is_prepared_once_and_in_the_store_costs_nothing():
     assert [piece.seconds for piece in predict(arms, evidence) if piece.phase == "prepare"] == [60.0], (
         "fields that only protect reads share it"
     )
-    evidence.prepared = {prepare_key(arms[0], method)}
+    evidence.prepared = {prepare_key(arms[0].method, arms[0].seed, method)}
     assert "prepare" not in {piece.phase for piece in predict(arms, evidence)}
 
 
@@ -377,7 +377,7 @@ def test_a_measurement_borrows_what_the_store_has_prepared(toy, monkeypatch, tmp
     evidence = gather(trials, environment.open_store(), environment)
     assert list(evidence.once) == ["oncer"] and not evidence.prepared
     (mine,) = [of for of in trials if of.method.name == "oncer"]
-    key = prepare_key(mine, evidence.once["oncer"])
+    key = prepare_key(mine.method, mine.seed, evidence.once["oncer"])
     kept = {"seconds": {"prepare": 500.0}, "device_seconds": {"prepare": 500.0}, "prepare_key": key}
     save_tensors(environment.open_store(), "prepared", key, {"sign": torch.full((1,), 2.0)}, kept)
     monkeypatch.setattr(calibrating, "Worker", Here)

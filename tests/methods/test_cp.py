@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ue_bench import Access, Budget, Context, ImageSet, Perturbation, ProtectorView
 from ue_bench.clock import Clock
+from ue_bench.contracts.ledger import Ledger
 from ue_bench.crafting.contrastive import BYOL, Learner, MoCo, SimCLR
 from ue_bench.crafting.resident import ResidentImages
 from ue_bench.errors import ConfigError, TrainingError
@@ -51,7 +52,12 @@ class Memory:
 
 def fresh_context(seed: int = 0, shelf: Memory | None = None) -> Context:
     return Context(
-        device=CPU, seed=seed, clock=Clock(CPU), progress=Progress(), build_victim=build_victim, shelf=shelf
+        device=CPU,
+        seed=seed,
+        clock=Clock(CPU),
+        progress=Progress(),
+        build_victim=build_victim,
+        ledger=Ledger(shelf),
     )
 
 
@@ -137,7 +143,7 @@ class TestImageWise:
     def test_class_wise_noise_is_made_once_and_keeping_it_changes_nothing(self, pictures, image_wise, shelf):
         again = protect(CP(granularity="image", **QUICK), pictures, fresh_context(shelf=shelf))
         assert torch.equal(again.noise, image_wise.noise) and len(shelf.kept) == 1
-        assert again.context.kept_keys == image_wise.context.kept_keys == list(shelf.kept)
+        assert again.context.ledger.prepare_keys == image_wise.context.ledger.prepare_keys == list(shelf.kept)
         assert again.context.clock.spent("prepare") == image_wise.context.clock.spent("prepare")
 
     def test_it_starts_from_what_class_wise_noise_is_made_of(self, class_wise, image_wise, shelf):

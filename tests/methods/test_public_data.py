@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 
 import pytest
 import torch
-from captioned import pictures
+from captioned import make_context, pictures
 
 from ue_bench import ImageSet, Split
 from ue_bench.canonical import plain
@@ -15,8 +14,9 @@ from ue_bench.errors import ConfigError
 from ue_bench.progress import Progress
 from ue_bench.registry import Registry
 from ue_bench.trials.environment import Environment
+from ue_bench.trials.making import StoreShelf, prepare_key
 from ue_bench.trials.overlap import caption_hashes, compare, hashes, told_of_captions
-from ue_bench.trials.protect import StoreShelf, make_noise, prepare_key
+from ue_bench.trials.protect import make_noise
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Choice, Trial
 from ue_bench_methods._t2ue.public import load_pairs
@@ -71,17 +71,25 @@ def test_arms_share_a_generator(environment, monkeypatch):
 @pytest.mark.parametrize("change", [{"epochs": 3}, {"size": 64}, {"public_images": 33}, {"bound": "clamp"}])
 def test_what_matters_for_the_generator_makes_another(environment, change):
     one, two = (trial(environment, method) for method in (METHOD, dataclasses.replace(METHOD, **change)))
-    assert prepare_key(one, METHOD) != prepare_key(two, METHOD)
     louder = METHOD.with_epsilon(16)
-    assert prepare_key(trial(environment, louder), louder) != prepare_key(one, METHOD)
+    made = [one, two, trial(environment, louder)]
+    assert len({prepare_key(each.method, each.seed, METHOD) for each in made}) == 3
 
 
 def test_other_methods_keep_their_keys():
-    choice = Choice("m", {"granularity": "class", "z": 1})
     method = REGISTRY.create("methods", "random")
-    made = Trial("supervised", choice, 32, "a", "b", choice, choice, choice, {}, 1.0, 0)
-    other = dataclasses.replace(made, method=Choice("m", {"granularity": "image", "z": 1}))
-    assert prepare_key(made, method) != prepare_key(other, method)
+    choices = [Choice("m", {"granularity": kind, "z": 1}) for kind in ("class", "image")]
+    assert len({prepare_key(choice, seed, method) for choice in choices for seed in (0, 1)}) == 4
+
+
+def test_what_is_prepared_has_the_key_that_stores_hold_it_under():
+    """A change of this key would train every generator once more."""
+    choice = Choice("m", {"budget": {"norm": "linf", "radius": 8.0}, "rounds": 3, "z": 1}, 2)
+    assert prepare_key(choice, 5, METHOD) == "456acd4d9567f756"
+    assert (
+        prepare_key(dataclasses.replace(choice, parameters={**choice.parameters, "z": 2}), 5, METHOD)
+        == "456acd4d9567f756"
+    )
 
 
 def test_a_killed_preparation_goes_on(environment, tmp_path, monkeypatch):
@@ -206,11 +214,12 @@ def test_public_data_may_have_parameters_of_its_own():
     """Own pairs from a file, say; a misspelt setting is told."""
     asked = []
 
-    def load_public(name, size, parameters):
-        asked.append((name, size, dict(parameters)))
-        return Split(part(["a", "b"]), part(["c"]))
+    class Library(Environment):
+        def load_dataset(self, name, image_size, parameters=None):
+            asked.append((name, image_size, dict(parameters)))
+            return Split(part(["a", "b"]), part(["c"]))
 
-    context = SimpleNamespace(load_public=load_public)
+    context = make_context(find_public=Library("").find_public)
     assert len(load_pairs(context, "captions path='/my data/mine.csv' seed=3", 32, 7)) == 2
     load_pairs(context, "shapes", 48, 0)
     own = {"path": "/my data/mine.csv", "seed": 3, "train_images": 7}

@@ -218,7 +218,7 @@ class TestPreparation:
             if k.startswith("generator.") and not re.search("running|num_", k)
         )
         assert notes["generator_parameters"] == weights
-        ((facts, data),) = context.public
+        ((facts, data),) = context.ledger.public
         assert facts["dataset"] == "shapes" and facts["train_images"] == 32 == len(data)
 
     def test_a_generator_that_does_not_listen_is_told(self):

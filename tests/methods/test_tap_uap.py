@@ -132,7 +132,7 @@ class TestBoth:
         shelf, noises = Memory(), []
         for kind in (TAP, UAP):
             context = fresh_context()
-            context.shelf = shelf
+            context.ledger.shelf = shelf
             noises.append(noise_of(kind(**LEARNS | {"iterations": 3}), context=context))
         assert len(trainings) == 1 == len(shelf.kept)
         assert not torch.equal(*noises)

@@ -185,8 +185,8 @@ def test_trials_pickle_and_rebuild_their_method(command, store):
     from ue_bench.config import compose, parse_words, read_suite
     from ue_bench.registry import Registry
     from ue_bench.trials.environment import Environment
+    from ue_bench.trials.making import create_method
     from ue_bench.trials.plan import make_plan
-    from ue_bench.trials.protect import make_method
 
     content = str(Path(__file__).parents[1] / "content")
     registry = Registry([content])
@@ -195,5 +195,5 @@ def test_trials_pickle_and_rebuild_their_method(command, store):
     plan = make_plan(config, registry, "")
     trial = pickle.loads(pickle.dumps(plan.trials[-1]))
     assert trial.id == plan.trials[-1].id
-    method = make_method(trial, Environment("", plugins=(content,)))
+    method = create_method(trial.method, Environment("", plugins=(content,)))
     assert isinstance(method, Method) and method.budget.radius == 3

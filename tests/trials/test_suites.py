@@ -10,8 +10,8 @@ from ue_bench.config import compose, read_suite
 from ue_bench.floors import check_floors
 from ue_bench.registry import Registry
 from ue_bench.report.findings import floor_of
+from ue_bench.trials.making import prepare_key
 from ue_bench.trials.plan import make_plan, make_recipe
-from ue_bench.trials.protect import prepare_key
 
 REGISTRY = Registry()
 NAMES = [name for kind in ("methods", "victims", "datasets", "defenses") for name in REGISTRY.names(kind)]
@@ -99,7 +99,9 @@ def test_the_default_profile_needs_no_data_and_no_network(name, nothing_at_hand)
 def test_one_generator_serves_every_suite(nothing_at_hand):
     """T2UE's generator is trained once for a store: no suite's settings ask for another one."""
     keys = {
-        prepare_key(trial, REGISTRY.create("methods", "t2ue", trial.method.parameters)): name
+        prepare_key(
+            trial.method, trial.seed, REGISTRY.create("methods", "t2ue", trial.method.parameters)
+        ): name
         for name in SUITES
         for trial in plan_default(name).trials
         if trial.method.name == "t2ue"

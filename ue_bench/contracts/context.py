@@ -2,63 +2,48 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ue_bench.canonical import digest, writable
 from ue_bench.clock import Clock
-from ue_bench.data.cache import load_cached
-from ue_bench.data.imageset import ImageSet, Split
+from ue_bench.contracts.ledger import Checkpoint, Ledger
+from ue_bench.data.imageset import Split
+from ue_bench.errors import DataError
 from ue_bench.progress import Progress
-from ue_bench.registry import Registry
 from ue_bench.seeds import derive
 
 
-class Shelf(Protocol):
-    """Where costly artefacts are kept for other methods and later runs; a store has one."""
-
-    def load(self, key: str) -> tuple[Mapping[str, Tensor], Mapping[str, Any]] | None:
-        """(tensors, facts) kept under ``key``, or None."""
-
-    def save(self, key: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Keeps them."""
-
-
-def load_installed(name: str, image_size: int | None, parameters: Mapping[str, Any] | None = None) -> Split:
-    """An installed dataset by name, decoded once a process; ``image_size`` in pixels, None: as stored."""
-    return load_cached(_installed().create("datasets", name, dict(parameters or {})), name, image_size)
-
-
-@functools.cache
-def _installed() -> Registry:
-    return Registry()
+def find_nothing(
+    words: str, image_size: int | None, parameters: Mapping[str, Any]
+) -> tuple[dict[str, Any], Split]:
+    """Stands for the datasets registry where there is none."""
+    raise DataError(f"no public data can be had here: '{words}'")
 
 
 @dataclass
 class Context:
-    """Device, randomness, clock, progress and surrogates for one call of ``prepare`` or ``protect``.
+    """Device, randomness, progress, surrogates and shared work for one call of ``prepare`` or ``protect``.
+
+    A method uses ``device``, ``generator``, ``progress``, ``surrogate``, ``keep``, ``warn`` and ``notes``, and if need
+    be ``seed``, ``prepared``, ``clock``, ``checkpoint`` and ``load_public``. The rest is the harness's.
 
     Attributes:
         device: where to compute.
-        seed: the call's seed; ``generator`` starts from it.
+        seed: the call's seed; ``generator``, a ``torch.Generator`` on the CPU, starts from it.
         clock: ``with context.clock.phase("warmup")`` times a phase of its own.
         progress: ``for batch in context.progress.track(batches, "rounds")``.
-        build_victim: (name, classes, image_size, seed, parameters) -> module on ``device``, from the victims
-            registry; parameters may be left out.
         prepared: what ``prepare`` returned, loaded from the store.
         notes: facts about the run that belong into the record, such as rounds used or a step cap reached.
-        warnings: sentences for the record and the table's foot.
-        shelf: where ``keep`` keeps things; None: nowhere.
-        data_key: of the training set, part of every key on the shelf.
-        kept_keys: what ``keep`` gave out of the phase ``prepare``, so that reports count its cost once.
-        shared_keys: what ``keep`` gave out of other phases, which several noises made from the same data share.
-        load_dataset: (name, image_size, parameters) -> Split, from the datasets registry.
-        public: what ``load_public`` gave out: (facts about it, its training set).
+        warnings: sentences for the record and the table's foot, from ``warn``.
+        build_victim: (name, classes, image_size, seed, parameters) -> module on ``device``, from the victims
+            registry; parameters may be left out.
+        find_public: (words, image_size, parameters) -> (facts, Split), from the datasets registry.
+        ledger: what the harness books of the call.
     """
 
     device: torch.device
@@ -69,12 +54,8 @@ class Context:
     prepared: Mapping[str, Tensor] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    shelf: Shelf | None = None
-    data_key: str = ""
-    kept_keys: list[str] = field(default_factory=list)
-    shared_keys: list[str] = field(default_factory=list)
-    load_dataset: Callable[..., Split] = load_installed
-    public: list[tuple[dict[str, Any], ImageSet]] = field(default_factory=list)
+    find_public: Callable[..., tuple[dict[str, Any], Split]] = find_nothing
+    ledger: Ledger = field(default_factory=Ledger)
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.seed)
@@ -97,31 +78,6 @@ class Context:
         more = (dict(parameters),) if parameters else ()
         return self.build_victim(name, classes, image_size, derive(self.seed, "surrogate", name), *more)
 
-    def load_public(
-        self, name: str, image_size: int | None, parameters: Mapping[str, Any] | None = None
-    ) -> Split:
-        """A public dataset by name, for work that must not see the data to be protected.
-
-        The record names it with its fingerprint, and warns where it overlaps with the data to be protected; the
-        harness compares them, because a method without access to images cannot.
-
-        Args:
-            name: in the datasets registry.
-            image_size: side in pixels, or None: as stored.
-            parameters: of the dataset where they differ from its defaults.
-        """
-        split = self.load_dataset(name, image_size, dict(parameters or {}))
-        facts = {
-            "dataset": name,
-            "parameters": dict(parameters or {}),
-            "image_size": image_size,
-            "train_fingerprint": split.train.fingerprint,
-            "train_images": len(split.train),
-        }
-        if all(known != facts for known, _ in self.public):
-            self.public.append((facts, split.train))
-        return split
-
     def keep(
         self,
         what: Mapping[str, Any],
@@ -139,21 +95,33 @@ class Context:
             make: gives named tensors, such as a model's ``state_dict()``.
             phase: ``protect`` for all of a search for noise, of which more than one noise is made.
         """
-        key = digest([what, self.data_key, self.seed])
-        kept = self.shelf.load(key) if self.shelf else None
-        if kept is None:
-            before = self.clock.spent(phase)
-            with self.clock.phase(phase):
-                tensors = make()
-            cost = [after - was for after, was in zip(self.clock.spent(phase), before, strict=True)]
-            facts: Mapping[str, Any] = {"what": what, "seconds": cost[0], "device_seconds": cost[1]}
-            if self.shelf:
-                self.shelf.save(key, tensors, facts)
-        else:
-            tensors, facts = kept
-            self.clock.add(phase, float(facts["seconds"]), float(facts["device_seconds"]))
-        (self.kept_keys if phase == "prepare" else self.shared_keys).append(key)
-        return tensors
+        return self.ledger.keep(what, self.seed, make, self.clock, phase)
+
+    def checkpoint(self, *what: Any) -> Checkpoint:
+        """Where a long training of ``prepare`` keeps its state; ``what`` is all that it depends on beside the seed."""
+        return Checkpoint(digest([*what, self.seed]), self.ledger.shelf, self.clock)
+
+    def load_public(
+        self, words: str, image_size: int | None, parameters: Mapping[str, Any] | None = None
+    ) -> Split:
+        """A public dataset, for work that must not see the data to be protected.
+
+        The record names it with its fingerprint, and warns where it overlaps with the data to be protected; the
+        harness compares them, because a method without access to images cannot.
+
+        Args:
+            words: its name in the datasets registry, and parameters of it as a person types them:
+                ``captions path=/data/mine.csv``.
+            image_size: side in pixels, or None: as stored.
+            parameters: more of them.
+
+        Raises:
+            ConfigError: if the words cannot be read, or name no dataset or parameter.
+            DataError: if it is absent.
+        """
+        facts, split = self.find_public(words, image_size, dict(parameters or {}))
+        self.ledger.note_public(facts, split.train)
+        return split
 
     def numpy_seed(self) -> int:
         """A seed below 2**32 for libraries that take NumPy's."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from ue_bench.contracts.access import Access
 from ue_bench.contracts.budget import Budget
 from ue_bench.contracts.content import Content
 from ue_bench.contracts.perturbation import Perturbation
@@ -18,20 +18,6 @@ from ue_bench.errors import ConfigError
 if TYPE_CHECKING:
     from ue_bench.contracts.context import Context
     from ue_bench.contracts.view import ProtectorView
-
-
-class Access(enum.Flag):
-    """The parts of the training data that a method may see."""
-
-    NOTHING = 0
-    IMAGES = enum.auto()
-    LABELS = enum.auto()
-    CAPTIONS = enum.auto()
-    CLASS_NAMES = enum.auto()
-
-    def words(self) -> list[str]:
-        """The parts by name, such as ``["images", "labels"]``."""
-        return [part.name.lower() for part in type(self) if part in self and part.name]
 
 
 @dataclass(frozen=True)
@@ -115,6 +101,11 @@ class Method(Content):
             UEBenchError: if it cannot be run on it; then the plan is refused before any work.
         """
         return self
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it prepares something once for any number of datasets."""
+        return type(self).prepare is not Method.prepare
 
     def prepare(self, context: Context) -> Mapping[str, Tensor]:
         """Work done once for any number of datasets; stored, and given back as ``context.prepared``.

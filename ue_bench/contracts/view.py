@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ue_bench.contracts.method import Access
+from ue_bench.contracts.access import Access
 from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import AccessError, ConfigError
 

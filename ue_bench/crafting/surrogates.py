@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ue_bench.canonical import digest
-from ue_bench.clock import Clock
 from ue_bench.contracts.context import Context
 from ue_bench.contracts.defense import Defense
 from ue_bench.contracts.view import ProtectorView
@@ -65,7 +64,6 @@ def trained_on_clean(
             recipe,
             device=context.device,
             seed=derive(context.seed, "surrogate order", name),
-            clock=Clock(context.device),
             defense=augmentation,
             progress=context.progress,
         )
@@ -115,7 +113,6 @@ def trained_on_clean_pairs(
             recipe,
             device=context.device,
             seed=derive(context.seed, "surrogate order", name),
-            clock=Clock(context.device),
             progress=context.progress,
         )
         context.notes["surrogate_train_loss"] = curves.train_loss[-1]

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
+from ue_bench.contracts.access import Access
 from ue_bench.contracts.budget import Budget
-from ue_bench.contracts.method import Access, Method
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.data.imageset import ImageSet, Split
@@ -32,9 +32,10 @@ from ue_bench.trials.environment import Environment
 from ue_bench.trials.evaluate import evaluate
 from ue_bench.trials.executors import Outcome, Task
 from ue_bench.trials.executors.local import Worker
+from ue_bench.trials.making import StoreShelf, create_method, prepare_key
 from ue_bench.trials.overlap import key_of
 from ue_bench.trials.poison import poison_mask
-from ue_bench.trials.protect import StoreShelf, make_method, make_noise, prepare_key
+from ue_bench.trials.protect import make_noise
 from ue_bench.trials.trial import Trial
 
 CAP_SECONDS = 60.0  # that one measurement may take
@@ -241,11 +242,11 @@ def _noise(trial: Trial, environment: Environment) -> dict[str, Any]:
 
 def _lend(trial: Trial, environment: Environment, scratch: Environment) -> None:
     """Copies what the method prepares once from the run's store, if it is there, so that nobody makes it again."""
-    method = make_method(trial, scratch)
-    if type(method).prepare is Method.prepare:
+    method = create_method(trial.method, scratch)
+    if not method.prepares:
         return
     lender, borrower = (StoreShelf(one.open_store(), Progress()) for one in (environment, scratch))
-    key = prepare_key(trial, method)
+    key = prepare_key(trial.method, trial.seed, method)
     kept = lender.load(key)
     if kept is None:
         return

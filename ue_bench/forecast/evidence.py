@@ -13,7 +13,7 @@ from ue_bench.data.imageset import Split
 from ue_bench.provenance import describe_device
 from ue_bench.report.cost import work_seconds
 from ue_bench.trials.environment import Environment
-from ue_bench.trials.protect import make_method
+from ue_bench.trials.making import create_method
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial
 
@@ -75,8 +75,8 @@ def gather(todo: Sequence[Trial], store: Store, environment: Environment) -> Evi
     for trial in {trial.train_fingerprint: trial for trial in todo}.values():
         sizes[trial.train_fingerprint] = Size.of(environment.load(trial))
     made, prepared = (set(store.names(folder, ".safetensors")) for folder in ("noise", "prepared"))
-    methods = {trial.method.name: make_method(trial, environment) for trial in todo}
-    once = {name: method for name, method in methods.items() if type(method).prepare is not Method.prepare}
+    methods = {trial.method.name: create_method(trial.method, environment) for trial in todo}
+    once = {name: method for name, method in methods.items() if method.prepares}
     return Evidence(usable, (), sizes, made, prepared, once)
 
 

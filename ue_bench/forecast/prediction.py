@@ -23,7 +23,7 @@ from ue_bench.forecast.evidence import (
     training_of,
 )
 from ue_bench.progress import duration
-from ue_bench.trials.protect import prepare_key
+from ue_bench.trials.making import prepare_key
 from ue_bench.trials.trial import Trial
 
 RECORDS, SCALED, CALIBRATION, UNKNOWN = "records", "scaled records", "calibration", "unknown"
@@ -104,7 +104,7 @@ def _preparation(
     """(equal for trials that share what is prepared, its piece or None if the store holds it)."""
     once = evidence.once.get(trial.method.name)
     if once:
-        key = prepare_key(trial, once)
+        key = prepare_key(trial.method, trial.seed, once)
         return key, None if key in evidence.prepared else _once(trial, config, once, evidence)
     work = sharing.work(config)
     kept = sharing.kept(work, evidence.prepared)

@@ -15,23 +15,21 @@ import torch
 from torch import Tensor
 
 from ue_bench.canonical import digest, plain
-from ue_bench.clock import Clock
+from ue_bench.contracts.access import Access
 from ue_bench.contracts.budget import Budget, steps
-from ue_bench.contracts.method import Access, Method
+from ue_bench.contracts.method import Method
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
-from ue_bench.errors import ConfigError, DataError, PerturbationError, StoreError, UEBenchError, unknown
+from ue_bench.errors import ConfigError, DataError, StoreError, UEBenchError, unknown
 from ue_bench.progress import Progress
-from ue_bench.provenance import commit, describe_device, versions
 from ue_bench.publish.header import check_header
 from ue_bench.registry import Registry
 from ue_bench.trials.artefacts import content_hash, save_tensors
 from ue_bench.trials.environment import Environment
-from ue_bench.trials.guard import guarded
+from ue_bench.trials.making import prepare_key, run_method
 from ue_bench.trials.overlap import caption_hashes, key_of, told_of_captions
-from ue_bench.trials.protect import StoreShelf, make_context, prepare, prepare_key, seed_everything
 from ue_bench.trials.store import Store
-from ue_bench.trials.trial import Choice, Trial
+from ue_bench.trials.trial import Choice
 
 KIND = "ue-bench noise"
 SCHEMA = 1
@@ -97,7 +95,7 @@ class Request:
     @property
     def preparation(self) -> str:
         """The key of what the method prepares once."""
-        return prepare_key(_as_trial(self), self.method)
+        return prepare_key(self.choice, self.seed, self.method)
 
     @property
     def key(self) -> str:
@@ -189,29 +187,17 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
     texts = tuple(request.captions.values())
     if method.granularity == "pair":
         texts = tuple(each[:1] for each in texts)  # a picture has one noise: the one of its first caption
-    trial = _as_trial(request)
-    clock = Clock(environment.find_device())
-    if type(method).prepare is not Method.prepare:
+    if method.prepares:
         progress.say(_where_from(request, environment))
-    prepared, preparation = prepare(trial, method, environment, progress)
-    context = make_context(trial, environment, clock, progress, "protect")
-    context.prepared = prepared
-    context.shelf = StoreShelf(environment.open_store(), progress)
-    context.data_key = request.captions_hash
-    for about in preparation.get("public_data", []):
-        seen = context.shelf.load(key_of(about))
+    view = ProtectorView.of_captions(texts, request.image_size, method.access, name)
+    made = run_method(request.choice, request.seed, view, request.captions_hash, environment, progress)
+    perturbation, shelf = made.perturbation, made.context.ledger.shelf
+    for about in made.preparation.get("public_data", []):
+        seen = shelf.load(key_of(about)) if shelf else None
         warning = told_of_captions(about, seen[0], caption_hashes(texts)) if seen else None
         if warning:
-            context.warn(warning)
-    view = ProtectorView.of_captions(texts, request.image_size, method.access, name)
-    promised = method.promised_budget(view.image_size)
-    with guarded(name, context.warn):
-        seed_everything(context.seed)
-        with clock.phase("protect"):
-            perturbation = method.protect(view, context)
-    if type(perturbation) is not Perturbation:  # a class of its own could check otherwise
-        raise PerturbationError(f"protect must return a Perturbation, not {type(perturbation).__name__}")
-    perturbation.check(len(view), view.image_size, promised)
+            made.context.warn(warning)
+    told = made.facts()
     if perturbation.triggers is not None:
         raise ConfigError(f"{name} also puts words before captions, which noise for pictures cannot carry")
     facts = {
@@ -229,13 +215,8 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
         "budget": perturbation.budget,
         "seed": request.seed,
         "image_size": list(request.image_size),
-        "seconds": clock.seconds,
-        "notes": {**preparation.get("notes", {}), **context.notes},
-        "public_data": [*preparation.get("public_data", []), *(about for about, _ in context.public)],
-        "warnings": [*preparation.get("warnings", []), *context.warnings],
-        "device": describe_device(clock.device),
-        "versions": versions(),
-        "commit": commit(),
+        "public_data": made.public_data,
+        **{key: told[key] for key in ("seconds", "notes", "warnings", "device", "versions", "commit")},
     }
     return NoiseFile(
         _one_each(perturbation, view), tuple(request.captions), perturbation.budget, plain(facts)
@@ -260,24 +241,6 @@ def _reduced(method: Method) -> list[str]:
     small = [item for preset in method.presets.values() for item in preset.items()]
     free = method.variants | method.protect_only | {"granularity"}
     return [name for name, value in changed.items() if name not in free and (name, value) in small]
-
-
-def _as_trial(request: Request) -> Trial:
-    """The request in the words of the benchmark, so that prepared work is shared with its runs."""
-    nothing = Choice("", {})
-    return Trial(
-        paradigm="contrastive",
-        dataset=nothing,
-        image_size=request.image_size[0],
-        train_fingerprint=request.captions_hash,
-        test_fingerprint="",
-        method=request.choice,
-        victim=nothing,
-        defense=nothing,
-        recipe={},
-        poison_ratio=1.0,
-        seed=request.seed,
-    )
 
 
 def _one_each(perturbation: Perturbation, view: ProtectorView) -> Tensor:

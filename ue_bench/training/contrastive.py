@@ -71,7 +71,7 @@ def train_contrastive(
     *,
     device: torch.device,
     seed: int,
-    clock: Clock,
+    clock: Clock | None = None,
     test: ImageSet | None = None,
     defense: Defense | None = None,
     progress: Progress | None = None,
@@ -84,12 +84,12 @@ def train_contrastive(
         test: clean test images with captions; None for surrogates.
         defense: what the hacker adds, or None.
         seed: of order and the defense.
-        clock: gets the phases ``warmup``, ``train`` and ``evaluate``.
+        clock: gets the phases ``warmup``, ``train`` and ``evaluate``, or None.
 
     Raises:
         TrainingError: if the loss stops being finite.
     """
-    progress, curves = progress or Progress(), ContrastiveCurves()
+    clock, progress, curves = clock or Clock(device), progress or Progress(), ContrastiveCurves()
     with clock.phase("warmup"):
         towers = towers.to(device).to(memory_format=torch.channels_last)
         optimizer = make_contrastive_optimizer(towers, recipe)

@@ -48,7 +48,7 @@ def train(
     *,
     device: torch.device,
     seed: int,
-    clock: Clock,
+    clock: Clock | None = None,
     test: ImageSet | None = None,
     defense: Defense | None = None,
     progress: Progress | None = None,
@@ -61,12 +61,12 @@ def train(
         test: clean test images; None for surrogates.
         defense: what the hacker adds, or None.
         seed: of order, crops, flips and the defense.
-        clock: gets the phases ``warmup`` (what the first training pays for all), ``train`` and ``evaluate``.
+        clock: gets the phases ``warmup`` (what the first training pays for all), ``train`` and ``evaluate``, or None.
 
     Raises:
         TrainingError: if the loss stops being finite.
     """
-    progress, curves = progress or Progress(), Curves()
+    clock, progress, curves = clock or Clock(device), progress or Progress(), Curves()
     if data.labels is None:
         raise TrainingError("supervised training needs labels, and this dataset has none")
     with clock.phase("warmup"):

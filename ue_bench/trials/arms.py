@@ -91,9 +91,11 @@ def create(registry: Registry, kind: str, word: Any, config: Config, used: set[s
     used.add(name)
     if is_composed(kind, name):
         used.update(parts_of(name))
-        joint = merge_parameters(
-            registry, name, given or {}, config.parameters, config.profile, config.paradigm
-        )
+        presets = {
+            part: preset_of(registry.load(kind, part), config.profile, config.paradigm)
+            for part in parts_of(name)
+        }
+        joint = merge_parameters(name, given or {}, config.parameters, presets)
         return name, registry.create(kind, name, joint)
     preset = preset_of(registry.load(kind, name), config.profile, config.paradigm)
     stem = name.partition(":")[0]  # NAME.parameter= sets it for every NAME:ARGUMENT

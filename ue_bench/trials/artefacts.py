@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from ue_bench.canonical import digest, dumps
 from ue_bench.contracts.budget import Budget
 from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.data.tensors import content_hash
 from ue_bench.errors import DamagedError
 from ue_bench.trials.store import Store
 
@@ -110,13 +109,3 @@ def load_perturbation(store: Store, key: str) -> tuple[Perturbation, dict[str, A
     tokens = tensors.get("trigger_tokens")
     partial = header.get("partial", False)
     return Perturbation(tensors["noise"], tensors["rows"], budget, triggers, tokens, partial), header["facts"]
-
-
-def content_hash(tensors: Mapping[str, Tensor]) -> str:
-    """16 hex digits that change with any name, dtype, shape or value."""
-    content = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        content.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        content.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return content.hexdigest()[:16]

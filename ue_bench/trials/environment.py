@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ue_bench.config import parse_words
 from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import Split
+from ue_bench.errors import ConfigError
 from ue_bench.provenance import find_device
 from ue_bench.registry import Registry
 from ue_bench.trials.store import Store
@@ -53,6 +56,27 @@ class Environment:
     ) -> Split:
         """Any dataset by name, decoded once a process; ``image_size`` in pixels, None: as stored."""
         return load_cached(self.registry().create("datasets", name, parameters), name, image_size)
+
+    def find_public(
+        self, words: str, image_size: int | None, parameters: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], Split]:
+        """(facts for records, the data) of a dataset that a method learns from, see ``Context.load_public``."""
+        try:
+            name, *settings = shlex.split(words)
+        except ValueError as error:
+            raise ConfigError(
+                f"public data is NAME or 'NAME parameter=value ...', not {words!r}: {error or 'no name'}"
+            ) from None
+        given = {**parse_words(settings), **parameters}
+        split = self.load_dataset(name, image_size, given)
+        facts = {
+            "dataset": name,
+            "parameters": given,
+            "image_size": image_size,
+            "train_fingerprint": split.train.fingerprint,
+            "train_images": len(split.train),
+        }
+        return facts, split
 
     def build_victim(
         self, name: str, classes: int, image_size: tuple[int, int], seed: int, parameters: dict | None = None

@@ -13,9 +13,9 @@ from ue_bench.bounds import kinds
 from ue_bench.canonical import digest, plain
 from ue_bench.composition import is_composed, parts_of
 from ue_bench.config import Config
+from ue_bench.contracts.access import Access
 from ue_bench.contracts.dataset import Dataset
 from ue_bench.contracts.defense import Defense
-from ue_bench.contracts.method import Access, Method
 from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import PARADIGMS, Split
 from ue_bench.errors import ConfigError, DataError, UnavailableError, unknown
@@ -268,7 +268,7 @@ def _entry(
         "seed": trial.seed,
         "control": arm.role or None,
         "published_names": list(arm.method.published_as(trial.paradigm)),
-        "prepares_once": type(arm.method).prepare is not Method.prepare,
+        "prepares_once": arm.method.prepares,
         "reduced": {name: pair for name, pair in changed.items() if name not in variants},
         "chosen": {name: pair for name, pair in changed.items() if name in variants},
         "adjusted": _adjusted({trial.victim.name: victim, trial.defense.name: defense}),

@@ -1,0 +1,103 @@
+"""What the harness books of one call of a method: work that is shared through a store, public data that was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ue_bench.canonical import digest
+from ue_bench.clock import Clock
+from ue_bench.data.imageset import ImageSet
+
+Kept = tuple[Mapping[str, Tensor], Mapping[str, Any]]  # tensors by name, facts about them
+
+
+class Shelf(Protocol):
+    """Where costly artefacts are kept for other methods and later runs; a store has one."""
+
+    def load(self, key: str) -> Kept | None:
+        """(tensors, facts) kept under ``key``, or None."""
+
+    def save(self, key: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Keeps them."""
+
+
+@dataclass
+class Ledger:
+    """The books of one call of ``prepare`` or ``protect``.
+
+    Attributes:
+        shelf: where shared work is kept; None: nowhere.
+        data_key: of the training set, part of the key of all work that depends on it.
+        prepare_keys: of shared work in the phase ``prepare``, so that reports count its cost once.
+        protect_keys: of shared work in other phases, which several noises made from the same data share.
+        public: (facts, training set) of each public dataset that was seen.
+    """
+
+    shelf: Shelf | None = None
+    data_key: str = ""
+    prepare_keys: list[str] = field(default_factory=list)
+    protect_keys: list[str] = field(default_factory=list)
+    public: list[tuple[dict[str, Any], ImageSet]] = field(default_factory=list)
+
+    def keep(
+        self, what: Any, seed: int, make: Callable[[], Mapping[str, Tensor]], clock: Clock, phase: str
+    ) -> Mapping[str, Tensor]:
+        """``make()``, or what was made of the same ``what``, data and seed before; its cost goes to the phase."""
+        key = digest([what, self.data_key, seed])
+        kept = self.shelf.load(key) if self.shelf else None
+        if kept is None:
+            before = clock.spent(phase)
+            with clock.phase(phase):
+                tensors = make()
+            cost = [after - was for after, was in zip(clock.spent(phase), before, strict=True)]
+            if self.shelf:
+                facts = {"what": what, "seconds": cost[0], "device_seconds": cost[1]}
+                self.shelf.save(key, tensors, facts)
+        else:
+            tensors, told = kept
+            clock.add(phase, float(told["seconds"]), float(told["device_seconds"]))
+        (self.prepare_keys if phase == "prepare" else self.protect_keys).append(key)
+        return tensors
+
+    def note_public(self, facts: dict[str, Any], train: ImageSet) -> None:
+        """Books a public training set, once."""
+        if all(known != facts for known, _ in self.public):
+            self.public.append((facts, train))
+
+
+@dataclass
+class Checkpoint:
+    """A long training's state, kept now and then, so that a run that was killed goes on from there.
+
+    Attributes:
+        key: of the training.
+        shelf: where it is kept; None: nowhere.
+        clock: the call's; what was spent on the training before it was killed counts as ``prepare``.
+    """
+
+    key: str
+    shelf: Shelf | None
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        self._start = self.clock.spent("prepare")
+
+    def load(self) -> Kept | None:
+        """(tensors, facts) of the last ``save``, or None; its cost is added to the clock."""
+        kept = self.shelf.load(self.key) if self.shelf else None
+        if kept is not None:
+            self.clock.add("prepare", kept[1]["seconds"], kept[1]["device_seconds"])
+        return kept
+
+    def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Keeps a state with facts that JSON can hold, in place of the one before."""
+        if self.shelf:
+            seconds, device_seconds = (
+                now - was for now, was in zip(self.clock.spent("prepare"), self._start, strict=True)
+            )
+            cost = {"seconds": seconds, "device_seconds": device_seconds}
+            self.shelf.save(self.key, tensors, {**facts, **cost})

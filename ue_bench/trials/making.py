@@ -1,0 +1,214 @@
+"""Runs a method: what it prepares once is shared, then it makes noise for what it may see. All noise is made here."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ue_bench.canonical import digest, plain
+from ue_bench.clock import Clock
+from ue_bench.contracts.context import Context
+from ue_bench.contracts.ledger import Ledger
+from ue_bench.contracts.method import Method
+from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.contracts.view import ProtectorView
+from ue_bench.errors import DamagedError, PerturbationError
+from ue_bench.progress import Progress
+from ue_bench.provenance import commit, describe_device, versions
+from ue_bench.seeds import derive
+from ue_bench.trials.artefacts import load_tensors, save_tensors
+from ue_bench.trials.environment import Environment
+from ue_bench.trials.guard import guarded
+from ue_bench.trials.overlap import hashes, key_of
+from ue_bench.trials.store import Store
+from ue_bench.trials.trial import Choice
+
+
+@dataclass(frozen=True)
+class Made:
+    """Noise, and what is known of how it was made.
+
+    Attributes:
+        perturbation: checked.
+        context: of ``protect``; more warnings and notes may be added before ``facts`` are asked for.
+        preparation: the facts kept with what the method prepared once, or {}.
+    """
+
+    perturbation: Perturbation
+    context: Context
+    preparation: Mapping[str, Any]
+
+    @property
+    def public_data(self) -> list[dict[str, Any]]:
+        """The public data that the method learned from."""
+        return [
+            *self.preparation.get("public_data", []),
+            *(about for about, _ in self.context.ledger.public),
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """What it cost, noted and warned of, what was prepared for it included, and where it was made."""
+        own, before = _facts(self.context), self.preparation
+        return {
+            **own,
+            "peak_bytes": max(before.get("peak_bytes", 0), own["peak_bytes"]),
+            "notes": {**before.get("notes", {}), **own["notes"]},
+            "warnings": [*before.get("warnings", []), *own["warnings"]],
+        }
+
+
+def run_method(
+    choice: Choice,
+    seed: int,
+    view: ProtectorView,
+    data_key: str,
+    environment: Environment,
+    progress: Progress,
+) -> Made:
+    """The noise of a configured method for what it sees.
+
+    Args:
+        choice: the method.
+        seed: from which the method's seeds derive.
+        view: of what is to be protected.
+        data_key: a hash of that, part of the key of work that is shared through the store.
+
+    Raises:
+        Exception: whatever the method raises; PerturbationError if its noise breaks a promise.
+    """
+    method = create_method(choice, environment)
+    prepared, preparation = prepare(choice, seed, environment, progress)
+    context = _context(seed, "protect", environment, progress)
+    context.prepared = prepared
+    context.ledger.data_key = data_key
+    if preparation:
+        spent = (preparation[clock]["prepare"] for clock in ("seconds", "device_seconds"))
+        context.clock.add("prepare", *spent)
+        context.ledger.prepare_keys.append(preparation["prepare_key"])
+    promised = method.promised_budget(view.image_size)
+    with guarded(choice.name, context.warn):
+        _seed_everything(context.seed)
+        with context.clock.phase("protect"):
+            perturbation = method.protect(view, context)
+    if type(perturbation) is not Perturbation:  # a class of its own could check otherwise
+        raise PerturbationError(f"protect must return a Perturbation, not {type(perturbation).__name__}")
+    perturbation.check(len(view), view.image_size, promised)
+    return Made(perturbation, context, preparation)
+
+
+def create_method(choice: Choice, environment: Environment) -> Method:
+    """The method, configured."""
+    method: Method = environment.registry().create("methods", choice.name, choice.parameters)
+    return method
+
+
+def prepare(
+    choice: Choice, seed: int, environment: Environment, progress: Progress
+) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+    """(tensors, facts) of what the method prepares once for any number of datasets; ({}, {}) if it prepares nothing.
+
+    They come from the store where they are there already.
+    """
+    method = create_method(choice, environment)
+    if not method.prepares:
+        return {}, {}
+    context = _context(seed, "prepare", environment, progress)
+    shelf, key = StoreShelf(environment.open_store(), progress), prepare_key(choice, seed, method)
+    kept = shelf.load(key)
+    source = environment.registry().source("methods", choice.name)
+    if kept is not None:
+        tensors, told = kept
+        if told.get("source", source) == source:
+            return kept
+        other = f"the code of the method {choice.name} has changed since it prepared what is used here"
+        return tensors, {**told, "warnings": [*told["warnings"], other]}
+    with guarded(choice.name, context.warn):
+        _seed_everything(context.seed)
+        with context.clock.phase("prepare"):
+            tensors = method.prepare(context)
+    for about, data in context.ledger.public:
+        shelf.save(key_of(about), hashes(data), about)
+    facts = {
+        **_facts(context),
+        "prepare_key": key,
+        "source": source,
+        "method": choice,
+        "seed": seed,
+        "public_data": [about for about, _ in context.ledger.public],
+    }
+    facts = plain(facts)
+    shelf.save(key, tensors, facts)
+    return tensors, facts
+
+
+def prepare_key(choice: Choice, seed: int, method: Method) -> str:
+    """Equal for all that share what the method prepares: parameters that only ``protect`` reads are left out.
+
+    Args:
+        choice: the method with every parameter.
+        seed: of the trial.
+        method: knows which parameters those are.
+    """
+    parameters = {name: value for name, value in choice.parameters.items() if name not in method.protect_only}
+    return digest([replace(choice, parameters=parameters), seed])
+
+
+@dataclass(frozen=True)
+class StoreShelf:
+    """Artefacts that methods share, kept in the store; a damaged one is named and made again."""
+
+    store: Store
+    progress: Progress
+
+    def load(self, key: str) -> tuple[Mapping[str, Tensor], Mapping[str, Any]] | None:
+        """(tensors, facts), or None."""
+        try:
+            return load_tensors(self.store, "prepared", key)
+        except DamagedError as error:
+            self.progress.say(f"    {error}; it is made again")
+            return None
+
+    def save(self, key: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Keeps them under ``prepared/``."""
+        save_tensors(self.store, "prepared", key, tensors, facts)
+
+
+def _context(seed: int, role: str, environment: Environment, progress: Progress) -> Context:
+    """What a method gets beside its view; ``role``, prepare or protect, gives it a seed of its own."""
+    device = environment.find_device()
+    return Context(
+        device=device,
+        seed=derive(seed, role),
+        clock=Clock(device),
+        progress=progress,
+        build_victim=environment.build_victim,
+        find_public=environment.find_public,
+        ledger=Ledger(StoreShelf(environment.open_store(), progress)),
+    )
+
+
+def _facts(context: Context) -> dict[str, Any]:
+    clock = context.clock
+    return {
+        "seconds": clock.seconds,
+        "device_seconds": clock.device_seconds,
+        "peak_bytes": clock.peak_bytes,
+        "notes": context.notes,
+        "warnings": context.warnings,
+        "device": describe_device(clock.device),
+        "versions": versions(),
+        "commit": commit(),
+    }
+
+
+def _seed_everything(seed: int) -> None:
+    """For libraries that draw from global state; methods of ours use the context's generator."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
