@@ -1,8 +1,12 @@
-"""The house: one direction of imports, no content named in the harness, small files."""
+"""The house: one direction of imports, no content named in the harness, small files.
+
+Imports inside functions and under TYPE_CHECKING count like those at the top: they are dependencies too.
+"""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 from pathlib import Path
 
@@ -13,101 +17,186 @@ from ue_bench.registry import Registry
 TOP = Path(__file__).parents[2]
 HARNESS = sorted((TOP / "ue_bench").rglob("*.py"))
 OURS = ("methods", "victims", "suites", "tests")
-FLOORS = [  # from the ground; a module may import its own floor and those below
-    {
-        *(
-            "errors",
-            "bounds",
-            "words",
-            "text",
-            "seeds",
-            "canonical",
-            "clock",
-            "metrics",
-            "process",
-            "retrieval",
-        ),
-        *("progress", "measures", "dimensions"),
-    },
-    {"config", "reading", "registry", "sources", "composition", "floors", "parameters", "data"},
-    {
-        "contracts.budget",
-        "contracts.perturbation",
-        "contracts.content",
-        "provenance",
-        "trials.trial",
-        "trials.store",
-    },
-    {
-        "contracts",
-        "training",
-        "configure",
-        "trials.artefacts",
-        "trials.poison",
-        "trials.paradigms",
-        "defenses",
-    },
-    {"crafting", "trials.environment", "trials.overlap", "trials.plan", "trials.executors"}
-    | {"trials.agreement", "trials.arms", "trials.guard", "trials.noise"},
-    {
-        *("trials.protect", "trials.evaluate", "forecast"),
-        *("publish", "report", "gallery", "overview", "explain", "conformance", "describe", "scaffold"),
-    },
-    {"trials.run"},
-    {"cli"},
-]
+PACKAGES = {"ue_bench": "ue_bench", "methods": "ue_bench_methods", "victims": "ue_bench_victims"}
+FLOORS = (  # of rooms (folders and modules of ue_bench); a room may import its own floor and those below
+    "errors bounds words text seeds canonical clock metrics process retrieval progress measures dimensions",
+    "config reading sources provenance scaffold data",
+    "contracts training",
+    "crafting composition registry parameters floors configure describe datasets defenses",
+    "trials",
+    "report gallery overview explain publish forecast conformance",
+    "cli",
+)
+AUTHORS = (
+    "ue_bench",
+    "contracts",
+    "crafting",
+    "training",
+    "data",
+    "errors",
+    "seeds",
+)  # what content stands on
 
 
-def imports(path: Path) -> set[str]:
-    """Absolute names of what a file imports at its top, except under TYPE_CHECKING."""
+def modules() -> dict[str, Path]:
+    """Import name -> file, of the harness, the methods and the victims."""
+    found = {}
+    for folder, package in PACKAGES.items():
+        for path in sorted((TOP / folder).rglob("*.py")):
+            name = ".".join((package, *path.relative_to(TOP / folder).with_suffix("").parts))
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imports(path: Path, package: str = "") -> set[str]:
+    """Absolute names of what a file imports anywhere; of ``from package import module`` the module.
+
+    Args:
+        path: of the file.
+        package: that it lies in, for relative imports.
+    """
     found = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            inner = {f"{source}.{alias.name}" for alias in node.names}
+            found.update((inner & MODULES.keys()) or {source})
         elif isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
     return found
 
 
-def floor(module: str) -> int:
-    """The floor of ``trials.store`` or ``data.cache``: the longest name that is listed."""
+MODULES = modules()
+GRAPH = {
+    name: imports(path, name if path.name == "__init__.py" else name.rpartition(".")[0]) & MODULES.keys()
+    for name, path in MODULES.items()
+}
+
+
+def room(module: str) -> str:
+    """``trials`` of ``ue_bench.trials.store``; ``ue_bench`` of the package itself."""
     parts = module.split(".")
-    for length in range(len(parts), 0, -1):
-        name = ".".join(parts[:length])
-        for number, rooms in enumerate(FLOORS):
-            if name in rooms:
-                return number
-    raise AssertionError(f"{module} is on no floor: add it to FLOORS")
+    return parts[1] if len(parts) > 1 else parts[0]
+
+
+def floor(module: str) -> int:
+    """The number of the floor that a module's room is on."""
+    for number, rooms in enumerate(FLOORS):
+        if room(module) in rooms.split():
+            return number
+    raise AssertionError(f"{module} is on no floor: add '{room(module)}' to FLOORS")
+
+
+def inside(module: str, *rooms: str) -> bool:
+    """Whether a module of the harness is in one of the rooms."""
+    return module.split(".")[0] == "ue_bench" and room(module) in rooms
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graphlib.TopologicalSorter(GRAPH).prepare()  # CycleError names the circle
+
+
+def test_imports_go_down():
+    climbing = [
+        f"{module} imports {other}"
+        for module, others in GRAPH.items()
+        for other in others
+        if module.startswith("ue_bench.") and other.startswith("ue_bench.") and floor(other) > floor(module)
+    ]
+    assert not climbing, climbing
+    assert len(FLOORS) <= 7
 
 
 def test_the_harness_imports_no_content():
-    for path in HARNESS:
-        for name in imports(path):
-            assert not name.startswith(("ue_bench_", *(f"{folder}." for folder in OURS))), f"{path}: {name}"
+    for module, others in GRAPH.items():
+        if not inside(module, "datasets", "defenses") and module.split(".")[0] == "ue_bench":
+            found = [other for other in others if not other.startswith("ue_bench.") and other != "ue_bench"]
+            found += [other for other in others if inside(other, "datasets", "defenses")]
+            assert not found, f"{module} imports content: {found}"
 
 
-def test_low_floors_know_nothing_of_high_ones():
-    """Datasets and defenses are content: they stand on the contracts wherever they lie."""
-    for path in HARNESS:
-        module = ".".join(path.relative_to(TOP / "ue_bench").with_suffix("").parts).removesuffix(".__init__")
-        if module in ("__init__", "") or module.startswith(("datasets", "defenses")):
+def test_content_stands_on_what_its_contracts_need():
+    for module, others in GRAPH.items():
+        package = module.split(".")[0]
+        if package != "ue_bench":
+            for other in others:
+                own = other.split(".")[0] == package
+                assert own or inside(other, *AUTHORS), f"{module} must not import {other}"
+
+
+@pytest.mark.parametrize(
+    ("rooms", "others"),
+    [
+        (["contracts"], ["registry", "composition", "data.cache"]),
+        (["trials"], ["report", "forecast", "publish", "explain"]),
+        (["report"], ["trials", "contracts", "registry"]),
+    ],
+)
+def test_some_rooms_know_nothing_of_others(rooms, others):
+    for module, found in GRAPH.items():
+        if inside(module, *rooms):
+            for other in others:
+                name = f"ue_bench.{other}"
+                known = [each for each in found if each == name or each.startswith(f"{name}.")]
+                assert not known, f"{module} must not import {known}"
+
+
+def names_of(path: Path) -> dict[str, set[str]]:
+    """Top-level name -> all words in its definition, of a file."""
+    found: dict[str, set[str]] = {}
+    source = path.read_text()
+    for node in ast.parse(source).body:
+        words = set(re.findall(r"\w+", ast.get_source_segment(source, node) or ""))
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found[node.name] = words
+        elif isinstance(node, ast.Assign):
+            found.update({target.id: words for target in node.targets if isinstance(target, ast.Name)})
+    return found
+
+
+def test_what_is_in_the_crafting_room_serves_several_methods():
+    """What one method needs lies beside it. Whoever else uses a thing (a check, a defense) counts like a method."""
+    crafting = {name: path for name, path in MODULES.items() if inside(name, "crafting")}
+    methods = [name for name in MODULES if re.fullmatch(r"ue_bench_methods\.[a-z]\w*", name)]
+    definitions = {
+        (module, name): words for module, path in crafting.items() for name, words in names_of(path).items()
+    }
+
+    def direct(module: str) -> set[tuple[str, str]]:
+        """The names of the crafting room that a module spells."""
+        words = set(re.findall(r"\w+", MODULES[module].read_text()))
+        return {(source, name) for source, name in definitions if source in GRAPH[module] and name in words}
+
+    users: dict[tuple[str, str], set[str]] = {key: set() for key in definitions}
+    for module in MODULES:
+        if module in crafting or (module.startswith("ue_bench_methods.") and module not in methods):
             continue
-        for name in imports(path):
-            if name.startswith("ue_bench."):
-                other = name.removeprefix("ue_bench.")
-                if module.startswith("data.") and other == "contracts.dataset":
-                    continue  # the contract that datasets and their cache meet at
-                assert floor(other) <= floor(module), f"{module} must not import {other}"
-
-
-def test_content_stands_on_contracts_and_crafting_only():
-    allowed = ("ue_bench", *(f"ue_bench.{room}" for room in ("crafting", "contracts", "training", "data")))
-    allowed += ("ue_bench.errors", "ue_bench.seeds")
-    for folder in ("methods", "victims"):
-        for path in (TOP / folder).glob("*.py"):
-            for name in imports(path):
-                if name.split(".")[0] == "ue_bench":
-                    assert name.startswith(allowed[1:]) or name == "ue_bench", f"{path.name}: {name}"
+        reached, waiting = set(), [module]
+        while waiting:  # the module and the packages beside it
+            one = waiting.pop()
+            if one not in reached:
+                reached.add(one)
+                waiting += [other for other in GRAPH[one] if other.startswith("ue_bench_methods.")]
+        seen, open_names = set(), [key for one in reached for key in direct(one)]
+        while open_names:  # what these names use in the room themselves
+            key = open_names.pop()
+            if key not in seen:
+                seen.add(key)
+                users[key].add(module)
+                near = {key[0], *GRAPH[key[0]]} & crafting.keys()
+                open_names += [
+                    (source, word)
+                    for source in near
+                    for word in definitions[key]
+                    if (source, word) in definitions
+                ]
+    lonely = {
+        f"{module.removeprefix('ue_bench.')}.{name}": sorted(found)
+        for (module, name), found in users.items()
+        if len(found) < 2 and not any(user.startswith("ue_bench.") for user in found)
+    }
+    assert not lonely, lonely
 
 
 @pytest.mark.parametrize("kind", ["methods", "victims", "suites"])

@@ -48,13 +48,13 @@ class Ledger:
     ) -> Mapping[str, Tensor]:
         """``make()``, or what was made of the same ``what``, data and seed before; its cost goes to the phase."""
         key = digest([what, self.data_key, seed])
-        kept = self.shelf.load(key) if self.shelf else None
+        kept = self.shelf.load(key) if self.shelf is not None else None
         if kept is None:
             before = clock.spent(phase)
             with clock.phase(phase):
                 tensors = make()
             cost = [after - was for after, was in zip(clock.spent(phase), before, strict=True)]
-            if self.shelf:
+            if self.shelf is not None:
                 facts = {"what": what, "seconds": cost[0], "device_seconds": cost[1]}
                 self.shelf.save(key, tensors, facts)
         else:
@@ -88,14 +88,14 @@ class Checkpoint:
 
     def load(self) -> Kept | None:
         """(tensors, facts) of the last ``save``, or None; its cost is added to the clock."""
-        kept = self.shelf.load(self.key) if self.shelf else None
+        kept = self.shelf.load(self.key) if self.shelf is not None else None
         if kept is not None:
             self.clock.add("prepare", kept[1]["seconds"], kept[1]["device_seconds"])
         return kept
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Keeps a state with facts that JSON can hold, in place of the one before."""
-        if self.shelf:
+        if self.shelf is not None:
             seconds, device_seconds = (
                 now - was for now, was in zip(self.clock.spent("prepare"), self._start, strict=True)
             )

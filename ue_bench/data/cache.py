@@ -10,7 +10,7 @@ import uuid
 import warnings
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import PIL
 import torch
@@ -18,7 +18,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ue_bench.canonical import digest
-from ue_bench.contracts.dataset import Dataset
 from ue_bench.data.imageset import ImageSet, Split
 from ue_bench.data.locate import cache_root
 from ue_bench.data.room import IN_MEMORY
@@ -36,7 +35,22 @@ _lock = threading.RLock()
 _warned: set[str] = set()
 
 
-def load_cached(dataset: Dataset, name: str, image_size: int | None) -> Split:
+class Source(Protocol):
+    """What the cache asks of a dataset, see ``ue_bench.Dataset``."""
+
+    version: ClassVar[int]
+
+    def load(self, image_size: int | None) -> Split:
+        """Decodes everything."""
+
+    def source_state(self) -> object:
+        """What must be equal for a cached decode to be valid still, or None."""
+
+    def parameters(self) -> dict[str, Any]:
+        """All that the decoded images depend on beside the source."""
+
+
+def load_cached(dataset: Source, name: str, image_size: int | None) -> Split:
     """A dataset's decoded images: from this process, from disk, or from its source (then kept in both).
 
     Whoever asks again gets the same tensors: take a copy before changing anything. What is read from disk is
@@ -104,7 +118,7 @@ def forget() -> None:
         _known.clear()
 
 
-def _key(dataset: Dataset, name: str, image_size: int | None, state: object) -> str:
+def _key(dataset: Source, name: str, image_size: int | None, state: object) -> str:
     """A hash of all that can change the decoded arrays."""
     kind = type(dataset)
     return digest(
