@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.util
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -126,9 +127,10 @@ class Registry:
         try:
             if not composition.is_composed(kind, name):
                 self.source(kind, name)  # before somebody changes the file
-            module = importlib.import_module(entry.module) if entry.module else _import_file(entry.path)
-            return getattr(module, entry.reading.class_name)
-        except Exception as error:
+            return getattr(_import(entry), entry.reading.class_name)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a module may end with anything, SystemExit among it
             reason = f"{type(error).__name__}: {error}"
             raise UnavailableError(
                 f"{kind[:-1]} '{name}' ({entry.path}) cannot be imported: {reason}"
@@ -273,6 +275,22 @@ def convert(value: Any, kind: Kind, where: str) -> Any:
         word = {int: "a whole number", float: "a number"}.get(base, base.__name__)
         raise ConfigError(f"{where} must be {word}, not {value!r}")
     return value
+
+
+def _import(entry: Entry) -> Any:
+    """The entry's module; what its import changes of the process is set back, and warned of."""
+    from ue_bench.process import restored
+
+    changed: list[str] = []
+    with restored(changed.append):
+        module = importlib.import_module(entry.module) if entry.module else _import_file(entry.path)
+    if changed:
+        warnings.warn(
+            f"importing {entry.path} changed {' and '.join(changed)}, which was set back: others share this process",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return module
 
 
 @functools.cache

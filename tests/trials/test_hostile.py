@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import CONTENT
 
@@ -97,3 +98,38 @@ def test_check_finds_it_before_any_run(deed, promise, said):
     )
     with pytest.raises((AssertionError, PerturbationError), match=said):
         promise(subject)
+
+
+LEAVING = """from __future__ import annotations
+import sys
+from dataclasses import dataclass
+import torch
+from ue_bench import Method
+{top}
+
+@dataclass(frozen=True)
+class Leaving(Method):
+    def __post_init__(self):
+        {post}
+
+    def protect(self, view, context):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("top", "post", "status", "said"),
+    [
+        ("sys.exit(0)", "pass", 2, "cannot be imported: SystemExit: 0"),
+        ("", "sys.exit(0)", 2, "while the run was planned, content raised SystemExit(0) in "),
+        ("torch.set_num_threads(7)", "pass", 1, "changed torch's number of threads, which was set back"),
+    ],
+)
+def test_a_plug_in_that_leaves_or_leaks_while_it_is_loaded(command, tmp_path, top, post, status, said):
+    name = f"leaving_{abs(hash((top, post)))}"  # modules of one name are imported once
+    path = tmp_path / f"{name}.py"
+    path.write_text(LEAVING.format(top=top, post=post))
+    threads = torch.get_num_threads()
+    ended = command("run", "suite=toy", f"method={name}", f"plugins=[{CONTENT},{path}]")
+    assert ended.status == status and said in ended.err
+    assert torch.get_num_threads() == threads

@@ -17,7 +17,7 @@ from ue_bench.errors import ConfigError, DataError, StoreError
 from ue_bench.trials.artefacts import load_perturbation
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.evaluate import draw_mask, unpack_mask
-from ue_bench.trials.paradigms import WAYS
+from ue_bench.trials.noise import check_noise
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial, read_trial
 
@@ -111,7 +111,7 @@ def load_subject(record: Mapping[str, Any], environment: Environment) -> Subject
                 f"the {part} set of {trial.dataset.name} has the fingerprint {data.fingerprint}, the trial saw "
                 f"{wanted}: its content has changed since, so this victim cannot be shown on it"
             )
-    kept[0].check(WAYS[trial.paradigm].examples(split.train), split.train.image_size)
+    check_noise(kept[0], trial, environment)
     return Subject(record, trial, split, kept[0], environment.find_device())
 
 

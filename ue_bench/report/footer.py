@@ -10,7 +10,6 @@ from ue_bench.canonical import dumps
 from ue_bench.progress import duration
 from ue_bench.report.bill import told
 from ue_bench.report.cost import check_forecast
-from ue_bench.report.mixtures import mixtures
 from ue_bench.report.tables import Report
 
 Line = tuple[str, str]
@@ -42,8 +41,6 @@ def footer(report: Report) -> list[Line]:
         ("device cost", device_cost(report.totals)),
         ("forecast", _forecast(report)),
     ]
-    lines += [("warning", text) for text in [*(plan.get("notices") or []), *mixtures(records)]]
-    lines += [("damaged", f"{name}: {why}") for name, why in (plan.get("damaged") or {}).items()]
     lines += [("warning", text) for text in _counted(w for r in records for w in r.get("warnings") or [])]
     lines += [("skipped", f"{item.get('what')}: {item.get('reason')}") for item in plan.get("skipped") or []]
     return [(label, text) for label, text in lines if text]

@@ -9,6 +9,7 @@ from typing import Any
 from ue_bench.dimensions import method_in_words, trial_in_words
 from ue_bench.report.efficiency import break_even
 from ue_bench.report.findings import Finding
+from ue_bench.report.mixtures import mixtures
 from ue_bench.report.statistics import summarise
 from ue_bench.report.tables import Report
 from ue_bench.report.validity import INVALID, UNCHECKED, place, place_name
@@ -23,7 +24,10 @@ def footnotes(report: Report) -> list[str]:
 
 def troubles(report: Report) -> list[str]:
     """What is invalid, unchecked, failed or mixed, and why."""
-    return [*_verdicts(report), *_per_seed(report.findings), *_repeated_seeds(report)]
+    plan = report.plan
+    damaged = [f"damaged: {name}: {why}" for name, why in (plan.get("damaged") or {}).items()]
+    unlike = [f"mixed: {text}" for text in [*(plan.get("notices") or []), *mixtures(report.records)]]
+    return [*_verdicts(report), *_per_seed(report.findings), *_repeated_seeds(report), *damaged, *unlike]
 
 
 def reductions(report: Report) -> list[str]:

@@ -20,10 +20,10 @@ def mixtures(records: Iterable[Mapping[str, Any]]) -> list[str]:
     if len(threads) > 1:
         numbers = " and ".join(map(str, sorted(threads)))
         found.append(
-            f"MIXED THREADS: these records were made with {numbers} threads, which can move a number by some points: "
+            f"these records were made with {numbers} threads, which can move a number by some points: "
             "compare rows that were made alike, or run all with one OMP_NUM_THREADS in a new store"
         )
     for (kind, name), kept in sources.items():
         if len(kept) > 1:
-            found.append(f"MIXED SOURCES: the code of the {kind} {name} changed between these records")
+            found.append(f"the code of the {kind} {name} changed between these records")
     return found

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Callable, Iterator
 
 from ue_bench.data.cache import find_changes
-from ue_bench.errors import DataError
+from ue_bench.errors import ConfigError, DataError
 from ue_bench.process import restored
+
+
+@contextlib.contextmanager
+def no_way_out(where: str) -> Iterator[None]:
+    """Turns an end of the process that content asks for, as by ``sys.exit``, into a ConfigError; errors pass."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigError(
+            f"{where}, content raised {type(error).__name__}({error}) in {place.filename}, line {place.lineno}: "
+            "it must return, or raise an error"
+        ) from error
 
 
 @contextlib.contextmanager

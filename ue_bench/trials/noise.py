@@ -21,9 +21,14 @@ def load_noise(trial: Trial, environment: Environment) -> tuple[Perturbation, di
     kept = load_perturbation(environment.open_store(), trial.noise_key)
     if kept is None:
         return None
+    check_noise(kept[0], trial, environment)
+    return kept
+
+
+def check_noise(perturbation: Perturbation, trial: Trial, environment: Environment) -> None:
+    """Raises PerturbationError if noise from the store breaks a promise, its method's budget among them."""
     train, promised = environment.load(trial).train, None
-    if trial.poison_ratio > 0:
+    if trial.poison_ratio > 0:  # else none of it is used
         method = environment.registry().create("methods", trial.method.name, trial.method.parameters)
         promised = method.promised_budget(train.image_size)
-    kept[0].check(WAYS[trial.paradigm].examples(train), train.image_size, promised)
-    return kept
+    perturbation.check(WAYS[trial.paradigm].examples(train), train.image_size, promised)

@@ -23,6 +23,7 @@ from ue_bench.floors import check_floors
 from ue_bench.parameters import check_parameters
 from ue_bench.registry import Registry, convert
 from ue_bench.trials.arms import Arm, arms_for, create, make_arms
+from ue_bench.trials.guard import no_way_out
 from ue_bench.trials.paradigms import WAYS
 from ue_bench.trials.trial import Choice, Trial
 
@@ -49,6 +50,7 @@ class Plan:
         return digest([self.header["suite"], [trial.id for trial in self.trials], self.header["table"]])
 
 
+@no_way_out("while the run was planned")
 def make_plan(config: Config, registry: Registry, command: str, download: bool = True) -> Plan:
     """Resolves names and parameters, loads the datasets' fingerprints, crosses the grid.
 

@@ -144,7 +144,8 @@ class Store:
         """A trial's record; None if it is missing or damaged (then the trial is to be done again)."""
         record = self._read_json("trials", f"{trial}.json")
         if record is not None and record.get("id") != trial:
-            return self._note_damage(f"trials/{trial}.json", f"it is the record of {record.get('id')}")
+            self._note_damage(f"trials/{trial}.json", f"it is the record of {record.get('id')}")
+            return None
         return record
 
     def read_records(self, trials: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -166,7 +167,8 @@ class Store:
     def _read_plan(self, key: str) -> dict[str, Any] | None:
         plan = self._read_json("plans", f"{key}.json")
         if plan is not None and plan.pop("key", key) != key:  # plans of older versions do not tell
-            return self._note_damage(f"plans/{key}.json", "it is another plan's")
+            self._note_damage(f"plans/{key}.json", "it is another plan's")
+            return None
         return plan
 
     def _note_damage(self, name: str, why: str) -> None:
@@ -193,9 +195,11 @@ class Store:
         try:
             body = json.loads(content)
         except (ValueError, RecursionError):
-            return self._note_damage(name, "it is not JSON, or not all of it")
+            self._note_damage(name, "it is not JSON, or not all of it")
+            return None
         if not isinstance(body, dict):
-            return self._note_damage(name, "it holds something else")
+            self._note_damage(name, "it holds something else")
+            return None
         schema = body.get("schema", 0)
         if type(schema) is not int or schema > SCHEMA:  # first of all: what a newer one wrote must stay
             raise StoreError(
@@ -204,7 +208,8 @@ class Store:
             )
         stated = body.pop("checksum", None)
         if stated != checksum(dumps(body).encode()):
-            return self._note_damage(name, "its checksum does not fit its content")
+            self._note_damage(name, "its checksum does not fit its content")
+            return None
         return body
 
 
