@@ -25,6 +25,10 @@ CONTENT = Path(__file__).parents[1] / "content"
         (["run", "suite=toy", "seeds=three"], "seeds"),
         (["run", "suite=toy", "device=gpu"], "unknown device 'gpu'"),
         (["run", "suite=toy", "device=meta"], "unknown device 'meta'"),
+        (
+            ["run", "suite=toy", "dataset=shapes", "shapes.train_images=1000000000000"],
+            "does not fit into memory",
+        ),
         (["run", "suite=toy", "executor=rey"], "unknown executor 'rey'"),
         (["run", "suite=toy", "executor=ray", "--dry-run"], "unknown executor 'ray'"),
         (["run", "suite=toy", "epsilon=300"], "epsilon 300 is no linf radius"),

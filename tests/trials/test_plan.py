@@ -87,6 +87,20 @@ def test_mistakes_are_found_before_any_work(words, message):
         plan(*words)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["recipe.learning_rate=.inf"], "recipe.learning_rate must be a finite number above 0, not inf"),
+        (["recipe.epochs=.nan"], "recipe.epochs must be a whole number, not nan"),
+        (["victim=resnet_tiny", "resnet_tiny.channels=-4"], "resnet_tiny.channels must be at least 1"),
+        (["method=em", "em.max_rounds=.inf"], "em.max_rounds must be a whole number, not inf"),
+    ],
+)
+def test_numbers_that_no_trial_could_use_are_found_at_planning(words, message):
+    with pytest.raises(ConfigError, match=message):
+        plan(*words)
+
+
 def test_only_the_command_lines_parameters_must_take_part():
     """A suite may set parameters for content that this run leaves out; a person's typing error is told."""
     content = {**read_suite(REGISTRY.find("suites", "toy").path), "parameters": {"cutout": {"side": 8}}}

@@ -75,7 +75,12 @@ def load_cached(dataset: Source, name: str, image_size: int | None) -> Split:
         shut = state is not None and _shut(_path(name, key))
         split = _read(_path(name, key)) if state is not None and not shut else None
         if split is None:
-            split = dataset.load(image_size)
+            try:
+                split = dataset.load(image_size)
+            except MemoryError as error:
+                raise DataError(
+                    f"'{name}' does not fit into memory ({error}): take fewer images, or a smaller image_size="
+                ) from error
             after = dataset.source_state()  # a download may have brought the files, or someone changed them
             if after is not None and (state is None or after == state) and not shut:
                 key = _key(dataset, name, image_size, after)
