@@ -106,3 +106,12 @@ def duration(seconds: float, decimals: int = 0) -> str:
     if seconds < 120:
         return f"{seconds:.{decimals}f} s"
     return f"{seconds / 60:.{decimals}f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def duration_range(least: float, most: float) -> str:
+    """Two durations as a person reads them: ``40 to 70 s``, ``90 s to 12 min``, ``3 min`` where both read alike."""
+    low, high = duration(least), duration(most)
+    if low == high:
+        return high
+    number, unit = low.split()
+    return f"{number} to {high}" if high.endswith(f" {unit}") else f"{low} to {high}"

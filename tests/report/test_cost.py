@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import pytest
 from conftest import CONTENT
@@ -167,20 +168,20 @@ def test_the_commands_foretell_and_compare(command, tmp_path):
     fresh = command("cost", *words, "--no-calibrate")
     assert fresh.status == 0 and "unknown" in fresh.out and not (tmp_path / "store").exists()
     asked = command("run", *words, "--dry-run")
-    assert "4 trials, 4 to do, about " in asked.out and "(calibration)" in asked.out
+    assert re.search(r"4 trials, 4 to do, [0-9.]+ .*(s|min) \(calibration", asked.out)
     assert "calibration: 4 costs that no record tells" in asked.err and not (tmp_path / "store").exists()
-    assert "for how long is unknown yet" in command("run", *words, "--dry-run", "--no-calibrate").out
+    assert "4 trials, 4 to do; nothing" in command("run", *words, "--dry-run", "--no-calibrate").out
     first = command("run", *words)
-    assert "for how long is unknown yet" in first.err and "- forecast:" not in first.out
+    assert "4 to do with 4 noises\n" in first.err and "- forecast:" not in first.out
     dry = command("run", *words, "seeds=2", "--dry-run").out
-    assert "8 trials, 4 to do, about " in dry and "(records)" in dry, "nothing is left to measure"
+    assert re.search(r"8 trials, 4 to do, [0-9.]+ .*(s|min) \(records", dry), "nothing is left to measure"
     bill = json.loads(command("cost", *words, "seeds=2", "--format", "json").out)
     total = bill["lines"][-1]
     assert bill["trials"] == {"planned": 8, "done": 4, "invalid": 0, "failed": 0, "to_do": 4}
     assert total["predicted"]["from"] == ["records"] and total["predicted"]["complete"]
     assert total["spent"]["core_hours"] > 0 and total["spent"]["gpu_hours"] == 0
     second = command("run", *words, "seeds=2")
-    assert "8 trials, 4 done, 4 to do with 4 noises, about " in second.err
+    assert re.search(r"8 trials, 4 done, 4 to do with 4 noises, [0-9.]+ .*s \(records", second.err)
     assert "4 trainings and 3 noises, foretold from records" in second.out, "what this run did, no more"
     line = next(line for line in second.out.splitlines() if line.startswith("- forecast: predicted "))
     assert line in command("report", store).out

@@ -64,13 +64,14 @@ def run(
     todo = pending(plan, store)[1]
     evidence = _evidence(todo, environment, dry_run if calibrate is None else calibrate, short=dry_run)
     pieces = predict(todo, evidence)
+    takes = in_words(pieces, _spread(store, environment)) if pieces else ""
     if dry_run:
         tell = list_trials if every else tell_plan
-        typer.echo(visible(tell(plan.header, {trial.id for trial in todo}, in_words(pieces))))
+        typer.echo(visible(tell(plan.header, {trial.id for trial in todo}, takes)))
         return
     note_forecast(plan.header, pieces, store.read_plans(config.suite))
     try:
-        summary = run_plan(plan, environment, choose_progress(), in_words(pieces))
+        summary = run_plan(plan, environment, choose_progress(), takes)
     except KeyboardInterrupt:
         finished, todo = pending(plan, store)
         typer.echo(
@@ -220,6 +221,16 @@ def apply_noise(words: Words = None) -> None:
     from ue_bench.publish.commands import apply_command
 
     raise typer.Exit(apply_command(words or []))
+
+
+def _spread(store: Any, environment: Any) -> Any:
+    """How far a forecast may be off, here and now."""
+    from ue_bench.forecast.spread import look_around
+    from ue_bench.provenance import describe_device
+
+    device = describe_device(environment.find_device())
+    records = store.read_records(store.names("trials", ".json"))
+    return look_around(store.read_plans(), records, device["threads"] if device["type"] == "cpu" else 0)
 
 
 def _evidence(todo: list[Any], environment: Any, measure: bool, short: bool = False) -> Any:

@@ -22,10 +22,12 @@ from ue_bench.forecast.evidence import (
     preparation_of,
     training_of,
 )
-from ue_bench.progress import duration
+from ue_bench.forecast.spread import Spread
+from ue_bench.progress import duration, duration_range
 from ue_bench.trials.making import prepare_key
 from ue_bench.trials.trial import Trial
 
+QUIET = Spread()
 RECORDS, SCALED, CALIBRATION, UNKNOWN = "records", "scaled records", "calibration", "unknown"
 
 
@@ -161,16 +163,19 @@ def note_forecast(
     header["forecast"] = recall(pieces, before)
 
 
-def in_words(pieces: Iterable[Piece]) -> str:
-    """How long all of it takes: ``about 12 min (records)``, ``at least 3.5 h (records; unknown: protect of x)``."""
+def in_words(pieces: Iterable[Piece], spread: Spread = QUIET) -> str:
+    """How long all of it takes: ``8 to 20 min (records)``, ``at least 3.5 h (records; unknown: protect of x)``; "" if
+    nothing tells."""
     pieces = list(pieces)
-    known = [piece for piece in pieces if piece.seconds is not None]
-    sources = ", ".join(dict.fromkeys(piece.source for piece in known))
-    missing = unknown_work(pieces)
-    total = duration(sum(piece.seconds or 0.0 for piece in known))
+    known = [(piece.seconds, piece.source) for piece in pieces if piece.seconds is not None]
     if not known:
-        return "for how long is unknown yet" if missing else ""
-    return f"at least {total} ({sources}; unknown: {missing})" if missing else f"about {total} ({sources})"
+        return ""
+    ranges = [spread.range(seconds, source) for seconds, source in known]
+    least, most = (sum(each[end] for each in ranges) for end in range(2))
+    about = [", ".join(dict.fromkeys(source for _, source in known)), *spread.reasons()]
+    if missing := unknown_work(pieces):
+        return f"at least {duration(least)} ({'; '.join([*about, f'unknown: {missing}'])})"
+    return f"{duration_range(least, most)} ({'; '.join(about)})"
 
 
 def unknown_work(pieces: Iterable[Piece]) -> str:
@@ -178,4 +183,4 @@ def unknown_work(pieces: Iterable[Piece]) -> str:
     lost = [piece for piece in pieces if piece.seconds is None]
     noises = " and ".join(dict.fromkeys(piece.method for piece in lost if piece.noise))
     phases = dict.fromkeys(piece.phase for piece in lost if not piece.noise)
-    return ", ".join([f"noise of {noises}"] * bool(noises) + list(phases))
+    return ", ".join([f"noise of {noises}", *phases] if noises else phases)

@@ -1,0 +1,75 @@
+"""How far a forecast may be off: by what it rests on, by how earlier ones fared, by what else the machine does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ue_bench.report.cost import check_forecast
+
+# Predictions of one source lie within these factors of the truth on a quiet machine.
+USUAL = {"records": 1.25, "scaled records": 1.6, "calibration": 2.0}
+PLANS = 10  # the newest ones that are looked at
+FARTHEST = 10.0  # a factor; what was off by more tells of an accident
+BUSY = 1.5  # a slow-down from which on it is mentioned
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What widens a forecast.
+
+    Attributes:
+        least: the smallest factor by which earlier work took longer than foretold, at most 1.
+        most: the largest one, at least 1.
+        slowdown: by which other work on this machine may slow a run down, at least 1.
+    """
+
+    least: float = 1.0
+    most: float = 1.0
+    slowdown: float = 1.0
+
+    def range(self, seconds: float, source: str) -> tuple[float, float]:
+        """(least, most) seconds of work that is foretold to take ``seconds``.
+
+        Example: ``Spread(most=3.0, slowdown=2.0).range(100, "records")`` is (80, 600).
+        """
+        usual = USUAL.get(source, 2.0)
+        return seconds * min(1 / usual, self.least), seconds * max(usual, self.most) * self.slowdown
+
+    def reasons(self) -> list[str]:
+        """What made it wider than usual, in words."""
+        found = []
+        if self.most > max(USUAL.values()) or self.least < 1 / max(USUAL.values()):
+            low, high = (f"{100 * (factor - 1):+.0f} %" for factor in (self.least, self.most))
+            found.append(f"earlier forecasts were off by {low} to {high}")
+        if self.slowdown >= BUSY:
+            found.append("the machine is busy")
+        return found
+
+
+def look_around(
+    plans: Iterable[Mapping[str, Any]], records: Mapping[str, Mapping[str, Any]], threads: int
+) -> Spread:
+    """The spread that a store's earlier forecasts and the machine's load tell.
+
+    Args:
+        plans: the headers that the store keeps, oldest first.
+        records: of the store's trials, by id.
+        threads: of the CPU that a run uses; 0 on an accelerator, which other work on the CPU hardly slows down.
+    """
+    factors = [1.0]
+    for plan in list(plans)[-PLANS:]:
+        own = [records[entry["id"]] for entry in plan.get("trials", ()) if entry["id"] in records]
+        check = check_forecast(plan, own)
+        if check and min(check.predicted[0], check.took[0]) > 0:
+            factors.append(min(max(check.took[0] / check.predicted[0], 1 / FARTHEST), FARTHEST))
+    return Spread(min(factors), max(factors), slowdown(threads))
+
+
+def slowdown(threads: int) -> float:
+    """By which the work that the machine does already slows down a run of so many threads; 1 on a quiet machine."""
+    if not threads or not hasattr(os, "getloadavg"):
+        return 1.0
+    return max(1.0, (os.getloadavg()[0] + threads) / (os.cpu_count() or 1))
