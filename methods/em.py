@@ -15,6 +15,7 @@ from ue_bench import (
     Count,
     Method,
     Norms,
+    NotNegative,
     Perturbation,
     Positive,
     PositiveShare,
@@ -29,7 +30,7 @@ from ue_bench.crafting.pairs import (
     warn_without_effect,
     whole_walk,
 )
-from ue_bench.crafting.paradigms import find_conflict, settled
+from ue_bench.crafting.paradigms import check_paradigm, find_conflict
 from ue_bench.crafting.pgd import Walk, frozen
 from ue_bench.crafting.surrogates import clip_surrogate, sgd, training_step
 from ue_bench.errors import ConfigError, TrainingError
@@ -56,25 +57,17 @@ class EM(Method):
     granularity: str = (
         "image"  # supervised: image (the paper's "sample-wise") or class; contrastive: pair, image
     )
-    surrogate: str | None = None  # a victim, from scratch. None: resnet18, contrastive clip_rn50 (papers)
-    model_steps: Count | None = (
-        None  # training steps a round. None: 10, contrastive 50 (papers). CIFAR-100: 20
-    )
-    noise_steps: Count | None = (
-        None  # sign steps a batch and round. None: 20 image-wise, 1 class-wise, contrastive 8 (papers)
-    )
-    step_size: Positive | None = (
-        None  # steps of 1/255. None: 0.8, contrastive 1 (papers); not with the budget
-    )
-    batch_size: Count | None = None  # for training and noise. None: 512 images, contrastive 128 pairs (codes)
-    learning_rate: Positive | None = None  # constant. None: 0.1 with SGD, contrastive 1e-4 with AdamW (codes)
+    surrogate: str = "resnet18"  # a victim, trained from scratch; papers
+    model_steps: Count = 10  # training steps a round; papers. CIFAR-100: 20
+    noise_steps: Count | None = None  # sign steps a batch and round; None: 20, class-wise 1; papers
+    step_size: Positive = 0.8  # steps of 1/255; papers. Does not follow the budget
+    batch_size: Count = 512  # images or pairs, for training and noise; authors' codes
+    learning_rate: Positive = 0.1  # constant; SGD, contrastive AdamW; authors' codes
     momentum: float = 0.9  # SGD, supervised only; authors' code
-    weight_decay: float | None = None  # None: 5e-4, contrastive 0.2 (codes). CIFAR-100: 5e-5
+    weight_decay: NotNegative = 5e-4  # authors' codes. CIFAR-100: 5e-5
     gradient_clip: float = 5.0  # supervised only: largest global norm of the gradient, 0: none; authors' code
     stop_error: float = 0.01  # supervised only: share of images that the surrogate may get wrong; paper
-    max_rounds: Count | None = (
-        None  # None: 50, our cap (it needs about 10); contrastive exactly 5 (MEM's code)
-    )
+    max_rounds: Count = 50  # our cap (it needs about 10); contrastive exactly so many (MEM's code)
     subset_share: PositiveShare = 0.2  # class-wise only: share of each class to make noise on; authors' code
     official_one_sided: bool = False  # supervised only: drop negative noise, as the authors' code does
     official_floor: bool = (
@@ -129,15 +122,6 @@ class EM(Method):
         },
     }
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "supervised": {
-            "surrogate": "resnet18",
-            "model_steps": 10,
-            "step_size": 0.8,
-            "batch_size": 512,
-            "learning_rate": 0.1,
-            "weight_decay": 5e-4,
-            "max_rounds": 50,
-        },
         "contrastive": {
             "surrogate": "clip_rn50",
             "model_steps": 50,
@@ -155,10 +139,10 @@ class EM(Method):
         return find_conflict(self, paradigm)
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
-        method = settled(self, view.paradigm)
-        return (
-            method._pairs(view, context) if view.paradigm == "contrastive" else method._images(view, context)
-        )
+        check_paradigm(self, view.paradigm)
+        if view.paradigm == "contrastive":
+            return self._pairs(view, context)
+        return self._images(view, context)
 
     def _pairs(self, view: ProtectorView, context: Context) -> Perturbation:
         """Contrastive runs."""

@@ -111,9 +111,7 @@ class MEM(Method):
     cost: ClassVar[str] = (
         "4,000 training steps, 160 forward and backward passes a pair, 16 k text passes a pair in each of 5 rounds"
     )
-    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "contrastive": {"trigger_rounds": 5, "candidates": 16}  # told beside other values; bert has its own
-    }
+    usual: ClassVar[Mapping[str, Any]] = {"trigger_rounds": 5, "candidates": 16}  # bert has its own
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {
             "surrogate": "clip_tiny",

@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ue_bench import Count
 from ue_bench.errors import ConfigError
 
 from ._adversarial.noise import AdversarialNoise
-from ._adversarial.presets import DEFAULTS, PRESETS
+from ._adversarial.presets import PRESETS
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,6 @@ class TAP(AdversarialNoise):
     one, from zero, down the loss of a CLIP trained on the clean pairs. For steps as few as UAP's: ``iterations=8``.
     """
 
-    iterations: Count | None = (
-        None  # sign steps an image and restart. None: 250 (paper), in contrastive runs too
-    )
     target_offset: int = 1  # classes, modulo their number; paper. Added to the label. Contrastive: images
 
     cost: ClassVar[str] = (
@@ -47,7 +43,6 @@ class TAP(AdversarialNoise):
         **PRESETS,
         "contrastive laptop": {**PRESETS["contrastive laptop"], "iterations": 20},
     }
-    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = DEFAULTS
 
     def published_as(self, paradigm: str) -> tuple[str, ...]:
         """No paper has the contrastive one."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from ue_bench import Count
 
 from ._adversarial.noise import AdversarialNoise
-from ._adversarial.presets import DEFAULTS, PRESETS
+from ._adversarial.presets import PRESETS
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,7 @@ class UAP(AdversarialNoise):
     few steps up CLIP's loss from zero, against a CLIP trained on the clean pairs as a victim is.
     """
 
-    iterations: Count | None = (
-        None  # sign steps an image and restart. None: 250 (paper), contrastive 8 (MEM's code)
-    )
+    iterations: Count = 250  # sign steps an image and restart; paper, contrastive 8 MEM's code
 
     cost: ClassVar[str] = (
         "40 epochs of a surrogate, shared, then 2,000 forward and backward passes an image (250 a restart); "
@@ -36,10 +34,7 @@ class UAP(AdversarialNoise):
     )
     published_names: ClassVar[tuple[str, ...]] = ("UAP",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        **DEFAULTS,
-        "contrastive": {**DEFAULTS["contrastive"], "iterations": 8},
-    }
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"contrastive": {"iterations": 8}}
     away: ClassVar[bool] = True
 
     def published_as(self, paradigm: str) -> tuple[str, ...]:

@@ -301,7 +301,7 @@ def subjects(entry: Entry, registry: Registry) -> list[Subject]:
         for way in one.granularities:
             if both and way in FOREIGN[paradigm]:
                 continue
-            method = registry.create(entry.kind, entry.name, {**preset, "granularity": way})
+            method = registry.create(entry.kind, entry.name, {**preset, "granularity": way}, paradigm)
             words = f"{way}, contrastive" if both and paradigm == "contrastive" else way
             found.append(Subject(f"{entry.name} ({words})", method, environment, paradigm))
     return found

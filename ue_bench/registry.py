@@ -143,14 +143,22 @@ class Registry:
         entry = self.find(kind, name)
         return source_hash(entry.path, entry.module, entry.origin if entry.module else "")
 
-    def create(self, kind: str, name: str, parameters: Mapping[str, Any] | None = None) -> Any:
-        """An instance with these parameters; a parameter that does not exist names the nearest ones."""
+    def create(
+        self, kind: str, name: str, parameters: Mapping[str, Any] | None = None, paradigm: str = ""
+    ) -> Any:
+        """An instance with these parameters; a parameter that does not exist names the nearest ones.
+
+        A method's other parameters are the paradigm's defaults, without a paradigm the fields' own.
+        """
         if composition.is_composed(kind, name):
             return composition.create(name, parameters or {}, functools.partial(self.create, kind))
         content = self.load(kind, name)
         fields = kinds(content)
+        given = {**(parameters or {}), **self._named(kind, name, parameters or {})}
+        if kind == "methods":
+            given = content.complete(paradigm, given)  # type: ignore[attr-defined]
         values = {}
-        for key, value in {**(parameters or {}), **self._named(kind, name, parameters or {})}.items():
+        for key, value in given.items():
             if key not in fields:
                 hint = f"ue-bench show {kind[:-1]} {name}"
                 raise unknown(f"parameter of {kind[:-1]} '{name}'", key, fields, hint)

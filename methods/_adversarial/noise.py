@@ -20,7 +20,7 @@ from ue_bench.contracts.view import ProtectorView
 from ue_bench.crafting.objectives import Classification
 from ue_bench.crafting.orders import in_order
 from ue_bench.crafting.pairs import Captions, PairNoise, warn_without_effect
-from ue_bench.crafting.paradigms import find_conflict, settled
+from ue_bench.crafting.paradigms import check_paradigm, find_conflict
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import ResidentImages, zero_noise
 from ue_bench.crafting.surrogates import trained_on_clean, trained_on_clean_pairs
@@ -36,13 +36,11 @@ DECAYS = (2.667, 1.6, 1.142)  # epochs // each: where the learning rate falls; 1
 class AdversarialNoise(Method):
     """Noise that takes each image, however shifted and mirrored, to where the surrogate errs as wanted.
 
-    Where ``self`` is Any, its fields are ``settled``: none is None, except ``step_size`` in supervised runs.
-
     The authors sweep the data once an iteration; here a batch takes all its iterations in a row, which comes
     to the same, because the surrogate is frozen and no image depends on another. They work on images
     normalised by mean and deviation; here the mean colour is only what comes in at the border.
 
-    A subclass says which surrogates (in ``defaults``), and what is wanted: ``aim``, ``aim_of_pairs`` and ``away``.
+    A subclass says what is wanted: ``aim``, ``aim_of_pairs`` and ``away``.
 
     Attributes:
         away: climb away from the aim instead of towards it.
@@ -50,27 +48,19 @@ class AdversarialNoise(Method):
 
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "image"  # one noise an image; contrastive runs also pair (MEM's paper)
-    surrogate: str | None = (
-        None  # a victim, trained on clean data. None: resnet18, contrastive clip_rn50 (papers)
-    )
-    surrogate_epochs: Count | None = (
-        None  # None: 40, learning rate x0.1 after 14, 24 and 35, in proportion; contrastive 32, cosine (codes)
-    )
+    surrogate: str = "resnet18"  # a victim, trained on clean data; papers
+    surrogate_epochs: Count = 40  # learning rate x0.1 after 14, 24 and 35, in proportion; contrastive cosine
     surrogate_batch_size: Count = 128  # images or pairs; authors' codes
-    learning_rate: Positive | None = None  # None: 0.1 with SGD, contrastive 5e-4 with AdamW (codes)
+    learning_rate: Positive = 0.1  # SGD, contrastive AdamW; authors' codes
     momentum: float = 0.9  # supervised only: SGD with Nesterov's momentum; authors' code
-    weight_decay: float | None = None  # None: 5e-4, contrastive 0.2 (codes)
+    weight_decay: NotNegative = 5e-4  # authors' codes
     warmup_epochs: float = 0.0  # supervised only: linear; authors' code has none, short trainings gain by one
     warmup_steps: Whole = 10_000  # contrastive only: linear; MEM's code
-    shift: NotNegative = (
-        4.0  # supervised only: pixels, farthest random shift; authors' code (its "8" spans both ways)
-    )
-    flip: Share = 0.5  # supervised only: share of images mirrored, for surrogate and noise; authors' code
-    iterations: Count | None = None  # sign steps, each on a new shift and flip. None: 250 (paper)
-    step_size: Positive | None = (
-        None  # steps of 1/255; None: a twentieth of the budget, 0.4 of 8, contrastive 1 (codes)
-    )
-    batch_size: Count | None = None  # for noise. None: 512 images, contrastive 128 pairs (codes)
+    shift: NotNegative = 4.0  # supervised only: pixels, farthest shift; code (its "8" spans both ways)
+    flip: Share = 0.5  # supervised only: share of images mirrored, for surrogate and noise; code
+    iterations: Count = 250  # sign steps, each on a new shift and flip; paper
+    step_size: Positive | None = None  # steps of 1/255; None: a twentieth of the budget, 0.4 of 8; codes
+    batch_size: Count = 512  # images or pairs, for noise; authors' codes
     restarts: Count = 8  # supervised only: from new random noise, the one of lowest mean loss is kept; paper
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
 
@@ -79,14 +69,8 @@ class AdversarialNoise(Method):
     granularities: ClassVar[tuple[str, ...]] = ("image", "pair")
     away: ClassVar[bool] = False
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "supervised": {
-            "surrogate_epochs": 40,
-            "learning_rate": 0.1,
-            "weight_decay": 5e-4,
-            "iterations": 250,
-            "batch_size": 512,
-        },
         "contrastive": {
+            "surrogate": "clip_rn50",
             "surrogate_epochs": 32,
             "learning_rate": 5e-4,
             "weight_decay": 0.2,
@@ -113,12 +97,12 @@ class AdversarialNoise(Method):
         return find_conflict(self, paradigm)
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
-        method = settled(self, view.paradigm)
-        return (
-            method._pairs(view, context) if view.paradigm == "contrastive" else method._images(view, context)
-        )
+        check_paradigm(self, view.paradigm)
+        if view.paradigm == "contrastive":
+            return self._pairs(view, context)
+        return self._images(view, context)
 
-    def _pairs(self: Any, view: ProtectorView, context: Context) -> Perturbation:
+    def _pairs(self, view: ProtectorView, context: Context) -> Perturbation:
         """Contrastive runs: one pass from zero, nothing moved, no restarts."""
         name = type(self).__name__.lower()
         aim = self.aim_of_pairs(view.image_of_example)
@@ -151,7 +135,7 @@ class AdversarialNoise(Method):
         warn_without_effect(context, name, before, after, rise=self.away)
         return Perturbation(noise.noise.steps.cpu(), rows, self.budget)
 
-    def _images(self: Any, view: ProtectorView, context: Context) -> Perturbation:
+    def _images(self, view: ProtectorView, context: Context) -> Perturbation:
         """Supervised runs."""
         moves = ShiftFlip(mean_colour(view.images), self.shift, self.flip)
         model = trained_on_clean(view, context, self.surrogate, self._recipe(), moves)
@@ -185,7 +169,7 @@ class AdversarialNoise(Method):
             )
         return noise
 
-    def _recipe(self: Any) -> Recipe:
+    def _recipe(self) -> Recipe:
         """How the surrogate is trained; its crops and flips are ``ShiftFlip``'s."""
         epochs = self.surrogate_epochs
         # Half an epoch early, because a share times the epochs may come out a hair above the whole epoch.
@@ -206,7 +190,7 @@ class AdversarialNoise(Method):
         )
 
     def _attempt(
-        self: Any,
+        self,
         model: nn.Module,
         images: ResidentImages,
         goal: Classification,

@@ -1,16 +1,9 @@
-"""What TAP and UAP share: whom they learn from, and their smaller sizes, so that one surrogate serves both."""
+"""The smaller sizes of TAP and UAP, shared so that one surrogate serves both."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-
-from .._adversarial.noise import AdversarialNoise
-
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "supervised": {**AdversarialNoise.defaults["supervised"], "surrogate": "resnet18"},
-    "contrastive": {**AdversarialNoise.defaults["contrastive"], "surrogate": "clip_rn50"},
-}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "smoke": {

@@ -82,7 +82,7 @@ def test_noise(benchmark, watch, name):
         if name == "uap"
         else {"trigger_rounds": 1}
     )
-    method, clean = registry.create("methods", name, settings), data()
+    method, clean = registry.create("methods", name, settings, "contrastive"), data()
 
     def protect() -> float:
         clock = Clock(DEVICE)

@@ -13,7 +13,6 @@ from torch.nn import functional
 from ue_bench import Budget, Context, ImageSet, Perturbation, ProtectorView
 from ue_bench.clock import Clock
 from ue_bench.crafting.objectives import Classification
-from ue_bench.crafting.paradigms import settled
 from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.progress import Progress
 from ue_bench_methods.em import EM
@@ -219,7 +218,7 @@ class TestSearch:
 
 class TestParameters:
     def test_defaults_are_the_papers(self):
-        method = settled(EM(), "supervised")
+        method = EM.for_paradigm("supervised")
         assert method.budget == Budget("linf", 8) and method.step_size == 0.8 and method.noise_steps is None
         assert method.max_rounds == 50
         assert (method.surrogate, method.model_steps, method.batch_size) == ("resnet18", 10, 512)
@@ -229,7 +228,7 @@ class TestParameters:
 
     @pytest.mark.parametrize(("granularity", "steps"), [("image", 20), ("class", 1)])
     def test_noise_steps_follow_the_granularity(self, make_images, make_context, granularity, steps):
-        method = settled(EM(granularity=granularity), "supervised")
+        method = EM(granularity=granularity)
         data = make_images(count=8)
         view = ProtectorView(data, method.access, "supervised", "em")
         walk = method._start(view, make_context()).walk

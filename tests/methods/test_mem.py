@@ -219,7 +219,7 @@ class TestMEM:
             "granularity": granularity,
         }
         data = described(11)
-        em = protect(EM(max_rounds=2, **shared), data, fresh_context(3))
+        em = protect(EM.for_paradigm("contrastive", max_rounds=2, **shared), data, fresh_context(3))
         for shuffle in (True, False):
             method = MEM(trigger_length=0, rounds=2, caption_shuffle=shuffle, **shared)
             none = protect(method, data, fresh_context(3))

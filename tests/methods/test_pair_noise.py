@@ -13,7 +13,6 @@ from ue_bench import Budget, ProtectorView
 from ue_bench.crafting import surrogates
 from ue_bench.crafting.orders import sweep
 from ue_bench.crafting.pairs import Captions, PairNoise, alternate, warn_without_effect
-from ue_bench.crafting.paradigms import settled
 from ue_bench.crafting.pgd import Walk, frozen
 from ue_bench.crafting.whole_noise import WholeNoise, new_noise
 from ue_bench.data import room
@@ -39,7 +38,7 @@ LED_QUICK = {
 
 @pytest.fixture(scope="module")
 def em():
-    return protect(EM(**EM_QUICK), described())
+    return protect(EM.for_paradigm("contrastive", **EM_QUICK), described())
 
 
 def pair_noise(data, steps=2, step_size=1.0, batch_size=64, rows=None, maximise=False, model=None):
@@ -219,7 +218,7 @@ class TestAlternation:
 
     def test_a_surrogate_that_diverges_is_an_error(self):
         with pytest.raises(TrainingError, match="learning_rate"):
-            protect(EM(**EM_QUICK | {"learning_rate": 1e30}), described())
+            protect(EM.for_paradigm("contrastive", **EM_QUICK | {"learning_rate": 1e30}), described())
 
     def test_a_search_without_effect_is_reported(self):
         context = fresh_context()
@@ -249,7 +248,10 @@ class TestEM:
 
     @pytest.mark.parametrize("granularity", ["pair", "image"])
     def test_seed_and_captions_decide_and_global_chance_does_not(self, granularity):
-        method, data = EM(**EM_QUICK | {"granularity": granularity, "model_steps": 2}), described(9)
+        method, data = (
+            EM.for_paradigm("contrastive", **EM_QUICK | {"granularity": granularity, "model_steps": 2}),
+            described(9),
+        )
         torch.manual_seed(1)
         first = protect(method, data, fresh_context(1)).noise.noise
         torch.manual_seed(2)
@@ -260,11 +262,11 @@ class TestEM:
         assert len(first) == (18 if granularity == "pair" else 9)
 
     def test_defaults_are_the_papers(self):
-        method = settled(EM(granularity="pair"), "contrastive")
+        method = EM.for_paradigm("contrastive", granularity="pair")
         assert (method.surrogate, method.max_rounds, method.model_steps) == ("clip_rn50", 5, 50)
         assert (method.noise_steps, method.step_size, method.batch_size) == (8, 1.0, 128)
         assert (method.learning_rate, method.weight_decay) == (1e-4, 0.2)
-        assert settled(EM(granularity="pair", noise_steps=3), "contrastive").noise_steps == 3
+        assert EM.for_paradigm("contrastive", granularity="pair", noise_steps=3).noise_steps == 3
 
     @pytest.mark.parametrize(
         ("values", "word"),
@@ -277,7 +279,7 @@ class TestEM:
     )
     def test_what_makes_no_sense_for_pairs_is_refused(self, values, word):
         with pytest.raises(ConfigError, match=word):
-            protect(EM(**EM_QUICK | values), described(6))
+            protect(EM.for_paradigm("contrastive", **EM_QUICK | values), described(6))
 
     def test_pairs_make_no_sense_in_supervised_runs(self, make_images, make_context):
         method = EM(granularity="pair", surrogate="resnet_tiny")
@@ -288,24 +290,31 @@ class TestEM:
     def test_a_surrogate_that_is_no_clip_is_refused(self):
         context = fresh_context()
         context.build_victim = lambda *what: build_victim("resnet_tiny", 4, (16, 16), 0)
-        method = EM(**EM_QUICK, surrogate="resnet_tiny")
+        method = EM.for_paradigm("contrastive", **EM_QUICK, surrogate="resnet_tiny")
         with pytest.raises(ConfigError, match="resnet_tiny.*no CLIP"):
             method.protect(view_of(method, described(6)), context)
 
     def test_labels_are_not_needed(self):
         assert described(6).labels is None
-        assert len(protect(EM(**EM_QUICK | {"max_rounds": 1}), described(6)).noise.noise) == 12
+        assert (
+            len(
+                protect(
+                    EM.for_paradigm("contrastive", **EM_QUICK | {"max_rounds": 1}), described(6)
+                ).noise.noise
+            )
+            == 12
+        )
 
 
 class TestLed:
     def test_untargeted_noise_raises_the_loss_of_a_clean_trained_surrogate(self):
-        run = protect(UAP(**LED_QUICK), described())
+        run = protect(UAP.for_paradigm("contrastive", **LED_QUICK), described())
         assert run.loss(protected=True) > run.loss(protected=False) + 0.1 and not run.context.warnings
         notes = run.context.notes
         assert notes["surrogate_protected_loss"] == notes["aim_loss_after"] > notes["aim_loss_before"]
 
     def test_targeted_noise_leads_each_image_to_the_next_images_captions(self):
-        method, data = TAP(**LED_QUICK, iterations=8), described()
+        method, data = TAP.for_paradigm("contrastive", **LED_QUICK, iterations=8), described()
         run, aim = protect(method, data), method.aim_of_pairs(data.pairs)
         assert run.loss(True, aim) < run.loss(False, aim) - 0.1
         assert run.context.notes["aim_loss_after"] < run.context.notes["aim_loss_before"]
@@ -328,7 +337,7 @@ class TestLed:
         monkeypatch.setattr(surrogates, "train_contrastive", record)
         shelf, data, noises = Memory(), described(10), []
         for kind in (UAP, TAP):
-            method = kind(granularity="pair", iterations=1)
+            method = kind.for_paradigm("contrastive", granularity="pair", iterations=1)
             noises.append(protect(method, data, fresh_context(shelf=shelf)).noise.noise)
         ((pairs, recipe),) = seen
         assert recipe == ContrastiveRecipe() and pairs.noise is None and pairs.triggers is None
@@ -343,7 +352,7 @@ class TestLed:
         model = small_clip()
         monkeypatch.setattr(adversarial, "trained_on_clean_pairs", lambda *a: model)
         monkeypatch.setattr(PairNoise, "improve", lambda self, m: walks.append(self.walk))
-        method = kind(granularity="pair")
+        method = kind.for_paradigm("contrastive", granularity="pair")
         method.protect(view_of(method, described(6)), fresh_context())
         (walk,) = walks
         assert (walk.steps, walk.maximise) == (steps, kind is UAP)
@@ -353,7 +362,7 @@ class TestLed:
         model = small_clip()
         before = {name: value.clone() for name, value in model.state_dict().items()}
         monkeypatch.setattr(adversarial, "trained_on_clean_pairs", lambda *a: model)
-        method = UAP(granularity="image")
+        method = UAP.for_paradigm("contrastive", granularity="image")
         noise = method.protect(view_of(method, described(6)), fresh_context())
         assert len(noise.noise) == 6 and torch.equal(noise.rows, described(6).pairs)
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from ue_bench import Budget, Context, ProtectorView
 from ue_bench.crafting import surrogates
-from ue_bench.crafting.paradigms import settled
 from ue_bench.errors import ConfigError
 from ue_bench.training.optim import learning_rate
 from ue_bench_methods._adversarial.noise import AdversarialNoise
@@ -216,7 +215,7 @@ class TestParameters:
             "ue_bench_methods._adversarial.noise.project",
             lambda images, delta, loss, walk, transform: walks.append(walk) or delta,
         )
-        method = settled(kind(), "supervised")
+        method = kind.for_paradigm("supervised")
         assert (method.surrogate, method.batch_size, method.shift, method.flip) == ("resnet18", 512, 4.0, 0.5)
         noise_of(method)
         assert len(walks) == 8 and walks[0].steps == 250 and walks[0].maximise == (kind is UAP)
@@ -235,7 +234,7 @@ class TestParameters:
         ("epochs", "falls"), [(40, [14, 24, 35]), (80, [29, 49, 70]), (3, [1, 1, 2]), (1, [])]
     )
     def test_the_learning_rate_falls_exactly_there(self, epochs, falls):
-        recipe = settled(TAP(surrogate_epochs=epochs), "supervised")._recipe()
+        recipe = TAP(surrogate_epochs=epochs)._recipe()
         for epoch in range(epochs):
             wanted = 0.1 * 0.1 ** sum(epoch >= fall for fall in falls)
             assert learning_rate(recipe, epoch, 0, 10) == pytest.approx(wanted)

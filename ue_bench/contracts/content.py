@@ -54,7 +54,11 @@ class Content:
         """The fields whose values differ from their defaults."""
         changed = {}
         for f in dataclasses.fields(self):
-            default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
-            if getattr(self, f.name) != default:
+            if getattr(self, f.name) != default_of(f):
                 changed[f.name] = getattr(self, f.name)
         return changed
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    """A field's default; MISSING if it has none."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import Tensor
 
 from ue_bench.contracts.access import Access
 from ue_bench.contracts.budget import Budget
-from ue_bench.contracts.content import Content
+from ue_bench.contracts.content import Content, default_of
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.errors import ConfigError
 
@@ -46,7 +46,10 @@ class Method(Content):
         presets: for a profile (smoke, quick, laptop) the parameters that shrink the work but keep the method's
             structure; tables mark such rows as reduced. The profile ``paper`` always means the defaults. The preset
             ``contrastive laptop`` comes before ``laptop`` in contrastive runs.
-        defaults: by paradigm, the paper's values of fields that are None.
+        defaults: {paradigm: {field: default}} where a paradigm's defaults are not the fields' own; a subclass names
+            only what it changes. ``prepare``, which knows no paradigm, sees the fields' own.
+        usual: of fields that are None because they follow others, what they come to at the paper's settings; told
+            beside another value.
     """
 
     budget: Budget = Budget("linf", 8)  # norm and radius; linf in steps of 1/255
@@ -64,6 +67,7 @@ class Method(Content):
     preparations: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    usual: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,6 +76,49 @@ class Method(Content):
                 f"{type(self).__name__} has no noise of granularity '{self.granularity}': "
                 f"it makes {' and '.join(self.granularities)}"
             )
+
+    @classmethod
+    def defaults_in(cls, paradigm: str) -> dict[str, Any]:
+        """{field: default} in runs of the paradigm."""
+        values = {field.name: default_of(field) for field in fields(cls)}
+        for owner in reversed(cls.__mro__):
+            values |= vars(owner).get("defaults", {}).get(paradigm, {})
+        return values
+
+    @classmethod
+    def for_paradigm(cls, paradigm: str, **values: Any) -> Self:
+        """An instance for runs of the paradigm: what ``values`` do not say is the paradigm's default."""
+        return cls(**cls.complete(paradigm, values))
+
+    @classmethod
+    def complete(cls, paradigm: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """``values``, and the defaults of the fields whose default depends on the paradigm; None means the default."""
+        defaults = cls.defaults_in(paradigm)
+        own = {name: defaults[name] for name in cls._depending_on_the_paradigm()}
+        return own | {k: v for k, v in values.items() if v is not None or k not in own}
+
+    def recorded(self, paradigm: str) -> dict[str, Any]:
+        """The parameters as trial ids hash them and records keep them; ``complete`` reads them back.
+
+        A field whose default depends on the paradigm stands as None while it holds that default, as it did when None
+        was the field's own default: so the ids of what was measured before stay as they are.
+        """
+        defaults, own = self.defaults_in(paradigm), self._depending_on_the_paradigm()
+        return {
+            name: None if name in own and value == defaults[name] else value
+            for name, value in self.parameters().items()
+        }
+
+    def changed_parameters(self, paradigm: str = "") -> dict[str, Any]:
+        """The fields whose values differ from their defaults in runs of the paradigm."""
+        defaults = self.defaults_in(paradigm)
+        return {name: value for name, value in self.parameters().items() if value != defaults[name]}
+
+    @classmethod
+    def _depending_on_the_paradigm(cls) -> set[str]:
+        """The fields that ``defaults`` names for any paradigm, here or in a base class."""
+        sets = [each for owner in cls.__mro__ for each in vars(owner).get("defaults", {}).values()]
+        return {name for each in sets for name in each}
 
     def with_epsilon(self, steps: int) -> Method:
         """The same method with another linf radius (steps of 1/255); other norms keep their own budget."""

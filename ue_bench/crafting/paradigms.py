@@ -1,30 +1,17 @@
-"""Methods for both paradigms: settings that depend on it, and noise that makes no sense in one of them."""
+"""Methods for both paradigms: noise that makes no sense in one of them."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from typing import TypeVar
 
 from ue_bench.contracts.method import Method
 from ue_bench.errors import ConfigError
 
-Kind = TypeVar("Kind", bound=Method)
 FOREIGN = {"supervised": ("pair",), "contrastive": ("class", "cluster")}  # granularities without a meaning
 
 
-def settled(method: Kind, paradigm: str) -> Kind:
-    """A copy whose fields at None are what the method's ``defaults`` say for the paradigm.
-
-    ``defaults`` is a class variable, {paradigm: {field: value}}; fields that it does not name stay None.
-
-    Raises:
-        ConfigError: for a granularity that the paradigm does not know.
-    """
-    reason = find_conflict(method, paradigm)
-    if reason:
+def check_paradigm(method: Method, paradigm: str) -> None:
+    """ConfigError for a granularity that the paradigm does not know."""
+    if reason := find_conflict(method, paradigm):
         raise ConfigError(f"{type(method).__name__.lower()}: {reason}")
-    defaults = getattr(method, "defaults", {}).get(paradigm, {})
-    return replace(method, **{name: v for name, v in defaults.items() if getattr(method, name) is None})
 
 
 def find_conflict(method: Method, paradigm: str) -> str:

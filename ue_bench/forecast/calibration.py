@@ -242,7 +242,7 @@ def _noise(trial: Trial, environment: Environment) -> dict[str, Any]:
 
 def _lend(trial: Trial, environment: Environment, scratch: Environment) -> None:
     """Copies what the method prepares once from the run's store, if it is there, so that nobody makes it again."""
-    method = create_method(trial.method, scratch)
+    method = create_method(trial.method, scratch, trial.paradigm)
     if not method.prepares:
         return
     lender, borrower = (StoreShelf(one.open_store(), Progress()) for one in (environment, scratch))

@@ -44,6 +44,7 @@ HEADER = {
     "warnings": list[str],
     "reduced": list[str],
 }
+PARADIGM = "contrastive"  # pictures with captions are what its methods protect
 PER_PICTURE = ("image", "pair")  # granularities that give every picture a noise of its own
 
 
@@ -90,7 +91,7 @@ class Request:
     @property
     def choice(self) -> Choice:
         """The method with every parameter."""
-        return Choice(self.name, plain(self.method.parameters()), self.method.edition())
+        return Choice(self.name, plain(self.method.recorded(PARADIGM)), self.method.edition())
 
     @property
     def preparation(self) -> str:
@@ -133,7 +134,9 @@ def choose_method(
     if profile not in ("", "paper", *kind.presets):
         raise unknown(f"profile of method '{name}'", profile, ("paper", *kind.presets))
     preset = kind.presets.get(profile, {})
-    method: Method = registry.create("methods", name, {**preset, "granularity": made[0], **parameters})
+    method: Method = registry.create(
+        "methods", name, {**preset, "granularity": made[0], **parameters}, PARADIGM
+    )
     if method.granularity not in PER_PICTURE:
         raise ConfigError(
             f"{name}.granularity={method.granularity} gives several pictures one noise, which needs to know "
@@ -208,7 +211,7 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
         "captions_hash": request.captions_hash,
         "method": request.choice,
         "changed": {
-            k: v for k, v in method.changed_parameters().items() if k not in ("budget", "granularity")
+            k: v for k, v in method.changed_parameters(PARADIGM).items() if k not in ("budget", "granularity")
         },
         "reduced": _reduced(method),
         "summary": environment.registry().find("methods", name).summary,
@@ -237,7 +240,7 @@ def _where_from(request: Request, environment: Environment) -> str:
 
 def _reduced(method: Method) -> list[str]:
     """The parameters that are as small as one of the method's presets makes them."""
-    changed = method.changed_parameters()
+    changed = method.changed_parameters(PARADIGM)
     small = [item for preset in method.presets.values() for item in preset.items()]
     free = method.variants | method.protect_only | {"granularity"}
     return [name for name, value in changed.items() if name not in free and (name, value) in small]

@@ -102,4 +102,4 @@ def create(registry: Registry, kind: str, word: Any, config: Config, used: set[s
     used.add(stem)
     everywhere = {**(config.parameters.get(stem) or {}), **(config.parameters.get(name) or {})}
     values = {**preset, **everywhere, **(given or {})}
-    return name, registry.create(kind, name, values)
+    return name, registry.create(kind, name, values, config.paradigm)

@@ -82,7 +82,7 @@ def run_method(
     Raises:
         Exception: whatever the method raises; PerturbationError if its noise breaks a promise.
     """
-    method = create_method(choice, environment)
+    method = create_method(choice, environment, view.paradigm)
     prepared, preparation = prepare(choice, seed, environment, progress)
     context = _context(seed, "protect", environment, progress)
     context.prepared = prepared
@@ -102,9 +102,9 @@ def run_method(
     return Made(perturbation, context, preparation)
 
 
-def create_method(choice: Choice, environment: Environment) -> Method:
+def create_method(choice: Choice, environment: Environment, paradigm: str = "") -> Method:
     """The method, configured."""
-    method: Method = environment.registry().create("methods", choice.name, choice.parameters)
+    method: Method = environment.registry().create("methods", choice.name, choice.parameters, paradigm)
     return method
 
 

@@ -29,6 +29,8 @@ def check_noise(perturbation: Perturbation, trial: Trial, environment: Environme
     """Raises PerturbationError if noise from the store breaks a promise, its method's budget among them."""
     train, promised = environment.load(trial).train, None
     if trial.poison_ratio > 0:  # else none of it is used
-        method = environment.registry().create("methods", trial.method.name, trial.method.parameters)
+        method = environment.registry().create(
+            "methods", trial.method.name, trial.method.parameters, trial.paradigm
+        )
         promised = method.promised_budget(train.image_size)
     perturbation.check(WAYS[trial.paradigm].examples(train), train.image_size, promised)

@@ -114,7 +114,7 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
             image_size=config.image_size,
             train_fingerprint=split.train.fingerprint,
             test_fingerprint=split.test.fingerprint,
-            method=_choice(arm.name, arm.method),
+            method=Choice(arm.name, plain(arm.method.recorded(config.paradigm)), arm.method.edition()),
             victim=_choice(victim_name, victim),
             defense=_choice(defense_name, defense),
             recipe=plain(recipe_for(victim, recipe, config.recipe)),
@@ -248,11 +248,10 @@ def _entry(
     trial: Trial, arm: Arm, dataset: Dataset, victim: Any, defense: Defense, image_size: tuple[int, int]
 ) -> dict[str, Any]:
     """What reports need to know of a trial before it is done."""
-    defaults = {f.name: f.default for f in dataclasses.fields(arm.method)}
-    defaults |= arm.method.defaults.get(trial.paradigm, {})
+    defaults = {**arm.method.defaults_in(trial.paradigm), **arm.method.usual}
     changed = {
         name: [plain(value), plain(defaults[name])]
-        for name, value in arm.method.changed_parameters().items()
+        for name, value in arm.method.changed_parameters(trial.paradigm).items()
         if name not in ("granularity", "budget") and value != defaults[name]
     }
     variants = arm.method.variants

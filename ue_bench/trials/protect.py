@@ -37,7 +37,7 @@ def make_noise(
     trial: Trial, environment: Environment, progress: Progress
 ) -> tuple[Perturbation, dict[str, Any]]:
     """Runs the method: (checked noise, what it cost and noted)."""
-    train, method = environment.load(trial).train, create_method(trial.method, environment)
+    train, method = environment.load(trial).train, create_method(trial.method, environment, trial.paradigm)
     view = ProtectorView(train, method.access, trial.paradigm, trial.method.name)
     made = run_method(trial.method, trial.seed, view, trial.train_fingerprint, environment, progress)
     _note_public_data(made, trial, environment)
