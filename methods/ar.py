@@ -66,9 +66,7 @@ class AR(Method):
     scale_budget: bool = False  # true: an l2 radius holds at 32 px and grows with the side (3.0 at 96)
     threshold: float | None = None  # least response of others; None: 10 up to 10 classes, else 3 (paper)
     divergence: Positive = 50.0  # L2 norm; a candidate whose unscaled 32-px pattern passes it is out (paper)
-    search_side: Annotated[int, Range(3)] = (
-        32  # pixels of the search's patterns (paper); larger: level noise on large images
-    )
+    search_side: Annotated[int, Range(3)] = 32  # pixels of the search's patterns (paper)
     max_candidates: Count = 1_000_000  # processes to try before the search gives up (paper)
     margin: Whole | None = None  # rows and columns dropped at the top left; None: 4, from 224 px on 2 (paper)
 

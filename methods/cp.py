@@ -88,21 +88,15 @@ class CP(Method):
 
     budget: Annotated[Budget, Norms("linf", most=127)] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "class"  # class (the paper's CP-C) or image (CP-S, "sample-wise")
-    framework: Literal["simclr", "moco", "byol"] = (
-        "simclr"  # simclr, moco (v2) or byol; T2UE does not say which it used
-    )
+    framework: Literal["simclr", "moco", "byol"] = "simclr"  # moco: v2. T2UE does not say which it used
     surrogate: str = "resnet18"  # a victim's name, trained from scratch; paper
-    class_rounds: Count = (
-        1000  # of class-wise noise, also where image-wise noise starts from it; authors' code
-    )
+    class_rounds: Count = 1000  # of class-wise noise, also as the start of image-wise noise; authors' code
     image_rounds: Count = 200  # of image-wise noise; authors' code
     model_steps: Whole | None = None  # training steps a round, 0: one pass; None: 20 class-wise, 0 image-wise
     noise_batches: Whole | None = None  # a round, 0: one pass; None: 20 class-wise, 0 image-wise (code)
     noise_steps: Count | None = None  # sign steps a batch; None: 1 class-wise, 5 image-wise, 1 for byol
     step_share: Positive | None = None  # of the budget's radius; None: 0.1, 0.02 for image-wise byol (code)
-    kept_share: PositiveShare | None = (
-        None  # of the rounds that are done; None: 1, 0.8 for image-wise simclr (code)
-    )
+    kept_share: PositiveShare | None = None  # of the rounds, done; None: 1, image-wise simclr 0.8 (code)
     start: Literal["class", "random"] = "class"  # image-wise only: from class-wise noise, or random; paper
     batch_size: Count = 512  # images, for training and for noise; authors' code
     learning_rate: float | None = None  # SGD; None: 0.5 simclr, 0.3 moco, 1.0 byol (authors' code)

@@ -54,9 +54,7 @@ class EM(Method):
     """
 
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
-    granularity: str = (
-        "image"  # supervised: image (the paper's "sample-wise") or class; contrastive: pair, image
-    )
+    granularity: str = "image"  # image (the paper's "sample-wise") or class; contrastive: pair or image
     surrogate: str = "resnet18"  # a victim, trained from scratch; papers
     model_steps: Count = 10  # training steps a round; papers. CIFAR-100: 20
     noise_steps: Count | None = None  # sign steps a batch and round; None: 20, class-wise 1; papers
@@ -70,9 +68,7 @@ class EM(Method):
     max_rounds: Count = 50  # our cap (it needs about 10); contrastive exactly so many (MEM's code)
     subset_share: PositiveShare = 0.2  # class-wise only: share of each class to make noise on; authors' code
     official_one_sided: bool = False  # supervised only: drop negative noise, as the authors' code does
-    official_floor: bool = (
-        False  # supervised only: truncate to whole steps (0.8 to 0, -0.8 to -1), as the code
-    )
+    official_floor: bool = False  # supervised only: truncate to whole steps (0.8 to 0, -0.8 to -1); code
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS | Access.CAPTIONS

@@ -55,18 +55,12 @@ class Emax(Method):
     warmup_epochs: float = 0.0  # linear; authors' code has none, short trainings gain by one
     crop_padding: int = 4  # pixels around the surrogate's random crops, 0: no crops; authors' code
     flip: bool = True  # mirror half of the surrogate's images; authors' code
-    noise_steps: Count | None = (
-        None  # sign steps a batch and sweep; None: 20 image-wise, 1 class-wise (paper)
-    )
+    noise_steps: Count | None = None  # sign steps a batch and sweep; None: 20, class-wise 1 (paper)
     step_size: Positive = 0.8  # steps of 1/255; paper: a tenth of 8. Does not follow the budget
     batch_size: Count = 512  # images, for noise; authors' code
-    stop_error: Share | None = (
-        None  # share the surrogate gets wrong; None: 0.9, class-wise 0.8 (authors' code)
-    )
+    stop_error: Share | None = None  # share the surrogate gets wrong; None: 0.9, class-wise 0.8 (code)
     max_sweeps: Count = 20  # our cap, the paper has none (it needs one or two); reaching it is reported
-    subset_share: PositiveShare = (
-        0.2  # class-wise only: share of each class for surrogate and noise; authors' code
-    )
+    subset_share: PositiveShare = 0.2  # class-wise only: of each class for surrogate and noise; authors' code
     official_one_sided: bool = False  # drop negative noise, as the authors' code does
     official_floor: bool = False  # truncate to whole steps (0.8 to 0, -0.8 to -1), as the authors' code does
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code

@@ -69,29 +69,21 @@ class MEM(Method):
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "pair"  # pair (paper) or image; a trigger belongs to its pair in both
     surrogate: str = "clip_rn50"  # a contrastive victim, trained from scratch; paper
-    surrogate_pretrained: str = (
-        ""  # OpenCLIP's tag of weights to start from, openai for faces (paper); "": none
-    )
+    surrogate_pretrained: str = ""  # OpenCLIP's tag of weights to start from; openai for faces (paper)
     surrogate_checkpoint: str = ""  # local file of weights to start from; "": none
     surrogate_quickgelu: bool = True  # as OpenAI's weights need it; loaded weights only
     trigger_length: Whole = 3  # tokens before each caption, the k of MEM-k; paper: 1, 3, 5, 7. 0: EM
     rounds: Count = 20  # authors' code
     model_steps: Count = 200  # training steps a round; authors' code
-    trigger_rounds: Whole | None = (
-        None  # rounds, the first, that change triggers. None: a quarter, bert all (codes: 5 of 20; 20)
-    )
+    trigger_rounds: Whole | None = None  # rounds that change triggers, the first; None: a quarter, bert all
     noise_steps: Count = 8  # sign steps a batch and round; authors' code
     step_size: Positive = 1.0  # steps of 1/255, a whole number; authors' code. Does not follow the budget
     batch_size: Annotated[int, Range(2)] = 128  # pairs, for training, triggers and noise; authors' code
     learning_rate: Positive = 1e-4  # AdamW, constant; authors' code
     weight_decay: float = 0.2  # AdamW; authors' code
     caption_shuffle: bool = True  # new captions behind the triggers in every noise step; paper
-    vocabulary: Literal["free", "roundtrip", "bert"] = (
-        "free"  # free: any token (paper); roundtrip: words that stay one token as text; bert
-    )
-    trigger_start: Literal["random", "the", "official"] = (
-        "random"  # random, the (paper), or official: a random id below 30,522 (authors' code)
-    )
+    vocabulary: Literal["free", "roundtrip", "bert"] = "free"  # roundtrip: words that stay one token as text
+    trigger_start: Literal["random", "the", "official"] = "random"  # the: paper. official: an id below 30,522
     candidates: Count | None = None  # tokens tried a position. None: 16, bert 3 of its 5 likeliest (codes)
     likely_words: Count = 5  # bert only: words a position that it proposes; authors' code
     bert: str = ""  # bert only: folder of a fill-mask model, such as bert-base-uncased (paper)

@@ -29,9 +29,7 @@ class Random(Method):
         "linf", 8
     )  # linf, steps of 1/255 (EM's paper), or l2
     granularity: str = "image"  # image, class or pair: which examples share one noise
-    distribution: Literal["sign", "uniform"] = (
-        "sign"  # linf only. sign: -radius or +radius; uniform: between, as EM's code draws it
-    )
+    distribution: Literal["sign", "uniform"] = "sign"  # linf only; uniform: as EM's code draws it
 
     access: ClassVar[Access] = Access.LABELS  # read only for class-wise noise
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})

@@ -81,9 +81,7 @@ class T2UE(Method):
     )
     size: int = 256  # pixels a side of the generator's noise, resized (nearest) to the images; paper
     filters: Count = 64  # generator: channels of its last block (ngf); an eighth of the text's features, code
-    bound: Literal["scale", "clamp"] = (
-        "scale"  # scale: radius x output (paper's equation 1); clamp: cut off at the radius (code)
-    )
+    bound: Literal["scale", "clamp"] = "scale"  # radius x output (equation 1), or cut off there (code)
     z: str = "row"  # random vectors: one a noise (row), one for all (shared), or a number, such as 32 (code)
     public: str = (
         "mscoco"  # dataset with captions that the generator learns from (paper); "captions path=FILE"
@@ -103,9 +101,7 @@ class T2UE(Method):
     batch_size: Annotated[int, Range(2)] = 128  # pairs; paper
     learning_rate: Positive = 1e-4  # Adam with betas 0 and 0.9 (SSA-GAN's), along half a cosine to 0; paper
     weight_decay: NotNegative = 0.0  # decoupled; authors' code. The paper has some, and does not say how much
-    augmentation: Literal["flip", "none", "official"] = (
-        "flip"  # of public images: flip (ours), none, or official (authors' code)
-    )
+    augmentation: Literal["flip", "none", "official"] = "flip"  # of public images; flip: ours
     official_schedule: bool = False  # learning rate rises to 1e-3, as in the authors' code
     official_best: bool = False  # the epoch of the lowest loss, as in the authors' code, instead of the last
     snapshots: tuple[Count, ...] = ()  # epochs after which the generator is kept, too; for appendix A.1

@@ -73,32 +73,20 @@ class TUE(Method):
 
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "image"  # one noise an image, though those of a class come out much alike
-    framework: Literal["simclr", "simsiam", "moco"] = (
-        "simclr"  # simclr, simsiam or moco: the surrogate's loss and the released settings
-    )
+    framework: Literal["simclr", "simsiam", "moco"] = "simclr"  # the loss and the released settings
     surrogate: str = "resnet18"  # a victim's name, trained from scratch; paper. Unused where ssl_weight is 0
-    rounds: Count = (
-        200  # of training, then noise; released: 40 epochs x 5 simclr, 50 x 4 simsiam, 200 x 1 moco
-    )
-    model_steps: Count | None = (
-        None  # training steps a round; None: 20 simclr, 25 simsiam, 100 moco (released)
-    )
+    rounds: Count = 200  # of training, then noise; released: 40 epochs x 5, simsiam 50 x 4, moco 200 x 1
+    model_steps: Count | None = None  # training steps a round; None: 20, simsiam 25, moco 100 (released)
     noise_steps: Count | None = None  # sign steps a round; None: 20 simclr, simsiam, 5 moco (released)
     step_size: Positive = 0.8  # steps of 1/255; released. Does not follow the budget
     batch_size: Count = 512  # images, at most, for training and for noise; released
-    ssl_weight: NotNegative | None = (
-        None  # of the contrastive loss; None: 0 simclr, simsiam, 1 moco (released)
-    )
+    ssl_weight: NotNegative | None = None  # of the contrastive loss; None: 0, moco 1 (released)
     csd_weight: NotNegative | None = None  # of the discriminant; None: 0.1 simclr, simsiam, 1 moco (released)
-    start: Literal["uniform", "zero"] | None = (
-        None  # uniform within the budget, or zero; None: zero for moco (released)
-    )
+    start: Literal["uniform", "zero"] | None = None  # uniform within the budget; None: moco zero (released)
     detach_spread: bool = True  # as released; False: the discriminant's full gradient, as the formula says
     both_branches: bool = True  # noise gradients pass through target branches too (simsiam, moco); released
     official_shared_views: bool = False  # in noise steps one crop and colour for a whole batch; released
-    optimizer: Literal["sgd", "adam"] | None = (
-        None  # sgd or adam; None: adam simclr, sgd simsiam, moco (released)
-    )
+    optimizer: Literal["sgd", "adam"] | None = None  # None: adam simclr, sgd simsiam and moco (released)
     learning_rate: float | None = None  # constant; None: 0.001 simclr, 0.06 simsiam, 0.3 moco (released)
     momentum: float = 0.9  # sgd; the field's usual value
     weight_decay: float | None = None  # None: 1e-6 simclr, 5e-4 simsiam, 1e-4 moco (released)

@@ -63,9 +63,7 @@ class UC(Method):
     granularity: str = "cluster"  # one noise for each cluster of images
     surrogate: str = "timm:resnet50.tv_in1k"  # paper; or clip:RN50:openai (paper), or rotation:VICTIM (ours)
     checkpoint: str = ""  # local file with a loaded surrogate's weights; "": they are downloaded
-    surrogate_size: Count = (
-        224  # pixels a loaded surrogate sees; authors' code. rotation: the images' own size
-    )
+    surrogate_size: Count = 224  # pixels a loaded surrogate sees (code). rotation: the images' own
     surrogate_epochs: Count = 60  # rotation only: training epochs; ours
     surrogate_batch_size: Count = 128  # rotation only: images; ours
     clusters: Annotated[int, Range(2)] = 10  # authors' configurations
@@ -78,9 +76,7 @@ class UC(Method):
     learning_rate: Positive = 1e-4  # Adam; authors' code
     final_learning_rate: NotNegative = 1e-6  # end of the cosine, which falls each step; authors' code
     weight_decay: float = 5e-4  # Adam; authors' code
-    crop_share: PositiveShare = (
-        0.875  # side of a random crop in the enlarged image, 224 of 256; authors' code. 1: none
-    )
+    crop_share: PositiveShare = 0.875  # side of a random crop, 224 of 256; code. 1: none
     flip: bool = True  # mirror half of the images; authors' code
     scaled_tanh: bool = False  # radius x tanh instead of tanh clamped at the radius; ours
     official_all_images: bool = False  # each generator learns from all images, as in the authors' code
