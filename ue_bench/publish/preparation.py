@@ -183,7 +183,7 @@ def read_preparation(path: Path) -> Preparation:
 def check_settings(preparation: Preparation, method: Method) -> None:
     """ConfigError if the method is set otherwise than it was when it prepared."""
     before = preparation.parameters
-    now = plain(method.parameters())
+    now = plain(method.recorded("contrastive"))
     free = method.protect_only | method.files  # a file may lie elsewhere: its content is in the edition
     changed = [name for name in now if name not in free and now[name] != before.get(name)]
     now["version"], before["version"] = method.edition(), preparation.facts["method"].get("version")
