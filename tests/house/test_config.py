@@ -149,7 +149,7 @@ def test_recipes_by_name_and_field():
     for word, message in [
         ("standart", "did you mean 'standard'"),
         ({"epoch": 3}, "did you mean 'epochs'"),
-        ({"epochs": "x"}, "must be a number"),
+        ({"epochs": "x"}, "must be a whole number"),
     ]:
         with pytest.raises(ConfigError, match=message):
             make_recipe(word)
