@@ -85,9 +85,8 @@ class EM(Method):
             "batch_size": 128,
         },  # few images: 512 makes two updates a round
         "quick": {  # a quarter of the noise steps, three times as long, and few rounds
-            "surrogate": "vgg_tiny",
+            "surrogate": "resnet_tiny",
             "batch_size": 128,
-            "learning_rate": 0.05,
             "noise_steps": 5,
             "step_size": 2.4,
             "max_rounds": 8,

@@ -91,8 +91,7 @@ class Emax(Method):
             "max_sweeps": 4,
         },
         "quick": {
-            "surrogate": "vgg_tiny",
-            "learning_rate": 0.05,
+            "surrogate": "resnet_tiny",
             "surrogate_epochs": 12,
             "surrogate_batch_size": 32,
             "warmup_epochs": 1.0,

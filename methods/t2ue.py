@@ -166,7 +166,7 @@ class T2UE(Method):
             "surrogate_batch_size": 64,
             "surrogate_learning_rate": 1e-3,
             "epochs": 8,
-            "batch_size": 64,
+            "batch_size": 32,
             "learning_rate": 3e-3,
             "snapshots": (1, 3),
             "checkpoint_epochs": 4,

@@ -3,7 +3,7 @@
     python tests/all_suites.py [profile=quick] [store=DIR] [suite=NAME ...]
 
 Prints what each suite took, its clean and its T2UE result, and exits 1 unless every suite ended with 0 and a table
-without a missing or invalid cell. tests/trials/test_all_suites.py does the same at the smallest size.
+without a missing or invalid cell. tests/trials/test_all_suites.py does the same in small.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
 from ue_bench.cli import main
 main(sys.argv[1:])
 """
-FIRST_METRIC = {"supervised": "accuracy", "contrastive": "i2t Hit@10"}
 
 
 @dataclass
@@ -48,16 +47,10 @@ class Ran:
     core: float
 
     def faults(self) -> list[str]:
-        """What is wrong with the table, in words."""
-        rows = self.report.get("rows", [])
-        found = [] if self.status == 0 and rows else [f"exit {self.status}: {self.errors[-500:]}"]
-        for row in rows:
-            name = "/".join(str(row["keys"][key]) for key in sorted(row["keys"]))
-            found += [
-                f"{name}: {cell['state']}" for cell in row["cells"] if cell["state"] not in ("done", "empty")
-            ]
-            found += [f"{name}: {mark}" for mark in row["marks"] if mark == "invalid"]
-        return found
+        """What is wrong, in words."""
+        if self.status or not self.report:
+            return [f"exit {self.status}: {self.errors[-500:]}"]
+        return faults_of(self.report)
 
     def result(self, method: str) -> str:
         """The means of a method's first row, such as ``89.2``, or ``-``."""
@@ -66,6 +59,20 @@ class Ran:
                 means = [cell["mean"] for cell in row["cells"] if cell["mean"] is not None]
                 return " ".join(f"{mean:.1f}" for mean in means[:6])
         return "-"
+
+
+def faults_of(report: dict[str, Any]) -> list[str]:
+    """Cells of a table, as JSON, that are missing or must not count, in words; clean data has no noise to measure."""
+    found = [] if report["rows"] else ["no row"]
+    for row in report["rows"]:
+        name = "/".join(str(value) for value in row["keys"].values())
+        found += [
+            f"{name}: {cell['state']}"
+            for cell in row["cells"]
+            if cell["state"] not in ("done", "not measured")
+        ]
+        found += [f"{name}: {mark}" for mark in row["marks"] if mark == "invalid"]
+    return found
 
 
 def run_suite(name: str, profile: str, store: Path, home: Path) -> Ran:
