@@ -6,9 +6,12 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ue_bench.text import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 Item = TypeVar("Item")
 
@@ -18,6 +21,10 @@ class Progress:
 
     def say(self, line: str) -> None:
         """One line that stays."""
+
+    def show(self, line: str) -> None:
+        """The last result: stays in a log, and on a terminal until the next one."""
+        self.say(line)
 
     def track(self, items: Iterable[Item], label: str) -> Iterable[Item]:
         """Passes ``items`` through, showing how far it is."""
@@ -59,16 +66,41 @@ class Lines(Progress):
 
 
 class Bars(Progress):
-    """Bars for terminals: one for each loop that is going on, gone when it ends; what is said stays above them."""
+    """One display for terminals: a bar with the time left for each loop that is going on, and the last result below.
 
-    def __init__(self) -> None:
+    What is said stays above it; the display is gone when the outermost loop ends.
+
+    Args:
+        console: where to show it; None: standard error.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Live
+        from rich.text import Text
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._live = Live(*columns, console=console, transient=True)
+        class Display(Live):
+            """The bars with a line below."""
+
+            last = ""
+
+            def get_renderables(self) -> Iterator[RenderableType]:
+                yield self.make_tasks_table(self.tasks)
+                if self.last:
+                    yield Text(self.last, no_wrap=True, overflow="ellipsis")
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._live = Display(*columns, console=console, transient=True)
+
+    def show(self, line: str) -> None:
+        self._live.last = visible(line)
 
     def say(self, line: str) -> None:
         self._live.console.print(visible(line), markup=False, emoji=False)
@@ -89,7 +121,7 @@ class Bars(Progress):
 
 
 def choose_progress() -> Progress:
-    """Bars if standard error is a terminal, else lines."""
+    """One display if standard error is a terminal, else lines."""
     return Bars() if sys.stderr.isatty() else Lines()
 
 

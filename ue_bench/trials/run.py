@@ -90,7 +90,7 @@ def run(plan: Plan, environment: Environment, progress: Progress, takes: str = "
     perform = functools.partial(perform_task, environment=environment, progress=watched)
     tasks = _tasks(todo)
     work = execute(tasks, perform, plan.config.time_limit)
-    for task, outcome in progress.track(Counted(work, len(tasks)), "tasks"):
+    for task, outcome in progress.track(Counted(work, len(tasks)), "noises and trials"):
         if task.kind == "protect":
             continue
         count += 1
@@ -100,9 +100,8 @@ def run(plan: Plan, environment: Environment, progress: Progress, takes: str = "
         if record["status"] == "failed":
             summary.failures.append((trial_in_words(record), record["error"]["message"]))
         left = (time.monotonic() - started) / count * (len(todo) - count)
-        progress.say(
-            f"[{len(finished)}/{len(plan.trials)}] {trial_in_words(record)}: {_result(record)}{_left(left)}"
-        )
+        tell = progress.show if record["status"] == "done" else progress.say
+        tell(f"[{len(finished)}/{len(plan.trials)}] {trial_in_words(record)}: {_result(record)}{_left(left)}")
     return summary
 
 
