@@ -16,6 +16,7 @@ from typing import Any
 
 from ue_bench import composition
 from ue_bench.bounds import Kind, kinds
+from ue_bench.contracts.content import PLUGIN
 from ue_bench.errors import ConfigError, UnavailableError, unknown
 from ue_bench.reading import Reading, read_module
 from ue_bench.sources import source_hash
@@ -313,7 +314,7 @@ def _installed(package: str) -> bool:
 
 def _import_file(path: Path) -> Any:
     """Imports a lone file under a name of its own, once; found again by pickle in this process."""
-    name = f"ue_bench_plugin_{path.stem}"
+    name = f"{PLUGIN}{path.stem}"
     loaded = sys.modules.get(name)
     if loaded is not None and Path(str(loaded.__file__)).resolve() == path.resolve():
         return loaded

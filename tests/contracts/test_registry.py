@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from ue_bench.errors import ConfigError, UnavailableError
 from ue_bench.reading import read_module
 from ue_bench.registry import Registry
 
+CONTENT = Path(__file__).parents[1] / "content"
 METHOD = '''
 """A module."""
 from __future__ import annotations
@@ -159,3 +163,20 @@ def test_listing_imports_neither_torch_nor_content():
         "assert not loaded, loaded\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_content_knows_its_name_in_copies_and_elsewhere():
+    """Loaned to a worker process or changed by a suite, it is still called the same; names are no parameters."""
+    registry = Registry([CONTENT])
+    named = {
+        "fragile": registry.create("methods", "fragile", {"granularity": "class"}),
+        "timm:resnet18": registry.create("victims", "timm:resnet18"),
+        "jpeg+grayscale": registry.create("defenses", "jpeg+grayscale"),
+        "blobs": registry.create("datasets", "blobs"),
+    }
+    for name, content in named.items():
+        copies = [content, dataclasses.replace(content), pickle.loads(pickle.dumps(content))]
+        assert [copy.name for copy in copies] == [name] * 3
+        assert content == copies[1] == copies[2]
+    assert named["fragile"].with_epsilon(3).name == "fragile"
+    assert "name" not in named["fragile"].parameters()

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from ue_bench.bounds import check_fields
 from ue_bench.canonical import digest, hash_path
 
+PLUGIN = "ue_bench_plugin_"  # before the stem in the module name of a lone file
+
 
 @dataclass(frozen=True)
 class Content:
@@ -30,9 +32,18 @@ class Content:
     files: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        name = type(self).__module__.rpartition(".")[2].removeprefix("ue_bench_plugin_")
+        name = stem_of(type(self))
         contract = type(self).__mro__[type(self).__mro__.index(Content) - 1].__name__.lower()
         check_fields(self, name, f"ue-bench show {contract} {name}")
+
+    @property
+    def name(self) -> str:
+        """What it is called on the command line: its file's stem, and behind a colon the ``argument`` if it takes one.
+
+        It follows from class and parameters, so that copies and processes elsewhere know it too.
+        """
+        stem, key = stem_of(type(self)), getattr(self, "argument", "")
+        return f"{stem}:{getattr(self, key)}" if key else stem
 
     def edition(self) -> int | str:
         """The version; where a file takes part, with a hash of its content: ``1+5f0c...``. A file that is absent is
@@ -62,3 +73,8 @@ class Content:
 def default_of(field: dataclasses.Field) -> Any:
     """A field's default; MISSING if it has none."""
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def stem_of(kind: type) -> str:
+    """The stem of the file that a class is in, which is its name."""
+    return kind.__module__.rpartition(".")[2].removeprefix(PLUGIN)

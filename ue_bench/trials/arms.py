@@ -24,9 +24,13 @@ GRANULARITIES = ("class", "cluster", "image", "pair")
 class Arm:
     """A configured method in a suite, and the part it plays."""
 
-    name: str
     method: Method
     role: str = ""  # clean or random for the controls
+
+    @property
+    def name(self) -> str:
+        """The method's."""
+        return self.method.name
 
 
 def make_arms(config: Config, registry: Registry, used: set[str], skipped: list[dict[str, str]]) -> list[Arm]:
@@ -34,9 +38,9 @@ def make_arms(config: Config, registry: Registry, used: set[str], skipped: list[
     words = [(role, word) for role, word in config.controls.items()] + [("", word) for word in config.method]
     arms: list[Arm] = []
     for role, word in words:
-        name, method = create(registry, "methods", word, config, used)
+        method: Method = create(registry, "methods", word, config, used)
         if role:
-            check_role(role, name, method, registry)
+            check_role(role, method.name, method, registry)
         if config.epsilon is not None:
             method = method.with_epsilon(steps(config.epsilon))
         if config.granularity and not role and not method.budget.empty:
@@ -45,12 +49,15 @@ def make_arms(config: Config, registry: Registry, used: set[str], skipped: list[
             if config.granularity not in method.granularities:
                 made = " and ".join(f"{kind}-wise" for kind in method.granularities)
                 skipped.append(
-                    {"what": name, "reason": f"it makes {made} noise only, not {config.granularity}-wise"}
+                    {
+                        "what": method.name,
+                        "reason": f"it makes {made} noise only, not {config.granularity}-wise",
+                    }
                 )
                 continue
             method = dataclasses.replace(method, granularity=config.granularity)
-        if not any(arm.name == name and arm.method == method for arm in arms):
-            arms.append(Arm(name, method, role))
+        if not any(arm.method == method for arm in arms):
+            arms.append(Arm(method, role))
     return arms
 
 
@@ -75,7 +82,7 @@ def _with_random_noise_of_each_budget(arms: list[Arm], skipped: list[dict[str, s
     controls: list[Arm] = []
     for budget in sorted(budgets, key=lambda budget: budget != found.method.budget):  # the stated one first
         try:
-            controls.append(Arm(found.name, dataclasses.replace(found.method, budget=budget), "random"))
+            controls.append(Arm(dataclasses.replace(found.method, budget=budget), "random"))
         except ConfigError as error:
             skipped.append({"what": f"random noise of the budget {budget}", "reason": str(error)})
     taken = [found.method, *(arm.method for arm in controls)]  # a suite may list the control itself once more
@@ -83,7 +90,7 @@ def _with_random_noise_of_each_budget(arms: list[Arm], skipped: list[dict[str, s
     return [*arms[:place], *controls, *(arm for arm in arms[place:] if arm.method not in taken)]
 
 
-def create(registry: Registry, kind: str, word: Any, config: Config, used: set[str]) -> tuple[str, Any]:
+def create(registry: Registry, kind: str, word: Any, config: Config, used: set[str]) -> Any:
     """An instance of content from NAME or {NAME: {parameter: value}}, with the parameters set elsewhere."""
     name, given = next(iter(word.items())) if isinstance(word, Mapping) and len(word) == 1 else (word, {})
     if not isinstance(name, str) or not isinstance(given or {}, Mapping):
@@ -96,10 +103,10 @@ def create(registry: Registry, kind: str, word: Any, config: Config, used: set[s
             for part in parts_of(name)
         }
         joint = merge_parameters(name, given or {}, config.parameters, presets)
-        return name, registry.create(kind, name, joint)
+        return registry.create(kind, name, joint)
     preset = preset_of(registry.load(kind, name), config.profile, config.paradigm)
     stem = name.partition(":")[0]  # NAME.parameter= sets it for every NAME:ARGUMENT
     used.add(stem)
     everywhere = {**(config.parameters.get(stem) or {}), **(config.parameters.get(name) or {})}
     values = {**preset, **everywhere, **(given or {})}
-    return name, registry.create(kind, name, values, config.paradigm)
+    return registry.create(kind, name, values, config.paradigm)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,13 @@ from ue_bench.canonical import digest, plain
 from ue_bench.composition import is_composed, parts_of
 from ue_bench.config import Config
 from ue_bench.contracts.access import Access
+from ue_bench.contracts.content import Content
 from ue_bench.contracts.dataset import Dataset
 from ue_bench.contracts.defense import Defense
+from ue_bench.contracts.method import Method
+from ue_bench.contracts.victim import Victim
 from ue_bench.data.cache import load_cached
-from ue_bench.data.imageset import PARADIGMS, Split
+from ue_bench.data.imageset import PARADIGMS, ImageSet, Split
 from ue_bench.errors import ConfigError, DataError, UnavailableError, unknown
 from ue_bench.floors import check_floors
 from ue_bench.parameters import check_parameters
@@ -73,7 +76,7 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
     arms = make_arms(config, registry, used, plan.skipped)
     check_floors(config.floors, registry)
     check_parameters(config.parameters, registry, set(config.asked) - used)
-    _check_available([*victims, *defenses, *((arm.name, arm.method) for arm in arms)])
+    _check_available([*victims, *defenses, *(arm.method for arm in arms)])
     recipe = make_recipe(config.recipe, config.paradigm)
     splits = _load(datasets, config, download)
     seeds = range(config.seed, config.seed + config.seeds)
@@ -89,15 +92,9 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
             seeds,
         )
     )
-    for ((dataset_name, dataset), split), (victim_name, victim), (
-        defense_name,
-        defense,
-    ), ratio, arm, seed in grid:
-        reason = _mismatch(
-            arm, dataset_name, split, victim_name, victim, defense_name, defense, config.paradigm
-        )
-        if reason:
-            plan.skipped.append({"what": f"{arm.name} on {dataset_name}, {victim_name}", "reason": reason})
+    for (dataset, split), victim, defense, ratio, arm, seed in grid:
+        if reason := _mismatch((arm.method, victim, defense), dataset.name, split.train, config.paradigm):
+            plan.skipped.append({"what": f"{arm.name} on {dataset.name}, {victim.name}", "reason": reason})
             continue
         share = _share(arm, ratio)
         if share is None:
@@ -105,18 +102,18 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
             continue
         if reason := _rounded_away(arm, ratio, len(split.train)):
             plan.skipped.append(
-                {"what": f"{arm.name} on {dataset_name} at ratio {100 * ratio:g}%", "reason": reason}
+                {"what": f"{arm.name} on {dataset.name} at ratio {100 * ratio:g}%", "reason": reason}
             )
             continue
         trial = Trial(
             paradigm=config.paradigm,
-            dataset=_choice(dataset_name, dataset),
+            dataset=_choice(dataset),
             image_size=config.image_size,
             train_fingerprint=split.train.fingerprint,
             test_fingerprint=split.test.fingerprint,
             method=Choice(arm.name, plain(arm.method.recorded(config.paradigm)), arm.method.edition()),
-            victim=_choice(victim_name, victim),
-            defense=_choice(defense_name, defense),
+            victim=_choice(victim),
+            defense=_choice(defense),
             recipe=plain(recipe_for(victim, recipe, config.recipe)),
             poison_ratio=share,
             seed=seed,
@@ -162,20 +159,20 @@ def _rounded_away(arm: Arm, ratio: float, count: int) -> str:
     return ""
 
 
-def _check_available(contents: list[tuple[str, Any]]) -> None:
+def _check_available(contents: Iterable[Content]) -> None:
     """UnavailableError for what this machine cannot do, before any work."""
-    for name, content in contents:
+    for content in contents:
         if reason := content.unavailable():
-            raise UnavailableError(f"{name}: {reason}")
+            raise UnavailableError(f"{content.name}: {reason}")
 
 
-def _load(datasets: list[tuple[str, Dataset]], config: Config, download: bool) -> list[Split]:
+def _load(datasets: list[Dataset], config: Config, download: bool) -> list[Split]:
     """The datasets, decoded; where one cannot be had, the error ends with the command that does work here."""
     try:
-        for _, dataset in datasets:
+        for dataset in datasets:
             if not download and (absent := dataset.to_download()):
                 raise DataError(f"neither a dry run nor asking for a price downloads anything, and {absent}")
-        return [load_cached(dataset, name, config.image_size) for name, dataset in datasets]
+        return [load_cached(dataset, dataset.name, config.image_size) for dataset in datasets]
     except DataError as error:
         if not config.fallback:
             raise
@@ -212,35 +209,34 @@ def recipe_for(victim: Any, recipe: Any, word: Any) -> Any:
     return dataclasses.replace(victim.recipe(recipe), **{key: getattr(recipe, key) for key in said})
 
 
-def _choice(name: str, content: Any) -> Choice:
-    return Choice(name, plain(content.parameters()), content.edition())
+def _choice(content: Content) -> Choice:
+    return Choice(content.name, plain(content.parameters()), content.edition())
 
 
-def _mismatch(
-    arm: Arm, dataset: str, split: Split, victim: str, v: Any, defense: str, d: Any, paradigm: str
-) -> str:
-    """Why this combination makes no sense, or ""."""
-    for name, content in ((arm.name, arm.method), (victim, v), (defense, d)):
+def _mismatch(used: tuple[Method, Victim, Defense], dataset: str, train: ImageSet, paradigm: str) -> str:
+    """Why these make no sense together on a training set, or ""."""
+    method = used[0]
+    for content in used:
         if paradigm not in content.paradigms:
-            return f"{name} is for {' and '.join(sorted(content.paradigms))} training, not {paradigm}"
-    if reason := arm.method.conflict(paradigm):
+            return f"{content.name} is for {' and '.join(sorted(content.paradigms))} training, not {paradigm}"
+    if reason := method.conflict(paradigm):
         return reason
-    if paradigm == "supervised" and split.train.labels is None:
+    if paradigm == "supervised" and train.labels is None:
         return f"supervised training needs labels, {dataset} has none"
-    if paradigm == "contrastive" and split.train.captions is None:
+    if paradigm == "contrastive" and train.captions is None:
         return f"contrastive training needs captions, {dataset} has none"
-    needs = arm.method.access
+    needs = method.access
     if paradigm == "supervised":
         needs &= ~Access.CAPTIONS
-    elif arm.method.granularity != "class":
+    elif method.granularity != "class":
         needs &= ~(Access.LABELS | Access.CLASS_NAMES)
     for need, part in (
-        (Access.LABELS, split.train.labels),
-        (Access.CAPTIONS, split.train.captions),
-        (Access.CLASS_NAMES, split.train.class_names),
+        (Access.LABELS, train.labels),
+        (Access.CAPTIONS, train.captions),
+        (Access.CLASS_NAMES, train.class_names),
     ):
         if need in needs and part is None:
-            return f"{arm.name} needs {need.words()[0]}, {dataset} has none"
+            return f"{method.name} needs {need.words()[0]}, {dataset} has none"
     return ""
 
 
@@ -272,15 +268,15 @@ def _entry(
         "prepares_once": arm.method.prepares,
         "reduced": {name: pair for name, pair in changed.items() if name not in variants},
         "chosen": {name: pair for name, pair in changed.items() if name in variants},
-        "adjusted": _adjusted({trial.victim.name: victim, trial.defense.name: defense}),
+        "adjusted": _adjusted(victim, defense),
     }
 
 
-def _adjusted(used: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _adjusted(*used: Content) -> dict[str, dict[str, Any]]:
     """{name: {parameter: [value, default]}} of a victim and a defense that are not used as they come."""
     found: dict[str, dict[str, Any]] = {}
-    for name, content in used.items():
-        for part, one in getattr(content, "parts", ((name, content),)):
+    for content in used:
+        for part, one in getattr(content, "parts", ((content.name, content),)):
             defaults = {
                 f.name: f.default for f in dataclasses.fields(one) if f.name != getattr(one, "argument", "")
             }
