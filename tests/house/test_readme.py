@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from fakes import encode, pixels, write_folder, write_pair
+
+from ue_bench.cli import main
 
 TOP = Path(__file__).parents[2]
 README = (TOP / "README.md").read_text()
@@ -22,7 +27,7 @@ def test_the_two_commands_are_targets_of_the_makefile():
 
 
 def test_the_method_of_the_readme_is_complete(command, tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (code,) = re.findall(r"```python\n([^`]*class Corners.*?)```", README, re.DOTALL)
     path = tmp_path / "corners.py"
     path.write_text(code)
     checked = command("check", str(path))
@@ -31,29 +36,78 @@ def test_the_method_of_the_readme_is_complete(command, tmp_path):
     assert ran.status == 0 and "corners" in ran.out
 
 
-@pytest.mark.parametrize(
-    "line", re.findall(r"^    (ue-bench (?:run|show|list|report) .*)$", README, re.MULTILINE)
-)
-def test_every_command_line_is_understood(line):
-    """Names and keys exist; nothing is run."""
-    from ue_bench.config import compose, parse_words, read_suite
-    from ue_bench.registry import Registry
+def lines() -> list[str]:
+    """Every command line of the README and of the pages for those who run suites."""
+    pages = [README, *((TOP / "docs" / f"{name}.md").read_text() for name in ("running", "data"))]
+    found = re.findall(r"^    (ue-bench [^\n#]*?) *(?:#.*)?$", "\n".join(pages), re.MULTILINE)
+    return list(dict.fromkeys(line for line in found if "NAME" not in line))
 
-    words = line.split("#")[0].split()[1:]
-    registry = Registry()
-    if words[0] == "show":
-        registry.find(f"{words[1]}s", words[2])
-    elif words[0] == "run":
-        given = parse_words(word for word in words[1:] if "=" in word and "corners" not in word)
-        names = [
-            name for kind in ("methods", "victims", "datasets", "defenses") for name in registry.names(kind)
-        ]
-        config = compose(
-            given["suite"], read_suite(registry.find("suites", given["suite"]).path), given, names
-        )
-        for kind in ("method", "victim", "dataset"):
-            for word in getattr(config, kind):
-                registry.find(f"{kind}s", word if isinstance(word, str) else next(iter(word)))
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with what the command lines name: a run, noise, pictures with captions, the README's method."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        quickly = ["profile=smoke", "method=[random]", "victim=resnet_tiny", "seeds=1", "--no-calibrate"]
+        for suite in ("quickstart", "supervised", "supervised_transfer", "poison_ratio"):
+            with pytest.raises(SystemExit) as end:
+                main(["run", f"suite={suite}", *quickly])
+            assert not end.value.code
+        (code,) = re.findall(r"```python\n([^`]*class Corners.*?)```", README, re.DOTALL)
+        Path("corners.py").write_text(code)
+        np.savez("noise.npz", np.random.default_rng(0).integers(-8, 9, (10, 3, 32, 32), dtype=np.int8))
+        write_folder(Path("DIR"))
+        Path("FOLDER").mkdir()
+        Path("FOLDER/a.png").write_bytes(encode(pixels()))
+        Path("captions.csv").write_text("image,caption\na.png,a dog on a beach\n")
+        write_pair(Path("PARQUET"))
+        rows = [f"DIR/{part}/cat/{i}.png,cat {i},{part}" for part in ("train", "test") for i in (0, 1)]
+        Path("pairs.csv").write_text("\n".join(["image,caption,split", *rows]) + "\n")
+        with pytest.raises(SystemExit):
+            main(["noise", "method=random", "captions=captions.csv", "size=32", "out=noise.safetensors"])
+    return folder
+
+
+NEEDS = {"dataset=cifar10": "", "profile=paper": "profile=smoke", "profile=laptop": "profile=smoke"}
+
+
+@pytest.mark.parametrize("line", lines())
+def test_every_command_line_does_what_it_says(line, home, monkeypatch, capsys):
+    """On drawn pictures instead of the papers' data, on this device; runs are planned and not carried out."""
+    monkeypatch.chdir(home)
+    words = [changed for word in shlex.split(line)[1:] if (changed := NEEDS.get(word, word))]
+    words = [word for word in words if word != "device=cuda"]
+    key = next(iter(sorted(path.stem for path in (home / "runs" / "trials").iterdir())))
+    words = [
+        word.replace("trial=ID", f"trial={key}").replace("out=FOLDER", f"out={words[0]}") for word in words
+    ]
+    if "parquet.path=DIR" in words:
+        words = [word.replace("DIR", "PARQUET") for word in words]
+    if words[0] in ("run", "cost"):
+        words += [] if any(word.startswith("profile=") for word in words) else ["profile=smoke"]
+        words += ["--no-calibrate"] if "--no-calibrate" not in words else []
+    if words[0] == "run" and "--dry-run" not in words:
+        words.append("--dry-run")
+    if words[0] == "noise":
+        words = [word.replace("out=noise", "out=other") for word in words]
+    if words[0] == "explain":
+        words = [*words[:1], "trial=none-such"]  # tests/explain draws
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    said = capsys.readouterr()
+    if words[0] == "explain":
+        assert end.value.code == 2 and "none-such" in said.err
+    elif words[0] == "noise":
+        assert end.value.code == 2 and "profile=quick" in said.err, "no generator is there: it tells the ways"
+    else:
+        assert not end.value.code, said.err
+        assert said.out
+
+
+def test_there_are_commands_of_every_kind():
+    kinds = {line.split()[1] for line in lines()}
+    assert kinds >= {"run", "report", "cost", "list", "show", "explain", "noise", "apply", "export", "check"}
 
 
 def test_the_quickstart_finishes_in_its_smallest_profile(command):
@@ -70,7 +124,7 @@ def test_the_wheel_holds_suites_and_published_numbers(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in (
-        "ue_bench/cli.py",
+        "ue_bench/cli/__init__.py",
         "ue_bench/templates/method.py.txt",
         "ue_bench_methods/random.py",
         "ue_bench_victims/resnet18.py",
