@@ -112,3 +112,10 @@ def test_one_generator_serves_every_suite(nothing_at_hand):
 @pytest.mark.parametrize("name", SUITES)
 def test_no_profile_names_data_that_nobody_has(name):
     assert "cifar10_5k" not in re.sub(r"results/\w+", "", REGISTRY.find("suites", name).path.read_text())
+
+
+@pytest.mark.parametrize("name", REGISTRY.names("methods"))
+def test_what_is_small_on_a_laptop_is_small_in_the_default_profile_too(name):
+    presets = REGISTRY.load("methods", name).presets
+    for preset in presets:
+        assert preset.replace("laptop", "quick") in presets, preset
