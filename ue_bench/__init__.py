@@ -1,7 +1,8 @@
 """ue-bench: a benchmark suite for unlearnable-example methods.
 
-What a method, victim, defense or dataset needs can be imported from here; each name is imported on first
-use, so that ``import ue_bench`` costs nothing.
+From Python: ``protect`` makes noise for images in memory, ``run`` runs a suite, ``load`` reads results. What a
+method, victim, defense or dataset needs can be imported from here, too. Each name is imported on first use, so that
+``import ue_bench`` costs nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ _PUBLIC = {
     "Dataset": "ue_bench.contracts.dataset",
     "ImageSet": "ue_bench.data.imageset",
     "Split": "ue_bench.data.imageset",
+    "protect": "ue_bench.api.protect",
+    "run": "ue_bench.api.run",
+    "load": "ue_bench.api.frame",
     **dict.fromkeys(
         ("Count", "Norms", "NotNegative", "Positive", "PositiveShare", "Range", "Share", "Whole"),
         "ue_bench.bounds",

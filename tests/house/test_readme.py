@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 from fakes import encode, pixels, write_folder, write_pair
 
+import ue_bench
+from ue_bench.api.settings import as_words
 from ue_bench.cli import main
+from ue_bench.configure import configure
 
 TOP = Path(__file__).parents[2]
 README = (TOP / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_two_commands_are_targets_of_the_makefile():
@@ -27,13 +31,40 @@ def test_the_two_commands_are_targets_of_the_makefile():
 
 
 def test_the_method_of_the_readme_is_complete(command, tmp_path):
-    (code,) = re.findall(r"```python\n([^`]*class Corners.*?)```", README, re.DOTALL)
+    (code,) = (block for block in BLOCKS if "class Corners" in block)
     path = tmp_path / "corners.py"
     path.write_text(code)
     checked = command("check", str(path))
     assert checked.status == 0, checked.out
     ran = command("run", "suite=toy", f"plugins=[{path},{TOP / 'tests' / 'content'}]", "method=[corners]")
     assert ran.status == 0 and "corners" in ran.out
+
+
+def test_the_python_of_the_readme_does_what_it_says_at_a_small_size(tmp_path, monkeypatch):
+    small = {"profile": "smoke", "device": "cpu"}
+    images, labels = (
+        np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8),
+        np.arange(12) % 3,
+    )
+    protect, run, store = ue_bench.protect, ue_bench.run, tmp_path / "runs"
+
+    def run_small(suite, **settings):
+        configure(as_words({"suite": suite, **settings}))  # every name and key exists
+        return run("quickstart", profile="smoke", method="synper", seeds=1, store=store)
+
+    def protect_small(*given, **settings):
+        return protect(*given, **{**settings, **small, "surrogate": "resnet_tiny", "store": store})
+
+    monkeypatch.setattr(ue_bench, "protect", protect_small)
+    monkeypatch.setattr(ue_bench, "run", run_small)
+    monkeypatch.chdir(tmp_path)
+    (code,) = (block for block in BLOCKS if "ue_bench.protect" in block)
+    names = {"images": images, "labels": labels}
+    with pytest.warns(UserWarning, match="em stopped at its cap"):
+        exec(code, names)
+    assert (
+        names["protected"].shape == images.shape and len(names["frame"]) == len(names["result"].records) == 3
+    )
 
 
 def lines() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -43,44 +42,29 @@ def run(
     A second run does only what is missing. Exit status: 0 done, 1 some trials failed, 2 bad input.
     """
     chosen, view = choose_view(format)
-    from ue_bench.configure import configure
-    from ue_bench.forecast.prediction import in_words, note_forecast, predict
+    from ue_bench.api.planned import PlannedRun
     from ue_bench.progress import choose_progress
     from ue_bench.report import build_report, render
     from ue_bench.report.outlook import list_trials, tell_plan
-    from ue_bench.trials.environment import Environment
-    from ue_bench.trials.executors import find_executor
-    from ue_bench.trials.plan import make_plan
-    from ue_bench.trials.run import pending
-    from ue_bench.trials.run import run as run_plan
 
-    config, registry = configure(words or [])
-    find_executor(config.executor)
-    command = shlex.join(["ue-bench", "run", *(words or [])])
-    environment = Environment(config.store, config.device, tuple(config.plugins))
-    environment.find_device()
-    plan = make_plan(config, registry, command, download=not dry_run)
-    store = environment.open_store()
-    todo = pending(plan, store)[1]
-    evidence = _evidence(todo, environment, dry_run if calibrate is None else calibrate, short=dry_run)
-    pieces = predict(todo, evidence)
-    takes = in_words(pieces, _spread(store, environment)) if pieces else ""
+    planned, progress = PlannedRun.of(words or [], download=not dry_run), choose_progress()
     if dry_run:
+        takes = planned.takes(planned.foretell(progress, measure=calibrate is not False, short=True))
         tell = list_trials if every else tell_plan
-        typer.echo(visible(tell(plan.header, {trial.id for trial in todo}, takes)))
+        todo = {trial.id for trial in planned.pending()[1]}
+        typer.echo(visible(tell(planned.plan.header, todo, takes)))
         return
-    note_forecast(plan.header, pieces, store.read_plans(config.suite))
     try:
-        summary = run_plan(plan, environment, choose_progress(), takes)
+        summary = planned.work(progress, measure=calibrate is True)
     except KeyboardInterrupt:
-        finished, todo = pending(plan, store)
+        finished, todo = planned.pending()
         typer.echo(
-            f"\nstopped: {len(finished)} of {len(plan.trials)} trials are done and kept in {config.store}, "
-            f"{len(todo)} are left. To go on: {command}",
+            f"\nstopped: {len(finished)} of {len(planned.plan.trials)} trials are done and kept in "
+            f"{planned.environment.store}, {len(todo)} are left. To go on: {planned.command}",
             err=True,
         )
         raise typer.Exit(130) from None
-    typer.echo(render(build_report(plan.header, summary.records), chosen, view), nl=False)
+    typer.echo(render(build_report(planned.plan.header, summary.records), chosen, view), nl=False)
     if summary.failures:
         for trial, message in summary.failures:
             typer.echo(one_line(f"failed: {trial}: {message}"), err=True)
@@ -102,25 +86,18 @@ def cost(
     from ue_bench.report.bill import FORMATS, make_bill, render_bill
 
     one_of("format", format, tuple(FORMATS))
-    from ue_bench.configure import configure
-
-    config, registry = configure(words or [])
+    from ue_bench.api.planned import PlannedRun
     from ue_bench.canonical import plain
-    from ue_bench.forecast.prediction import note_forecast, predict
+    from ue_bench.forecast.prediction import note_forecast
+    from ue_bench.progress import choose_progress
     from ue_bench.provenance import describe_device
-    from ue_bench.trials.environment import Environment
-    from ue_bench.trials.plan import make_plan
-    from ue_bench.trials.run import pending
 
-    environment = Environment(config.store, config.device, tuple(config.plugins))
-    device = describe_device(environment.find_device())
-    command = shlex.join(["ue-bench", "cost", *(words or [])])
-    plan = make_plan(config, registry, command, download=False)
-    store = environment.open_store()
-    todo = pending(plan, store)[1]
+    planned = PlannedRun.of(words or [], "cost", download=False)
+    plan, store = planned.plan, planned.environment.open_store()
+    device = describe_device(planned.environment.find_device())
     records = store.read_records(trial.id for trial in plan.trials)  # what failed was spent, too
-    pieces = predict(todo, _evidence(todo, environment, calibrate))
-    note_forecast(plan.header, [], store.read_plans(config.suite))
+    pieces = planned.foretell(choose_progress(), measure=calibrate)
+    note_forecast(plan.header, [], store.read_plans(plan.config.suite))
     typer.echo(render_bill(make_bill(plan.header, records, plain(pieces), device), format), nl=False)
 
 
@@ -221,30 +198,6 @@ def apply_noise(words: Words = None) -> None:
     from ue_bench.publish.commands import apply_command
 
     raise typer.Exit(apply_command(words or []))
-
-
-def _spread(store: Any, environment: Any) -> Any:
-    """How far a forecast may be off, here and now."""
-    from ue_bench.forecast.spread import look_around
-    from ue_bench.provenance import describe_device
-
-    device = describe_device(environment.find_device())
-    records = store.read_records(store.names("trials", ".json"))
-    return look_around(store.read_plans(), records, device["threads"] if device["type"] == "cpu" else 0)
-
-
-def _evidence(todo: list[Any], environment: Any, measure: bool, short: bool = False) -> Any:
-    """What predictions rest on: records, and measurements if they are asked for, ``short`` ones in two minutes."""
-    from ue_bench.forecast.evidence import gather
-
-    evidence = gather(todo, environment.open_store(), environment)
-    if not measure:
-        return evidence
-    from ue_bench.forecast.calibration import SHORT_SECONDS, calibrate
-    from ue_bench.progress import choose_progress
-
-    limits = {"cap": SHORT_SECONDS / 4, "total": SHORT_SECONDS} if short else {}
-    return calibrate(todo, evidence, environment, choose_progress(), **limits)
 
 
 def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:

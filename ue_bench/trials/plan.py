@@ -13,7 +13,6 @@ from ue_bench.bounds import kinds
 from ue_bench.canonical import digest, plain
 from ue_bench.composition import is_composed, parts_of
 from ue_bench.config import Config
-from ue_bench.contracts.access import Access
 from ue_bench.contracts.content import Content
 from ue_bench.contracts.dataset import Dataset
 from ue_bench.contracts.defense import Defense
@@ -27,6 +26,7 @@ from ue_bench.parameters import check_parameters
 from ue_bench.registry import Registry, convert
 from ue_bench.trials.arms import Arm, arms_for, create, make_arms
 from ue_bench.trials.guard import no_way_out
+from ue_bench.trials.needs import lacks
 from ue_bench.trials.paradigms import WAYS
 from ue_bench.trials.trial import Choice, Trial
 
@@ -225,19 +225,7 @@ def _mismatch(used: tuple[Method, Victim, Defense], dataset: str, train: ImageSe
         return f"supervised training needs labels, {dataset} has none"
     if paradigm == "contrastive" and train.captions is None:
         return f"contrastive training needs captions, {dataset} has none"
-    needs = method.access
-    if paradigm == "supervised":
-        needs &= ~Access.CAPTIONS
-    elif method.granularity != "class":
-        needs &= ~(Access.LABELS | Access.CLASS_NAMES)
-    for need, part in (
-        (Access.LABELS, train.labels),
-        (Access.CAPTIONS, train.captions),
-        (Access.CLASS_NAMES, train.class_names),
-    ):
-        if need in needs and part is None:
-            return f"{method.name} needs {need.words()[0]}, {dataset} has none"
-    return ""
+    return lacks(method, dataset, train, paradigm)
 
 
 def _entry(

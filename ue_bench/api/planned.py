@@ -1,0 +1,100 @@
+"""A run that is planned and not yet done: what the command line and Python both start from."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ue_bench.configure import configure
+from ue_bench.forecast.calibration import SHORT_SECONDS, calibrate
+from ue_bench.forecast.evidence import gather
+from ue_bench.forecast.prediction import in_words, note_forecast, predict
+from ue_bench.forecast.spread import look_around
+from ue_bench.progress import Progress
+from ue_bench.provenance import describe_device
+from ue_bench.trials.environment import Environment
+from ue_bench.trials.executors import find_executor
+from ue_bench.trials.plan import Plan, make_plan
+from ue_bench.trials.run import Summary, pending
+from ue_bench.trials.run import run as run_plan
+from ue_bench.trials.trial import Trial
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run's plan, and where it is done.
+
+    Attributes:
+        plan: the trials.
+        environment: store, device and plug-ins.
+    """
+
+    plan: Plan
+    environment: Environment
+
+    @classmethod
+    def of(cls, words: Sequence[str], verb: str = "run", download: bool = True) -> PlannedRun:
+        """The run that ``ue-bench VERB suite=NAME key=value ...`` asks for; nothing is done yet.
+
+        Args:
+            words: as a person types them.
+            verb: the command that the plan keeps with them.
+            download: whether a dataset that is not on this machine may be fetched.
+
+        Raises:
+            UEBenchError: for every mistake that can be found before any work.
+        """
+        config, registry = configure(words)
+        find_executor(config.executor)
+        environment = Environment(config.store, config.device, tuple(config.plugins))
+        environment.find_device()
+        command = shlex.join(["ue-bench", verb, *words])
+        return cls(make_plan(config, registry, command, download=download), environment)
+
+    @property
+    def command(self) -> str:
+        """What does the same in a shell."""
+        return str(self.plan.header["command"])
+
+    def pending(self) -> tuple[dict[str, dict[str, Any]], list[Trial]]:
+        """(records of trials that are done, trials still to do)."""
+        return pending(self.plan, self.environment.open_store())
+
+    def foretell(self, progress: Progress, measure: bool = False, short: bool = False) -> list[Any]:
+        """The pieces of work to do with what each will take, as the store's records tell.
+
+        Args:
+            progress: of the measurements.
+            measure: True to measure on slices of the data what no record tells.
+            short: True to measure for two minutes at most.
+        """
+        todo = self.pending()[1]
+        evidence = gather(todo, self.environment.open_store(), self.environment)
+        if measure:
+            limits = {"cap": SHORT_SECONDS / 4, "total": SHORT_SECONDS} if short else {}
+            evidence = calibrate(todo, evidence, self.environment, progress, **limits)
+        return predict(todo, evidence)
+
+    def takes(self, pieces: list[Any]) -> str:
+        """How long the pieces of ``foretell`` take here and now, as a range in words; "" if nothing tells."""
+        if not pieces:
+            return ""
+        store, device = self.environment.open_store(), describe_device(self.environment.find_device())
+        records = store.read_records(store.names("trials", ".json"))
+        threads = device["threads"] if device["type"] == "cpu" else 0
+        return in_words(pieces, look_around(store.read_plans(), records, threads))
+
+    def work(self, progress: Progress, measure: bool = False) -> Summary:
+        """Does what is missing; every result is kept the moment it is there.
+
+        Raises:
+            StoreError: if results cannot be kept.
+            KeyboardInterrupt: after Ctrl-C; trials that ended are kept.
+        """
+        pieces = self.foretell(progress, measure)
+        plans = self.environment.open_store().read_plans(self.plan.config.suite)
+        takes = self.takes(pieces)
+        note_forecast(self.plan.header, pieces, plans)
+        return run_plan(self.plan, self.environment, progress, takes)
