@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def test_the_python_of_the_readme_does_what_it_says_at_a_small_size(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     (code,) = (block for block in BLOCKS if "ue_bench.protect" in block)
     names = {"images": images, "labels": labels}
-    with pytest.warns(UserWarning, match="em stopped at its cap"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # em at this size stops at its cap
         exec(code, names)
     assert (
         names["protected"].shape == images.shape and len(names["frame"]) == len(names["result"].records) == 3

@@ -51,10 +51,7 @@ def protect(
     It is the noise that a benchmark makes for the same data with the same seed, and passes the same checks. What the
     method warns of becomes a Python warning. The caller's random state stays as it is.
 
-    Example::
-
-        noise = ue_bench.protect("em", images, labels, epsilon="8/255", device="cuda", surrogate="resnet18")
-        protected = noise.apply(images)
+    Example: ``noise = ue_bench.protect("em", images, labels, epsilon="8/255", surrogate="resnet18")``.
 
     Args:
         method: its name; ``ue-bench list methods`` tells all.

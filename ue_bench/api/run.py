@@ -74,10 +74,7 @@ class Result:
 def run(suite: str, *, progress: bool = False, **settings: Any) -> Result:
     """Runs a suite as ``ue-bench run`` does, and keeps every result in the store; a second run does what is missing.
 
-    Example::
-
-        result = ue_bench.run("supervised_transfer", method=["em", "synper"], seeds=3, em={"max_rounds": 20})
-        result.table()
+    Example: ``ue_bench.run("supervised_transfer", method=["em", "synper"], seeds=3, em={"max_rounds": 20}).table()``.
 
     The caller's random state stays as it is.
 
