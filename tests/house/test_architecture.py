@@ -25,8 +25,7 @@ FLOORS = (  # of rooms (folders and modules of ue_bench); a room may import its 
     "crafting composition registry parameters floors configure describe datasets defenses",
     "trials",
     "report gallery overview explain publish forecast conformance",
-    "api",
-    "cli",
+    "api cli",
 )
 AUTHORS = (
     "ue_bench",

@@ -51,8 +51,8 @@ def run(
     if dry_run:
         takes = planned.takes(planned.foretell(progress, measure=calibrate is not False, short=True))
         tell = list_trials if every else tell_plan
-        todo = {trial.id for trial in planned.pending()[1]}
-        typer.echo(visible(tell(planned.plan.header, todo, takes)))
+        waiting = {trial.id for trial in planned.pending()[1]}
+        typer.echo(visible(tell(planned.plan.header, waiting, takes)))
         return
     try:
         summary = planned.work(progress, measure=calibrate is True)
