@@ -150,7 +150,7 @@ def _choose(
     if profile not in ("", "paper", *kind.presets):
         raise unknown(f"profile of method '{name}'", profile, ("paper", *kind.presets))
     preset = preset_of(kind, profile, paradigm)
-    method: Method = registry.create("methods", name, {**preset, **parameters})
+    method: Method = registry.create("methods", name, {**preset, **parameters}, paradigm)
     if epsilon is None:
         return method
     if method.budget.norm != "linf" or method.budget.empty:
