@@ -34,6 +34,7 @@ class File(Method):
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("image", "class", "pair")
+    variants: ClassVar[frozenset[str]] = frozenset({"key", "holds", "unit"})
     cost: ClassVar[str] = "nothing; what others spent on it is not known"
 
     budget: Budget = Budget("none")  # none: as measured, in linf; l2:1.3 compares it under another norm

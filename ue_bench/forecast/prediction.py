@@ -174,6 +174,8 @@ def in_words(pieces: Iterable[Piece], spread: Spread = QUIET) -> str:
     least, most = (sum(each[end] for each in ranges) for end in range(2))
     about = [", ".join(dict.fromkeys(source for _, source in known)), *spread.reasons()]
     if missing := unknown_work(pieces):
+        if least < 1:
+            return ""  # it would say nothing
         return f"at least {duration(least)} ({'; '.join([*about, f'unknown: {missing}'])})"
     return f"{duration_range(least, most)} ({'; '.join(about)})"
 

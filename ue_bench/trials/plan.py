@@ -236,7 +236,8 @@ def _entry(
     changed = {
         name: [plain(value), plain(defaults[name])]
         for name, value in arm.method.changed_parameters(trial.paradigm).items()
-        if name not in ("granularity", "budget") and value != defaults[name]
+        if name not in ("granularity", "budget", getattr(arm.method, "argument", ""))
+        and value != defaults[name]
     }
     variants = arm.method.variants
     return {
