@@ -1,7 +1,4 @@
-"""The house: one direction of imports, no content named in the harness, small files.
-
-Imports inside functions and under TYPE_CHECKING count like those at the top: they are dependencies too.
-"""
+"""The house: one direction of imports, no content named in the harness, small files."""
 
 from __future__ import annotations
 
@@ -11,86 +8,15 @@ import re
 from pathlib import Path
 
 import pytest
+from rooms import AUTHORS, FLOORS, GRAPH, MODULES, PICTURE, TOP, draw, floor, imports, inside
 
 from ue_bench.registry import Registry
 
-TOP = Path(__file__).parents[2]
 HARNESS = sorted((TOP / "ue_bench").rglob("*.py"))
-OURS = ("methods", "victims", "suites", "tests")
-PACKAGES = {"ue_bench": "ue_bench", "methods": "ue_bench_methods", "victims": "ue_bench_victims"}
-FLOORS = (  # of rooms (folders and modules of ue_bench); a room may import its own floor and those below
-    "errors bounds words text seeds canonical clock metrics process retrieval progress measures dimensions",
-    "config reading sources provenance scaffold data",
-    "contracts training",
-    "crafting composition registry parameters floors configure describe datasets defenses",
-    "trials",
-    "report gallery overview explain publish forecast conformance",
-    "api cli",
-)
-AUTHORS = (
-    "ue_bench",
-    "contracts",
-    "crafting",
-    "training",
-    "data",
-    "errors",
-    "seeds",
-)  # what content stands on
 
 
-def modules() -> dict[str, Path]:
-    """Import name -> file, of the harness, the methods and the victims."""
-    found = {}
-    for folder, package in PACKAGES.items():
-        for path in sorted((TOP / folder).rglob("*.py")):
-            name = ".".join((package, *path.relative_to(TOP / folder).with_suffix("").parts))
-            found[name.removesuffix(".__init__")] = path
-    return found
-
-
-def imports(path: Path, package: str = "") -> set[str]:
-    """Absolute names of what a file imports anywhere; of ``from package import module`` the module.
-
-    Args:
-        path: of the file.
-        package: that it lies in, for relative imports.
-    """
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            source = ".".join([*above, *([node.module] if node.module else [])])
-            inner = {f"{source}.{alias.name}" for alias in node.names}
-            found.update((inner & MODULES.keys()) or {source})
-        elif isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-    return found
-
-
-MODULES = modules()
-GRAPH = {
-    name: imports(path, name if path.name == "__init__.py" else name.rpartition(".")[0]) & MODULES.keys()
-    for name, path in MODULES.items()
-}
-
-
-def room(module: str) -> str:
-    """``trials`` of ``ue_bench.trials.store``; ``ue_bench`` of the package itself."""
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else parts[0]
-
-
-def floor(module: str) -> int:
-    """The number of the floor that a module's room is on."""
-    for number, rooms in enumerate(FLOORS):
-        if room(module) in rooms.split():
-            return number
-    raise AssertionError(f"{module} is on no floor: add '{room(module)}' to FLOORS")
-
-
-def inside(module: str, *rooms: str) -> bool:
-    """Whether a module of the harness is in one of the rooms."""
-    return module.split(".")[0] == "ue_bench" and room(module) in rooms
+def test_the_picture_of_the_rooms_is_current():
+    assert PICTURE.read_text() == draw(), "python tests/house/rooms.py draws it anew"
 
 
 def test_no_modules_import_each_other_in_a_circle():

@@ -232,7 +232,14 @@ def _draw(report: Any, store: str, plugins: tuple[str, ...], folder: Path) -> No
 import ue_bench.cli.content  # noqa: E402, F401  adds its commands after those above
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, line: int, *_: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
     """Ours as a sentence; others' with the place that they come from."""
     ours = Path(filename).is_relative_to(Path(__file__).parents[1])
     place = "" if ours else f"{filename}:{line}: {category.__name__}: "

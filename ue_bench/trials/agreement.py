@@ -30,7 +30,7 @@ def disagreements(
         device: that the run computes on.
     """
     changed: Counter[tuple[str, str]] = Counter()
-    threads: Counter[int] = Counter()
+    threads: Counter[int | None] = Counter()
     for record in records:
         for part, source in (record.get("sources") or {}).items():
             name = record["config"][part]["name"]

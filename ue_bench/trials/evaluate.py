@@ -190,12 +190,10 @@ def unpack_mask(kept: Mapping[str, Any], count: int) -> Tensor:
 def _sources(trial: Trial, made: Mapping[str, Any], environment: Environment) -> dict[str, str]:
     """Hashes of the code that made the result; of the method, the code that made the noise, if that is known."""
     found = sources_of(trial, environment.registry())
-    method = made.get("source")
-    return {
-        part: method if part == "method" else source
-        for part, source in found.items()
-        if part != "method" or method
-    }
+    made_by = made.get("source")
+    if made_by:
+        return {**found, "method": str(made_by)}
+    return {part: source for part, source in found.items() if part != "method"}
 
 
 def _made_otherwise(trial: Trial, made: Mapping[str, Any], environment: Environment) -> list[str]:
