@@ -1,1 +1,1 @@
-"""Steps that many methods share: the projected-gradient loop, surrogates."""
+"""Steps that several methods share, such as the projected-gradient loop and surrogates."""

@@ -52,7 +52,7 @@ def negative_cosine(predicted: Tensor, wanted: Tensor) -> Tensor:
 
 
 def head(features: int, hidden: int, out: int, *, norm: bool, bias: bool = True) -> nn.Sequential:
-    """Two linear layers, ReLU between them, and with ``norm`` batch normalisation before it."""
+    """Two linear layers with a ReLU between them; ``norm`` puts batch normalisation before the ReLU."""
     middle = [nn.BatchNorm1d(hidden)] if norm else []
     return nn.Sequential(nn.Linear(features, hidden, bias=bias), *middle, nn.ReLU(), nn.Linear(hidden, out))
 
@@ -65,10 +65,10 @@ class ContrastiveModel(nn.Module):
         raise NotImplementedError
 
     def follow(self) -> None:
-        """Moves what follows the encoder, before a step; most models have nothing of the kind."""
+        """Updates the momentum encoder before a training step. Does nothing in models without one."""
 
     def remember(self) -> None:
-        """Keeps what later losses need of the last one; most models need nothing."""
+        """Keeps what later losses need from the last batch, such as MoCo's keys. Most models keep nothing."""
 
 
 class SimCLR(ContrastiveModel):
@@ -76,7 +76,7 @@ class SimCLR(ContrastiveModel):
 
     Args:
         encoder: images -> [B, D].
-        scale: of the loss; SupCon's convention is temperature / 0.07.
+        scale: factor on the loss; SupCon's convention is temperature / 0.07.
     """
 
     def __init__(self, encoder: nn.Module, temperature: float, scale: float = 1.0):
@@ -89,7 +89,7 @@ class SimCLR(ContrastiveModel):
 
 
 class SimSiam(ContrastiveModel):
-    """SimSiam (Chen and He, CVPR 2021), the encoder with two projection layers as for CIFAR."""
+    """SimSiam (Chen and He, CVPR 2021); the encoder has two projection layers, as in its CIFAR experiments."""
 
     def __init__(self, encoder: nn.Module, predictor: nn.Module):
         super().__init__()
@@ -104,10 +104,10 @@ class SimSiam(ContrastiveModel):
 
 
 class Follower(ContrastiveModel):
-    """A model with a second encoder whose weights follow the first one's.
+    """A model with a momentum encoder: its weights are a moving average of the encoder's.
 
     Args:
-        momentum: share of itself that a weight of the second encoder keeps in each step.
+        momentum: share of its old value that a weight of the momentum encoder keeps in each step.
     """
 
     def __init__(self, encoder: nn.Module, momentum: float):
@@ -121,19 +121,19 @@ class Follower(ContrastiveModel):
             own.lerp_(other, 1 - self.momentum)
 
     def targets(self, images: Tensor, both_branches: bool) -> Tensor:
-        """float32 [B, D]: the second encoder's opinion."""
+        """float32 [B, D]: the momentum encoder's output."""
         with torch.set_grad_enabled(both_branches):
             return self.target(images)
 
 
 class MoCo(Follower):
-    """MoCo v2 (Chen et al., 2020), asymmetric: the first view asks, the second one and a queue answer.
+    """MoCo v2 (Chen et al., 2020), asymmetric: first views are queries; second views and a queue are the keys.
 
-    Batch normalisation sees whole batches: neither shuffled nor split into eight, as on one device with eight
-    simulated.
+    Batch normalisation sees whole batches. They are neither shuffled nor split into eight parts, which is how
+    others simulate eight devices on one.
 
     Args:
-        queue: int, how many keys of earlier batches are kept; they start as random directions.
+        queue: how many keys of earlier batches are kept; the queue starts with random directions.
         width: length of a key.
     """
 
@@ -152,7 +152,7 @@ class MoCo(Follower):
         return info_nce(queries, keys, self.queue, self.temperature)
 
     def remember(self) -> None:
-        """The last keys take the places of the oldest ones, around the ring."""
+        """Replaces the oldest keys of the queue, a ring buffer, with those of the last batch."""
         assert self.last is not None
         keys = self.last[-len(self.queue) :]
         places = (self.position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
@@ -161,7 +161,7 @@ class MoCo(Follower):
 
 
 class BYOL(Follower):
-    """BYOL (Grill et al., NeurIPS 2020): each view predicts what the following encoder says of the other."""
+    """BYOL (Grill et al., NeurIPS 2020): each view predicts the momentum encoder's output for the other view."""
 
     def __init__(self, encoder: nn.Module, predictor: nn.Module, momentum: float):
         super().__init__(encoder, momentum)
@@ -174,7 +174,7 @@ class BYOL(Follower):
 
 
 class Encoder(nn.Module):
-    """A backbone and a projection head, images float [B, 3, H, W] -> float32 [B, D].
+    """A backbone and a projection head: images float [B, 3, H, W] -> float32 [B, D].
 
     Args:
         bf16: compute in bf16 where the device gains by it.
@@ -195,12 +195,12 @@ class Blueprint:
 
     Attributes:
         framework: simclr, simsiam, moco or byol.
-        surrogate: the backbone, a name from the victims registry; from timm, its classifier is taken off.
-        temperature: of simclr and moco.
-        loss_scale: of simclr.
-        momentum: of moco's and byol's second encoder.
-        queue: of moco, keys.
-        normed_head: batch normalisation in simclr's and moco's projection; simsiam and byol always have it.
+        surrogate: name of the backbone in the victims registry, a model of timm; its classifier is removed.
+        temperature: of the loss; simclr and moco only.
+        loss_scale: factor on the loss; simclr only.
+        momentum: of the momentum encoder; moco and byol only.
+        queue: number of keys; moco only.
+        normed_head: whether simclr's and moco's projection has batch normalisation; simsiam's and byol's always has.
         bf16: compute in bf16 where the device gains by it; losses stay float32.
     """
 
@@ -214,11 +214,11 @@ class Blueprint:
     bf16: bool = True
 
     def build(self, context: Context, image_size: tuple[int, int]) -> ContrastiveModel:
-        """A freshly initialised model on the context's device; the context's seed decides its weights."""
+        """A freshly initialised model on the context's device; its weights depend on the context's seed."""
         backbone: Any = context.surrogate(self.surrogate, 2, image_size)
         if not hasattr(backbone, "reset_classifier"):
             raise ConfigError(
-                f"surrogate '{self.surrogate}' cannot learn contrastively: its classifier cannot be taken off; "
+                f"surrogate '{self.surrogate}' cannot learn contrastively: its classifier cannot be removed; "
                 "take one of timm's models, such as resnet18"
             )
         backbone.reset_classifier(0)
@@ -243,14 +243,14 @@ class Blueprint:
 
 
 class Learner:
-    """A contrastive model that learns from images and judges them, through views that it draws itself.
+    """A contrastive model that is trained on images and computes their loss, through views that it draws itself.
 
     Args:
         model: on the context's device.
-        context: its seed decides the views.
-        noise_augmentation: of the views for noise steps; None: as for training.
-        both_branches: see the module.
-        moving_target: followers and queues go on moving in noise steps.
+        context: the views depend on its seed.
+        noise_augmentation: how views are drawn in noise steps; None: as in training.
+        both_branches: see the module's docstring.
+        moving_target: whether momentum encoders and queues are updated in noise steps, too.
     """
 
     def __init__(
@@ -270,7 +270,7 @@ class Learner:
         self.generator = torch.Generator(context.device).manual_seed(derive(context.seed, "views"))
 
     def learn(self, images: Tensor) -> Tensor:
-        """One training step on images, float [B, 3, H, W] in [0, 1]: its loss, a scalar."""
+        """Takes one training step on images, float [B, 3, H, W] in [0, 1], and returns its loss, a scalar."""
         self.model.train()
         self.model.follow()
         loss = self._loss(images, self.augmentation, both_branches=False)
@@ -279,7 +279,7 @@ class Learner:
         return loss.detach()
 
     def judge(self, images: Tensor) -> Tensor:
-        """The loss of images in whatever mode the model is in: a scalar mean, differentiable."""
+        """The mean loss of the images, a differentiable scalar; the model stays in the mode that it is in."""
         if self.moving_target:
             self.model.follow()
         loss = self._loss(images, self.noise_augmentation, self.both_branches)
@@ -289,7 +289,7 @@ class Learner:
 
     @torch.no_grad()
     def compare(self, *versions: Tensor) -> list[float]:
-        """The losses of several versions of the same images, each under the very same views."""
+        """The losses of several versions of the same images, all under the same views."""
         losses = []
         state = self.generator.get_state()
         for images in versions:

@@ -1,4 +1,4 @@
-"""Noise in the making: one an image, or one a class, improved in rounds against a frozen model."""
+"""Noise under optimisation, per image or per class: improved in rounds against a frozen model."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ JUDGED_AT_ONCE = 1000  # images
 
 
 class Noise(ABC):
-    """Starts from zero.
+    """Noise that starts from zero.
 
     Args:
         images: the images to protect.
-        objective: what the walk descends or climbs.
+        objective: the loss that the walk descends or climbs.
         walk: the noise steps that each batch gets in each round.
-        batch_size: images at once.
+        batch_size: images per batch.
         count: how many noises there are.
 
     Attributes:
@@ -51,7 +51,7 @@ class Noise(ABC):
 
     @abstractmethod
     def judged(self) -> list[Index]:
-        """The images whose error ends the search, in batches."""
+        """The images, in batches, whose error decides when the search ends."""
 
     def protected(self, index: Index) -> Tensor:
         """float32 [B, 3, H, W] in [0, 1]: the images at ``index`` with their noise."""
@@ -73,7 +73,7 @@ class Noise(ABC):
         return int(wrong) / count
 
     def walked(self, model: nn.Module, index: Index) -> Tensor:
-        """float32 [B, 3, H, W]: the noise of the images at ``index`` after a walk, each image for itself."""
+        """float32 [B, 3, H, W]: the noise of the images at ``index`` after a walk; each image walks by itself."""
         return project(
             self.images.take(index),
             self.at(index),
@@ -83,7 +83,7 @@ class Noise(ABC):
 
 
 class ImageNoise(Noise):
-    """One noise an image. Everything runs through the images in their own order."""
+    """One noise per image. Every pass goes through the images in the data's own order."""
 
     def __init__(self, images: ResidentImages, objective: Objective, walk: Walk, batch_size: int):
         super().__init__(images, objective, walk, batch_size, count=len(images))
@@ -104,12 +104,12 @@ class ImageNoise(Noise):
 
 
 class ClassNoise(Noise):
-    """One noise a class: the mean of what the images of the class in a batch would like, batch after batch.
+    """One noise per class: after each batch, the mean of the noises that its images of the class have walked to.
 
     Args:
         labels: int64 [N], on the device.
         classes: how many noises there are.
-        share: of each class, on which the noise is made and judged; always the same images.
+        share: the part of each class on which the noise is made and judged; always the same images.
         generator: on the CPU; draws the subset and the order of batches.
     """
 
@@ -136,7 +136,7 @@ class ClassNoise(Noise):
     def improve(self, model: nn.Module) -> None:
         for index in shuffled(self.subset, self.batch_size, self._generator):
             wishes = self.walked(model, index)
-            # A product of matrices, because sums by index are not repeatable on accelerators.
+            # A matrix product, because sums by index are not repeatable on accelerators.
             members = functional.one_hot(self._labels[index], len(self.delta)).to(wishes.dtype)
             counts = members.sum(dim=0)
             means = (members.T @ wishes.flatten(1)) / counts.clamp_min(1)[:, None]
@@ -160,11 +160,11 @@ def noise_for_labels(
     share: float,
     bf16: bool,
 ) -> ImageNoise | ClassNoise:
-    """Noise of zeros for a classifier's cross-entropy to the labels, image-wise or class-wise.
+    """Image-wise or class-wise noise, all zeros at first, whose objective is a classifier's cross-entropy.
 
     Args:
         granularity: ``image`` or ``class``.
-        share: class-wise only: of each class, to make noise on.
+        share: class-wise only: the part of each class on which the noise is made.
     """
     images, labels = ResidentImages(view.images, context.device), view.labels.to(context.device)
     objective = Classification(labels, bf16)

@@ -1,4 +1,4 @@
-"""What a surrogate is asked about protected images, so that methods need not know the paradigm."""
+"""The losses that a surrogate computes on protected images, so that methods need not know the paradigm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ue_bench.training.epochs import autocast
 
 
 class Objective(Protocol):
-    """A loss over images that are known by their index. Images: float [B, 3, H, W] in [0, 1]."""
+    """A loss over images, float [B, 3, H, W] in [0, 1], whose targets are found by the images' index."""
 
     def loss(self, model: nn.Module, images: Tensor, index: Index) -> Tensor:
         """float32 scalar: the sum over the images."""

@@ -26,7 +26,7 @@ def in_order(count: int, size: int) -> list[slice]:
 
 
 def shuffled(indices: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """One pass over ``indices`` (int64 [M]) in a new order: int64 [size] a batch.
+    """One pass over ``indices`` (int64 [M]) in a new order, in batches of int64 [size].
 
     The last, smaller batch is left out; if there are fewer indices than ``size``, all of them are one batch.
     """
@@ -39,13 +39,13 @@ def shuffled(indices: Tensor, size: int, generator: torch.Generator) -> Iterator
 def sweep(rows: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
     """One pass over all examples in a new order: int64 batches of at most ``size``, no noise twice in a batch.
 
-    Batches are as even as can be instead of a small last one, because an example is judged against its batch.
+    Batches are as equal in size as possible, without a small last one, because an example is judged against its batch.
 
     Args:
         rows: int64 [examples], which noise each example has.
 
-    Example: 9 examples with noises of their own and ``size`` 4 make three batches of 3. Two examples that share
-    one noise are in different batches.
+    Example: 9 examples, each with its own noise, and ``size`` 4 make three batches of 3. Two examples that share
+    a noise are in different batches.
     """
     order = torch.randperm(len(rows), generator=generator)
     mine = rows[order]
@@ -61,7 +61,7 @@ def sweep(rows: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
 
 
 def endless(one_pass: Callable[[], Iterable[Batch]]) -> Iterator[Batch]:
-    """Pass after pass; whoever holds the iterator goes on where it stopped."""
+    """Repeats passes without end; the next call continues where the last one stopped."""
     while True:
         yield from one_pass()
 

@@ -26,7 +26,7 @@ Step = Callable[[Towers, Tensor], None]
 
 
 class Captions:
-    """The text that each pair's image is held against.
+    """The text that each pair's image is compared with.
 
     Args:
         tokens: int64 [pairs, L], on the CPU.
@@ -48,21 +48,21 @@ class Captions:
             return model.encode_text(tokens)
 
     def each_step(self, model: Towers, index: Tensor) -> Callable[[], Tensor]:
-        """What to call in each noise step for the batch's text features: here the same every time."""
+        """A function that gives the batch's text features in each noise step: here the same ones every time."""
         features = self.read(model, self.at(index))
         return lambda: features
 
 
 class PairNoise:
-    """Noise of zeros, one a pair or one an image, improved in passes against a frozen model.
+    """Noise per pair or per image, which starts from zero and is improved in passes against a frozen model.
 
     Args:
         view: the pairs to protect.
-        context: device and randomness: its generator draws the order of every pass.
-        captions: what images are held against.
+        context: gives the device, and the generator that draws the order of every pass.
+        captions: what images are compared with.
         walk: the noise steps that each batch gets in each pass.
         rows: int64 [pairs]: the noise that each pair gets.
-        batch_size: pairs at once.
+        batch_size: pairs per batch.
 
     Attributes:
         noise: in whole steps of 1/255.
@@ -111,10 +111,10 @@ class PairNoise:
         """One pass of noise steps over all pairs against the frozen model.
 
         Args:
-            before: called with the model and each batch's pairs before its noise steps.
+            before: called before each batch's noise steps, with the model and the batch's pairs.
 
         Returns:
-            CLIP's loss in the batches' first and in their last noise step, before each is taken; mean over batches.
+            CLIP's loss just before a batch's first noise step and just before its last, each a mean over batches.
         """
         first, last = [], []
         batches = sweep(self.rows, self.batch_size, self._context.generator)
@@ -134,11 +134,11 @@ class PairNoise:
         return float(torch.stack(first).mean()), float(torch.stack(last).mean())
 
     def judge(self, model: Towers, captions: Captions, protected: bool) -> tuple[float, float]:
-        """(CLIP's loss, share of images that do not find their caption in the batch) of a sample, always the same.
+        """(CLIP's loss, share of images that do not find their caption in the batch) on a sample, always the same.
 
         Args:
-            captions: what the images are held against.
-            protected: with their noise, or clean.
+            captions: what the images are compared with.
+            protected: whether the images have their noise.
         """
         generator = torch.Generator().manual_seed(derive(self._context.seed, "judged"))
         sample = torch.randperm(len(self), generator=generator)[:JUDGED]
@@ -155,7 +155,7 @@ class PairNoise:
         return float(torch.stack(losses).sum()) / len(sample), missed / len(sample)
 
     def _watched(self, model: Towers, index: Tensor, losses: list[Tensor]) -> Callable[[Tensor], Tensor]:
-        """The batch's loss, summed over images, for the walk; ``losses`` gets its mean in each step."""
+        """The batch's loss, summed over images, for the walk; each step appends its mean to ``losses``."""
         text = self.captions.each_step(model, index)
 
         def loss(shown: Tensor) -> Tensor:
@@ -169,15 +169,15 @@ class PairNoise:
 
 
 def whole_walk(name: str, budget: Budget, step_size: float, steps: int, maximise: bool = False) -> Walk:
-    """The walk of noise that is kept in whole steps between passes.
+    """The walk for noise that is stored in whole steps of 1/255 between passes.
 
     Args:
         name: of the method.
         budget: linf.
-        step_size: steps of 1/255; a whole number.
+        step_size: in steps of 1/255; a whole number.
 
     Raises:
-        ConfigError: if the step size is no whole number.
+        ConfigError: if the step size is not a whole number.
     """
     if step_size != round(step_size):
         raise ConfigError(
@@ -198,19 +198,20 @@ def alternate(
     weight_decay: float,
     before: Callable[[int], Step | None] = lambda number: None,
 ) -> dict[str, list[float]]:
-    """Trains the surrogate on the protected pairs and improves the noise in turns, a fixed number of rounds.
+    """Alternates between training the surrogate on the protected pairs and improving the noise, for fixed rounds.
 
-    AdamW at a constant rate; its batches go on in the next round where they stopped. Its temperature is not bounded.
+    The optimizer is AdamW at a constant rate. Each round continues in the pass over the data where the last one
+    stopped. The temperature is not bounded.
 
     Args:
-        before: of the round's number, from 1: what ``PairNoise.improve`` calls before each batch.
+        before: (number of the round, from 1) -> what ``PairNoise.improve`` calls before each batch.
 
     Returns:
-        By round: ``surrogate_loss`` of the last training step, and what ``PairNoise.improve`` gives as
-        ``first_step_loss`` and ``last_step_loss``.
+        Lists with a value per round: ``surrogate_loss``, the loss of the last training step, and ``first_step_loss``
+        and ``last_step_loss``, the losses that ``PairNoise.improve`` returns.
 
     Raises:
-        TrainingError: if the surrogate's loss stops being finite.
+        TrainingError: if the surrogate's loss is no longer finite.
     """
     recipe = ContrastiveRecipe(learning_rate=learning_rate, weight_decay=weight_decay)
     optimizer, batches = make_contrastive_optimizer(model, recipe), noise.training_batches()
@@ -232,7 +233,7 @@ def alternate(
 
 
 def search_notes(history: dict[str, list[float]], clean: float, protected: float) -> dict[str, object]:
-    """What a record keeps of a search.
+    """What the record says about a search.
 
     Args:
         history: as ``alternate`` returns it.
@@ -247,12 +248,12 @@ def search_notes(history: dict[str, list[float]], clean: float, protected: float
 
 
 def warn_without_effect(context: Context, name: str, before: float, after: float, rise: bool = False) -> None:
-    """A warning for the record if the loss did not go where the method wants it.
+    """Adds a warning to the record if the loss did not change in the direction that the method wants.
 
     Args:
         name: of the method.
         before, after: the surrogate's loss on clean pairs and on published ones.
-        rise: it was to become larger.
+        rise: whether the method wants a higher loss.
     """
     if not (after > before if rise else after < before):
         context.warn(

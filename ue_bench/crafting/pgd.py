@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Walk:
-    """How far, how fast, how long, which way. Lengths in [0, 1] pixel units (``8 / 255``).
+    """The settings of a projected-gradient walk. Lengths are in [0, 1] pixel units (``8 / 255``).
 
     Attributes:
         radius: linf bound of the noise.
         step_size: what one step adds to each value, up or down.
-        steps: 0 leaves the noise as it is.
-        maximise: climb instead of descend.
+        steps: how many; 0 leaves the noise as it is.
+        maximise: climb the loss instead of descending it.
     """
 
     radius: float
@@ -37,14 +37,14 @@ def project(
     """Sign-gradient steps on ``loss``, each one projected to the linf ball and to valid pixels.
 
     Every step starts from ``clip(images + delta, 0, 1)``, so noise that a saturated pixel cannot show is
-    given up. The result is clipped to the radius only: pixels are clipped again where noise is published.
+    lost. The result is clipped to the radius only: pixels are clipped again where noise is published.
 
     Args:
         images: float [B, 3, H, W] in [0, 1]; channels-last is the faster layout.
         delta: float [B, 3, H, W], where to start, in [0, 1] pixel units; not changed.
-        loss: float images [B, 3, H, W] -> scalar. Sum over images, do not average: then no image's gradient
-            depends on the batch size, and none underflows to a zero, which has no sign.
-        transform: differentiable augmentation, called anew in every step, before ``loss``.
+        loss: float images [B, 3, H, W] -> scalar. Sum over the images instead of averaging: then no image's
+            gradient depends on the batch size, and none underflows to zero, which has no sign.
+        transform: differentiable augmentation, applied before ``loss`` and drawn anew in every step.
 
     Returns:
         float [B, 3, H, W], the new delta.
@@ -66,9 +66,9 @@ def project(
 
 @contextlib.contextmanager
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in evaluation mode, without gradients for its weights (a third of a backward pass's work).
+    """The model in evaluation mode, without gradients for its weights, which saves a third of a backward pass.
 
-    Every module's mode and every parameter's ``requires_grad`` are as before afterwards.
+    On exit, every module's mode and every parameter's ``requires_grad`` are restored.
     """
     modes = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]

@@ -1,4 +1,4 @@
-"""Images and noise that stay where the arithmetic is, if there is room."""
+"""Images and noise that stay on the device that computes with them, if there is room."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class ResidentImages:
     """8-bit images on the device, turned into floats a batch at a time.
 
     Args:
-        images: uint8 [N, 3, H, W]; never changed. Copied to an accelerator with room for them, else read where they
-            are, which may be a file larger than memory.
+        images: uint8 [N, 3, H, W]; never changed. Copied to an accelerator that has room for them, else read from
+            where they are, which may be a file larger than memory.
         device: where ``take`` puts its batches.
     """
 

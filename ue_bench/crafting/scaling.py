@@ -1,4 +1,4 @@
-"""Noise at a given size."""
+"""Scaling of noise to the radius of a budget."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ue_bench.contracts.budget import Budget
 
 
 def scale(noise: Tensor, budget: Budget) -> Tensor:
-    """``noise`` [n, 3, H, W] with each image's norm (l2, or linf) at the budget's radius, in [0, 1] pixel units."""
+    """``noise`` [n, 3, H, W], scaled so that each image's norm (l2 or linf) is the radius, in [0, 1] pixel units."""
     flat = noise.flatten(1)
     if budget.norm == "linf":
         norms, radius = flat.abs().amax(1), budget.radius / 255

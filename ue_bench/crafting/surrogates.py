@@ -1,4 +1,4 @@
-"""Surrogates: trained once on clean data and shared, or step by step in turns with the noise."""
+"""Surrogates: trained once on clean data and shared, or trained in turns with the noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import ConfigError
 from ue_bench.seeds import derive
 from ue_bench.training.contrastive import train_contrastive
-from ue_bench.training.epochs import training_step as training_step  # methods take their steps with it
+from ue_bench.training.epochs import training_step as training_step  # for methods that train step by step
 from ue_bench.training.pairs import Pairs
 from ue_bench.training.recipe import ContrastiveRecipe, Recipe
 from ue_bench.training.supervised import train
@@ -26,7 +26,7 @@ from ue_bench.training.towers import Towers
 def sgd(
     model: nn.Module, learning_rate: float, momentum: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """Plain SGD at a constant learning rate, without Nesterov's momentum."""
+    """SGD at a constant learning rate, without Nesterov momentum."""
     return torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
 
 
@@ -38,14 +38,14 @@ def trained_on_clean(
     augmentation: Defense | None = None,
     subset: Tensor | None = None,
 ) -> nn.Module:
-    """A classifier trained on the clean training set: once for all methods that ask for the same, through the store.
+    """A classifier trained on the clean training set; the store keeps it for all methods that need the same one.
 
     Args:
         view: needs access to images and labels.
         name: of the architecture, in the victims registry.
-        recipe: how it is trained; another recipe is another surrogate.
-        augmentation: instead of the recipe's crop and flip; part of the key by its parameters.
-        subset: int64 [M], the only images to train on; part of the key. None: all of them.
+        recipe: how it is trained; another recipe makes another surrogate.
+        augmentation: replaces the recipe's crop and flip; its parameters are part of the key.
+        subset: int64 [M], the only images to train on; part of the key. None: all images.
 
     Returns:
         The module on the device, in evaluation mode.
@@ -81,7 +81,7 @@ def trained_on_clean(
 def clip_surrogate(
     view: ProtectorView, context: Context, name: str, parameters: Mapping[str, Any] | None = None
 ) -> Towers:
-    """A CLIP model for the view's image size, by its name in the victims registry; from scratch unless told."""
+    """A CLIP model for the view's image size, by its name in the victims registry; without weights, from scratch."""
     model = context.surrogate(name, 0, view.image_size, parameters or None)
     if not isinstance(model, Towers):
         raise ConfigError(
@@ -94,12 +94,12 @@ def clip_surrogate(
 def trained_on_clean_pairs(
     view: ProtectorView, context: Context, name: str, recipe: ContrastiveRecipe
 ) -> Towers:
-    """A CLIP model trained on the clean pairs: once for all methods that ask for the same, through the store.
+    """A CLIP model trained on the clean pairs; the store keeps it for all methods that need the same one.
 
     Args:
         view: of a contrastive run; needs access to images and captions.
         name: of the architecture, in the victims registry.
-        recipe: how it is trained; another recipe is another surrogate.
+        recipe: how it is trained; another recipe makes another surrogate.
 
     Returns:
         The model on the device, in evaluation mode.

@@ -1,6 +1,6 @@
-"""The two augmented views of contrastive learning, on whole batches, with gradients back to the pixels.
+"""The augmented views of contrastive learning, for whole batches, differentiable with respect to the pixels.
 
-Everything is a product of matrices: quick on a CPU, and, unlike the gradients of grid sampling, repeatable on
+Everything is a matrix product, which is quick on a CPU and, unlike the gradients of grid sampling, repeatable on
 accelerators. A crop with its resizing and its flip is one matrix for the rows and one for the columns; brightness,
 contrast, saturation, hue and greyscale are one affine map of the colour space.
 """
@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)
-TRIES = 10  # windows drawn until one fits into the image, as torchvision does
+TRIES = 10  # windows drawn in search of one that fits into the image, as torchvision does
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How views are drawn. Defaults: SimCLR's for 32 pixels, as TUE and CP take them.
+    """How views are drawn. The defaults are SimCLR's for 32 pixels, which TUE and CP use.
 
     Attributes:
-        smallest_area: a crop takes this share of the image or more, up to all of it.
-        narrowest: width over height of a crop, from this to its inverse.
-        flip: probability of a mirror image.
-        brightness: factors from 1 - this to 1 + this; the same for contrast and saturation.
-        hue: turns from -this to this.
-        jitter: probability that brightness, contrast, saturation and hue are touched.
-        grey: probability of a view without colours.
+        smallest_area: the smallest share of the image's area that a crop takes; the largest is 1.
+        narrowest: the smallest ratio of a crop's width to its height; the largest is its inverse.
+        flip: probability that a view is mirrored.
+        brightness: factors are drawn from 1 - this to 1 + this; the same for contrast and saturation.
+        hue: rotations are drawn from -this to this, in full turns.
+        jitter: probability that brightness, contrast, saturation and hue are changed.
+        grey: probability that a view is made grey.
         shared: one draw for the whole batch instead of one for each image.
     """
 
@@ -45,7 +45,7 @@ class Augmentation:
 
 
 def view(images: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
-    """A random view of each image; call it twice for two.
+    """A random view of each image; a second call gives a second view.
 
     Args:
         images: float [B, 3, H, W] in [0, 1].
@@ -64,7 +64,7 @@ def view(images: Tensor, augmentation: Augmentation, generator: torch.Generator)
 def crops(
     count: int, height: int, width: int, augmentation: Augmentation, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Random windows, as matrices [count, H, H] and [count, W, W] that resize (and mirror) what they cut out."""
+    """Random crops, as matrices [count, H, H] and [count, W, W] that cut out, resize and mirror."""
     device = generator.device
     draw = torch.rand((5, TRIES, count), generator=generator, device=device)
     area = height * width * (augmentation.smallest_area + (1 - augmentation.smallest_area) * draw[0])
@@ -83,9 +83,9 @@ def crops(
 
 
 def resizing(start: Tensor, length: Tensor, size: int) -> Tensor:
-    """Bilinear weights that stretch ``length`` pixels from ``start`` on to ``size`` pixels, [count, size, size].
+    """Bilinear weights, [count, size, size], that resize ``length`` pixels, the first at ``start``, to ``size`` pixels.
 
-    Example: start 1, length 2, size 4 gives rows that read pixels 1, 1.25, 1.75 and 2.
+    Example: start 1, length 2, size 4 gives rows that read at the positions 1, 1.25, 1.75 and 2.
     """
     pixels = torch.arange(size, device=start.device)
     middle = start[:, None] + (pixels + 0.5) * (length / size)[:, None] - 0.5
@@ -96,7 +96,7 @@ def resizing(start: Tensor, length: Tensor, size: int) -> Tensor:
 def colours(
     count: int, augmentation: Augmentation, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random (brightness, contrast, saturation, hue), each [count]; untouched images have 1, 1, 1, 0."""
+    """Random (brightness, contrast, saturation, hue), each [count]; 1, 1, 1, 0 for images that are not changed."""
     draw = torch.rand((6, count), generator=generator, device=generator.device)
     touched = (draw[4] < augmentation.jitter).to(draw.dtype)
     offsets = touched * (2 * draw[:4] - 1)
@@ -108,15 +108,16 @@ def colours(
 
 
 def recolour(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
-    """Saturation, hue, contrast and brightness in one affine map of the colours, clipped once at the end.
+    """Changes saturation, hue, contrast and brightness by one affine map of the colours, clipped once at the end.
 
-    Hue turns colours around the axis of greys: linear, where a turn in HSV has no gradient at grey pixels. The two
-    agree at thirds of a turn. Apart from hue and clipping the order makes no difference, so it is not drawn.
+    The hue is changed by a rotation of RGB around the grey axis, which is linear; a rotation in HSV has no gradient at
+    grey pixels. The two agree at thirds of a turn. Apart from hue and clipping, the order of the operations makes no
+    difference, so it is not drawn.
 
     Args:
         images: float [B, 3, H, W] in [0, 1].
         brightness, contrast, saturation: factors, [B] or [1].
-        hue: full turns, [B] or [1].
+        hue: rotations in full turns, [B] or [1].
 
     Returns:
         float [B, 3, H, W] in [0, 1].
@@ -127,6 +128,6 @@ def recolour(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: T
     turn = ((1 + 2 * shift.cos()) / 3)[:, ((0, 1, 2), (2, 0, 1), (1, 2, 0))]
     matrix = (brightness * contrast)[:, None, None] * (turn @ fade)
     pixels = images.flatten(2)
-    grey = luma @ (turn @ fade @ pixels.mean(dim=2, keepdim=True))  # contrast spreads colours around it
+    grey = luma @ (turn @ fade @ pixels.mean(dim=2, keepdim=True))  # contrast scales the distance from it
     offset = (brightness * (1 - contrast))[:, None] * grey
     return (matrix @ pixels + offset[:, :, None]).clamp(0, 1).view(images.shape)

@@ -1,4 +1,4 @@
-"""Noise in the making in whole steps of 1/255, a byte a value: a noise for each of many pairs is large."""
+"""Noise under optimisation that is stored in one byte per value, because noise for many pairs is large."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ LARGEST = 127  # steps of 1/255 that a byte can hold
 
 
 class WholeNoise:
-    """Starts from zero. On the device where it takes at most half of what is free, else in main memory or a file.
+    """Noise that starts from zero and is stored in whole steps of 1/255.
 
-    Steps of 1/255 from zero stay whole steps, so nothing is lost between rounds; other noise is rounded to them.
+    It is on the device if it takes at most half of the free memory there, else in main memory or a file. A walk whose
+    step size is a whole number of steps loses nothing between rounds; other noise is rounded.
 
     Args:
         count: how many noises there are.
@@ -53,13 +54,13 @@ class WholeNoise:
         return batch.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
     def put(self, rows: Tensor, delta: Tensor) -> None:
-        """Keeps ``delta``, float [B, 3, H, W] in [0, 1] pixel units, at ``rows`` (int64 [B], each once)."""
+        """Stores ``delta``, float [B, 3, H, W] in [0, 1] pixel units, at ``rows`` (int64 [B], without repeats)."""
         home = self.steps.device
         self.steps[rows.to(home)] = (delta * 255).round_().to(torch.int8).to(home)
 
 
 def new_noise(count: int, size: tuple[int, int], dtype: torch.dtype = torch.int8) -> Tensor:
-    """``dtype`` [count, 3, H, W] in main memory, not initialised; in a mapped file where it is large.
+    """``dtype`` [count, 3, H, W], not initialised: in main memory, or in a mapped file if it is large.
 
     Args:
         count: how many noises there are.

@@ -9,17 +9,17 @@ from torch import Tensor
 
 
 class Batches:
-    """Shuffled training batches without per-sample Python.
+    """Shuffled training batches without a Python loop over images.
 
-    Images live on the device as uint8 with their channels last and their zero border around them; a random crop
-    is a window into that memory.
+    Images lie on the device as uint8, channels-last, with their zero border around them; a random crop is a window
+    into that memory.
 
     Args:
         images: uint8 [N, 3, H, W].
-        batch_size: the last, smaller batch of an epoch is left out if there is a whole one.
+        batch_size: images; the last, smaller batch of an epoch is left out unless it is the only one.
         padding: pixels of zeros around each image for random crops; 0 for none.
         flip: mirror each image with probability one half.
-        seed: of order, crops and flips.
+        seed: for order, crops and flips.
     """
 
     def __init__(

@@ -28,13 +28,13 @@ CHUNK = 250  # images or captions encoded at once
 
 @dataclass
 class ContrastiveCurves:
-    """What a training run showed.
+    """What was measured during a training run.
 
     Attributes:
-        train_loss: one number an epoch.
+        train_loss: one number per epoch.
         train_accuracy: percent of a batch's images whose own caption fits best, while the weights still change.
-        retrieval: metric -> values on test data; the first is the untrained victim's, then one an epoch.
-        collapsed: alike: whether features were not finite or all one point.
+        retrieval: metric -> values on test data; first the untrained victim's, then one per epoch.
+        collapsed: whether features were not finite or all one point, measured as often as ``retrieval``.
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -43,15 +43,18 @@ class ContrastiveCurves:
     collapsed: list[bool] = field(default_factory=list)
 
     def add(self, found: dict[str, float | bool]) -> None:
-        """Keeps what ``ue_bench.retrieval.retrieval`` found."""
+        """Appends what ``ue_bench.retrieval.retrieval`` found."""
         self.collapsed.append(bool(found["collapsed"]))
         for name, value in found.items():
             if name != "collapsed":
                 self.retrieval.setdefault(name, []).append(float(value))
 
     def metrics(self) -> dict[str, Any]:
-        """The last epoch (the headline); ``best``, the epoch of the largest sum of both Hit@10, counted from 1 (a
-        hacker may stop early); ``mean5``, the mean of the last five epochs. The untrained victim's do not count."""
+        """The metrics of the last epoch, of the best epoch, and the mean of the last five epochs.
+
+        The last epoch is the headline. ``best`` is the epoch, counted from 1, with the largest sum of both Hit@10,
+        because a hacker may stop early. ``mean5`` is the mean. The untrained victim's values are left out.
+        """
         trained = {name: values[1:] for name, values in self.retrieval.items()}
         sums = [i + t for i, t in zip(trained["i2t_hit@10"], trained["t2i_hit@10"], strict=True)]
         best = sums.index(max(sums))
@@ -82,12 +85,12 @@ def train_contrastive(
         towers: a contrastive victim.
         pairs: the training set as published: 8-bit, noise and triggers included.
         test: clean test images with captions; None for surrogates.
-        defense: what the hacker adds, or None.
-        seed: of order and the defense.
-        clock: gets the phases ``warmup``, ``train`` and ``evaluate``, or None.
+        defense: the hacker's defense, or None.
+        seed: for the order of the pairs and the defense.
+        clock: times the phases ``warmup``, ``train`` and ``evaluate``; or None.
 
     Raises:
-        TrainingError: if the loss stops being finite.
+        TrainingError: if the loss is no longer finite.
     """
     clock, progress, curves = clock or Clock(device), progress or Progress(), ContrastiveCurves()
     with clock.phase("warmup"):
@@ -111,7 +114,7 @@ def train_contrastive(
 
 
 class Gallery:
-    """Test images and captions, turned into token ids once."""
+    """Test images, and test captions that are turned into token ids once."""
 
     def __init__(self, test: ImageSet, towers: Towers):
         self.pairs = Pairs.of(test)
@@ -151,7 +154,7 @@ def _epoch(towers, batches, optimizer, recipe, epoch, defense) -> tuple[float, f
 
 
 def _loss_of_images(towers: Towers, tokens: Tensor, bf16: bool) -> Callable[[Tensor], Tensor]:
-    """images -> this batch's loss, in evaluation mode, so that the attack leaves normalisations as they are."""
+    """A function images -> the batch's loss, in evaluation mode, so that an attack changes no batch statistics."""
     towers.eval()
     with torch.no_grad(), autocast(tokens.device, bf16):
         read = towers.encode_text(tokens)

@@ -1,4 +1,4 @@
-"""What every trainer does alike: epochs with their curves, the step down the gradient, the arithmetic."""
+"""What all trainers share: the loop over epochs, the optimizer step and the choice of bf16."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AnyRecipe = Recipe | ContrastiveRecipe
 
 
 class TrainingCurves(Protocol):
-    """The curves that every trainer has, one number an epoch."""
+    """The curves that every trainer has, with one number per epoch."""
 
     train_loss: list[float]
     train_accuracy: list[float]
@@ -32,18 +32,18 @@ def run_epochs(
     clock: Clock,
     progress: Progress,
 ) -> None:
-    """All epochs of a training.
+    """Runs all epochs of a training.
 
     Args:
-        recipe: for its number of epochs.
-        curves: get the loss and the accuracy of every epoch.
-        one: epoch, from 0 -> (mean loss, accuracy in percent); counted as ``train``.
-        measure: after every epoch, counted as ``evaluate``; None for surrogates.
-        clock: gets the phases.
-        progress: to tell the epoch.
+        recipe: says how many epochs.
+        curves: the loss and the accuracy of every epoch are appended to them.
+        one: (epoch, from 0) -> (mean loss, accuracy in percent); timed as ``train``.
+        measure: called after every epoch, timed as ``evaluate``; None for surrogates.
+        clock: times the phases.
+        progress: shows the epoch.
 
     Raises:
-        TrainingError: if the loss stops being finite.
+        TrainingError: if the loss is no longer finite.
     """
     for epoch in progress.track(range(recipe.epochs), "epoch"):
         with clock.phase("train"):
@@ -61,7 +61,7 @@ def run_epochs(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Of all groups of parameters alike."""
+    """Sets the learning rate of every parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = value
 
@@ -69,10 +69,10 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
 def training_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, gradient_clip: float
 ) -> None:
-    """Follows ``loss`` (a scalar, already computed in training mode) by one step of ``optimizer``.
+    """Takes one step of ``optimizer`` down the gradient of ``loss``, a scalar computed in training mode.
 
     Args:
-        gradient_clip: the largest global norm of the gradient; 0 for none.
+        gradient_clip: the largest global norm of the gradient; 0 for no limit.
     """
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -82,6 +82,6 @@ def training_step(
 
 
 def autocast(device: torch.device, wanted: bool) -> torch.autocast:
-    """bf16 arithmetic where the device has it and gains by it (not on CPUs)."""
+    """bf16 arithmetic if it is wanted and the device is a GPU that supports it; on CPUs it is slower."""
     able = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted and able)

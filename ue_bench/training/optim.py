@@ -11,7 +11,7 @@ from torch import nn
 
 from ue_bench.training.recipe import ContrastiveRecipe, Recipe
 
-NO_DECAY = ("bn", "ln", "norm", "bias", "logit_scale")  # parts of parameters' names; CLIP's code, and "norm"
+NO_DECAY = ("bn", "ln", "norm", "bias", "logit_scale")  # parts of names; those of CLIP's code, and "norm"
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
@@ -41,9 +41,9 @@ def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
 
 
 def make_contrastive_optimizer(model: nn.Module, recipe: ContrastiveRecipe) -> torch.optim.Optimizer:
-    """AdamW whose weight decay passes over parameters by name, as CLIP's code does.
+    """AdamW that exempts parameters from weight decay by name, as CLIP's code does.
 
-    So the normalisations that a ResNet keeps in its ``downsample`` layers decay all the same, as theirs do.
+    The normalisations in a ResNet's ``downsample`` layers have other names, so they do decay, as in CLIP's code.
     """
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     exempt = [weight for name, weight in named if any(part in name for part in NO_DECAY)]
@@ -60,8 +60,8 @@ def make_contrastive_optimizer(model: nn.Module, recipe: ContrastiveRecipe) -> t
 def contrastive_learning_rate(recipe: ContrastiveRecipe, epoch: int, step: int, steps: int) -> float:
     """The learning rate at ``step`` of ``steps`` of ``epoch`` (both from 0): a warm-up, then half a cosine to 0.
 
-    With ``off_by_one`` it is what the authors' code gives: one epoch further on, so that the cosine is past its end
-    in the last epoch and rises again. A training that the warm-up outlasts but for that epoch stays at its peak then.
+    With ``off_by_one`` the schedule is one epoch ahead, as in the authors' code, so that the cosine passes its end and
+    rises again in the last epoch. If the warm-up ends only in that epoch, the rate stays at its peak there.
     """
     done = (epoch + int(recipe.off_by_one)) * steps + step
     if done < recipe.warmup_steps:

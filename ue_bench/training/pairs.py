@@ -1,4 +1,4 @@
-"""(image, caption) pairs as published: each image kept once, noise added where a batch needs it."""
+"""(image, caption) pairs as published: each image is kept once, and noise is added batch by batch."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Pairs:
         images: uint8 [N, 3, H, W].
         image_of_pair: int64 [P], 0..N-1.
         captions: P clean captions.
-        noise: int8 or int16 [R, 3, H, W], steps of 1/255, or None. Rows are read as batches need them, so it may be
-            mapped from a file and be larger than memory.
+        noise: int8 or int16 [R, 3, H, W], steps of 1/255, or None. Rows are read batch by batch, so it may be mapped
+            from a file that is larger than memory.
         rows: int64 [P]: each pair's noise; needed with noise.
         protected: bool [P]: the pairs that get their noise and trigger; needed with noise.
         triggers: for each pair the words before its caption, or None.
-        trigger_tokens: int64 [P, length], the same as token ids, or None.
+        trigger_tokens: int64 [P, length], the triggers as token ids, or None.
     """
 
     images: Tensor
@@ -60,7 +60,7 @@ class Pairs:
         return self.protected is not None and bool(self.protected.all())
 
     def to(self, device: torch.device) -> Pairs:
-        """The same with its images on ``device``; its noise too if there is plenty of room for it."""
+        """The same pairs with their images on ``device``, and their noise too if it takes little of the free memory."""
         noise = self.noise
         if noise is not None and device.type == "cuda":
             size = noise.numel() * noise.element_size()
@@ -84,14 +84,14 @@ class Pairs:
         return images
 
     def trigger_of(self, pair: int) -> str:
-        """The words before the pair's caption, or ""."""
+        """The trigger's words, which stand before the pair's caption, or ""."""
         if self.triggers is None or self.protected is None or not bool(self.protected[pair]):
             return ""
         return self.triggers[pair]
 
 
 def put_in_front(tokens: Tensor, triggers: Tensor, end_token: int) -> Tensor:
-    """int64 [B, L]: triggers at positions 1..k, the caption behind them; one that gets too long keeps its end token.
+    """int64 [B, L]: triggers at positions 1..k, captions after them; what gets too long is cut and keeps its end token.
 
     Args:
         tokens: int64 [B, L], start token, caption, end token, zeros.
@@ -109,16 +109,16 @@ def put_in_front(tokens: Tensor, triggers: Tensor, end_token: int) -> Tensor:
 
 
 class PairBatches:
-    """Shuffled batches of pairs: pixels on the device, token ids as long as the batch's longest caption.
+    """Shuffled batches of pairs, with token ids cut to the batch's longest caption.
 
-    Captions become token ids once, before training. Only what a defense rewrites is turned into token ids anew.
+    Captions become token ids once, before training. Only captions that a defense rewrites are tokenized again.
 
     Args:
         pairs: the training set as published.
-        towers: its tokenizer, and the range of its token ids.
-        batch_size: the last, smaller batch of an epoch is left out if there is a whole one.
-        seed: of order and defense.
-        defense: what the hacker adds, or None.
+        towers: gives the tokenizer and the range of its token ids.
+        batch_size: pairs; the last, smaller batch of an epoch is left out unless it is the only one.
+        seed: for the order of the pairs and the defense.
+        defense: the hacker's defense, or None.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class PairBatches:
         return images, tokens.to(self.device)
 
     def _tokenize(self) -> Tensor:
-        """int64 [P, context_length], triggers in front; ``self.captions`` gets their words in front too."""
+        """int64 [P, context_length], triggers in front; also puts the triggers' words before ``self.captions``."""
         pairs, towers = self.pairs, self.towers
         given = pairs.trigger_tokens
         if pairs.protected is None or (pairs.triggers is None and given is None):
@@ -195,7 +195,7 @@ class PairBatches:
         if not len(images) == len(texts) == len(words):
             raise TrainingError(
                 f"{type(self.defense).__name__} made {len(images)} images and {len(texts)} captions "
-                f"of {len(words)} pairs: both must stay as many"
+                f"of {len(words)} pairs: a defense must keep the number of both"
             )
         tokens = self.tokens[index]
         changed = [place for place, (old, new) in enumerate(zip(words, texts, strict=True)) if old != new]

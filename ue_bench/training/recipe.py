@@ -14,7 +14,7 @@ BelowOne = Annotated[float, Range(0, below=1)]
 class Recipe:
     """A training recipe. Defaults: the field's CIFAR recipe ("em_t2ue": Huang et al. 2021, T2UE section 4.1).
 
-    Every arm of a comparison gets the same one.
+    All arms of a comparison have the same recipe.
     """
 
     epochs: Count = 100  # T2UE: 100; EM: 60
@@ -24,10 +24,12 @@ class Recipe:
     momentum: BelowOne = 0.9  # sgd only
     nesterov: bool = False
     weight_decay: NotNegative = 5e-4
-    schedule: Literal["cosine", "constant", "multistep"] = "cosine"  # to 0; multistep: x0.1 at milestones
+    schedule: Literal["cosine", "constant", "multistep"] = (
+        "cosine"  # cosine falls to 0; multistep: x0.1 at milestones
+    )
     milestones: tuple[float, ...] = (0.5, 0.75)  # shares of the epochs, multistep only
     warmup_epochs: NotNegative = 0.0  # linear, stepped per batch
-    crop_padding: Whole = 4  # pixels of zeros around a random crop; 0: no crop
+    crop_padding: Whole = 4  # pixels of zeros around the image before a random crop; 0: no crop
     flip: bool = True  # horizontal, with probability 0.5
     label_smoothing: BelowOne = 0.0
     gradient_clip: NotNegative = 0.0  # global norm; 0: none
@@ -42,8 +44,8 @@ PRESETS = {
     "standard": Recipe(),
     # T2UE's clean accuracies (90.34 on CIFAR-10) are closer to training without augmentation: report both.
     "no_augmentation": Recipe(crop_padding=0, flip=False),
-    # For small victims on a CPU, some 1,000 to 1,500 steps. No crops: so short a training does not find noise that
-    # sits at fixed pixels through random shifts, with crops every noise looks harmless (results/ has the measurements).
+    # For small victims on a CPU, some 1,000 to 1,500 steps. Without crops, because so short a training does not learn
+    # noise at fixed pixels through random shifts: with crops every noise looks harmless (measured, see results/).
     "tiny": Recipe(epochs=16, batch_size=64, warmup_epochs=1.0, crop_padding=0),
 }
 
@@ -52,8 +54,8 @@ PRESETS = {
 class ContrastiveRecipe:
     """How a CLIP victim is trained. Defaults: the recipe of MEM's code (Liu et al. 2024), which T2UE took over.
 
-    AdamW, batches shuffled over all pairs, no augmentation, a linear warm-up, then half a cosine to 0. Every arm of
-    a comparison gets the same one.
+    AdamW, batches shuffled over all pairs, no augmentation, a linear warm-up, then half a cosine to 0. All arms of a
+    comparison have the same recipe.
     """
 
     epochs: Count = 32
@@ -63,9 +65,11 @@ class ContrastiveRecipe:
     beta2: BelowOne = 0.999
     eps: Positive = 1e-8
     weight_decay: NotNegative = 0.2  # not on normalisations, biases and the temperature
-    warmup_steps: Whole = 10_000  # as in the code: small datasets end before it does
-    off_by_one: bool = False  # True: the authors' schedule, one epoch late and past its end
-    max_scale: Annotated[float, Range(1)] = 100.0  # of the inverse temperature, after every step
+    warmup_steps: Whole = 10_000  # as in the code; trainings on small datasets end earlier
+    off_by_one: bool = False  # True: the authors' schedule, one epoch ahead and past its end
+    max_scale: Annotated[float, Range(1)] = (
+        100.0  # limit of the inverse temperature, applied after every step
+    )
     gradient_clip: NotNegative = 0.0  # global norm; 0: none
     bf16: bool = True  # only on accelerators that have it; losses and evaluation stay float32
 
@@ -75,8 +79,8 @@ class ContrastiveRecipe:
 
 CONTRASTIVE_PRESETS = {
     "standard": ContrastiveRecipe(),
-    # Pretrained weights, as in MEM's study of faces, but for the warm-up: with the code's 10,000 steps, so few
-    # pictures would end far below 1e-5.
+    # For pretrained weights, as in MEM's study of faces, except the warm-up: over the code's 10,000 steps, the learning
+    # rate would stay far below 1e-5 on so few pictures.
     "fine_tune": ContrastiveRecipe(epochs=10, learning_rate=1e-5, warmup_steps=0),
     # For small victims on a CPU.
     "tiny": ContrastiveRecipe(epochs=12, batch_size=64, learning_rate=1e-3, warmup_steps=100),

@@ -21,9 +21,9 @@ from ue_bench.training.recipe import Recipe
 
 @dataclass
 class Curves:
-    """What a training run showed, one number an epoch.
+    """What was measured during a training run, with one number per epoch.
 
-    Accuracies are in percent; those of training are measured on augmented batches while the weights still change.
+    Accuracies are in percent. Training accuracy is measured on augmented batches while the weights still change.
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -31,7 +31,10 @@ class Curves:
     test_accuracy: list[float] = field(default_factory=list)
 
     def metrics(self) -> dict[str, float]:
-        """The last epoch (the headline) and the best one (a hacker may stop early), epochs counted from 1."""
+        """Metrics of the last epoch, which is the headline, and of the best one, because a hacker may stop early.
+
+        Epochs are counted from 1.
+        """
         best = max(self.test_accuracy)
         return {
             "accuracy_last": self.test_accuracy[-1],
@@ -59,12 +62,13 @@ def train(
         model: float [B, 3, H, W] in [0, 1] -> logits [B, classes].
         data: the training set as published: 8-bit, noise included.
         test: clean test images; None for surrogates.
-        defense: what the hacker adds, or None.
-        seed: of order, crops, flips and the defense.
-        clock: gets the phases ``warmup`` (what the first training pays for all), ``train`` and ``evaluate``, or None.
+        defense: the hacker's defense, or None.
+        seed: for order, crops, flips and the defense.
+        clock: times the phases ``warmup`` (what only the first training of a process costs), ``train`` and
+            ``evaluate``; or None.
 
     Raises:
-        TrainingError: if the loss stops being finite.
+        TrainingError: if the loss is no longer finite.
     """
     clock, progress, curves = clock or Clock(device), progress or Progress(), Curves()
     if data.labels is None:

@@ -1,4 +1,4 @@
-"""A CLIP model as victims, surrogates and noise steps use it: pixels and token ids in, directions out."""
+"""A CLIP model as victims, surrogates and noise steps use it: pixels and token ids in, unit vectors out."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Towers(nn.Module):
     """An image tower and a text tower that map into one space.
 
     Args:
-        clip: with ``encode_image``, ``encode_text`` and ``logit_scale``, as OpenCLIP builds it. Its text tower has to
-            look back only, and to read its answer where the largest token id stands.
+        clip: has ``encode_image``, ``encode_text`` and ``logit_scale``, as OpenCLIP builds it. Its text tower must be
+            causal, and must take its features at the position of the largest token id.
         tokenizer: captions -> int64 [B, context_length]; OpenCLIP's byte-pair encoding.
         image_size: (height, width) that the image tower needs.
 
@@ -48,7 +48,7 @@ class Towers(nn.Module):
 
     @property
     def token_embedding(self) -> nn.Embedding:
-        """Of the text tower; hooks on it give gradients by token."""
+        """The text tower's token embedding; hooks on it give gradients per token."""
         return (self.clip.text if hasattr(self.clip, "text") else self.clip).token_embedding
 
     @property
@@ -64,7 +64,7 @@ class Towers(nn.Module):
         """float32 [B, D], rows of length 1.
 
         Args:
-            images: float [B, 3, H, W] in [0, 1], of any size: resized to ``tower_size`` if need be.
+            images: float [B, 3, H, W] in [0, 1], of any size: resized to ``tower_size`` if they differ from it.
         """
         if tuple(images.shape[2:]) != self.tower_size:
             images = functional.interpolate(images, self.tower_size, mode="bicubic", antialias=True)
@@ -78,7 +78,7 @@ class Towers(nn.Module):
             tokens: int64 [B, L], L at most ``context_length``. Padding behind the end token changes nothing, so
                 a batch may be cut with ``trim``.
         """
-        if hasattr(self.clip, "positional_embedding"):  # OpenCLIP's plain model takes whole rows only
+        if hasattr(self.clip, "positional_embedding"):  # OpenCLIP's plain model takes full-length rows only
             tokens = functional.pad(tokens, (0, self.context_length - tokens.shape[1]))
         return functional.normalize(self.clip.encode_text(tokens).to(torch.float32), dim=1)
 
@@ -94,7 +94,7 @@ class Towers(nn.Module):
 
 
 def trim(tokens: Tensor) -> Tensor:
-    """int64 [B, L]: token ids cut behind the longest caption's end token, which has the largest id.
+    """int64 [B, L]: token ids, cut after the longest caption's end token, which has the largest id.
 
     Example: two captions of 5 and 9 tokens in rows of 77 become rows of 9.
     """
@@ -102,13 +102,13 @@ def trim(tokens: Tensor) -> Tensor:
 
 
 def contrastive_loss(image_features: Tensor, text_features: Tensor, scale: Tensor) -> Tensor:
-    """Scalar float32: CLIP's loss, each image has to find its caption in the batch and each caption its image.
+    """Scalar float32: CLIP's loss. Each image has to find its caption in the batch, and each caption its image.
 
-    Two captions of one image count as strangers, as in the field's baseline.
+    Another caption of the same image counts as a negative, as in the field's baseline.
 
     Args:
         image_features, text_features: float [B, D], rows of length 1; equal rows belong together.
-        scale: the inverse temperature. With ``scale`` 0, or all features alike, the loss is ``log(B)``.
+        scale: the inverse temperature. If it is 0, or if all features are equal, the loss is ``log(B)``.
     """
     with torch.autocast(image_features.device.type, enabled=False):
         logits = (
@@ -119,7 +119,7 @@ def contrastive_loss(image_features: Tensor, text_features: Tensor, scale: Tenso
 
 
 def _fit_mask(transformer: nn.Module, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-    """Cuts the causal mask, made for whole rows, to the length that comes in."""
+    """Cuts the causal mask, which is made for full-length rows, to the length of the input."""
     mask = named.get("attn_mask")
     length = inputs[0].shape[1]
     if mask is not None and mask.shape[-1] > length:
