@@ -12,7 +12,7 @@ from conftest import CONTENT
 from reports import CLEAN, cells_of, entry, plan, record, seeds, world
 
 from ue_bench.errors import ConfigError
-from ue_bench.report.bill import make_bill, render_bill, told
+from ue_bench.report.bill import check_in_words, make_bill, render_bill
 from ue_bench.report.cost import Check, spent_pieces, totals
 
 CPU, GPU = {"type": "cpu", "name": "Some CPU", "threads": 2}, {"type": "cuda", "name": "Some GPU"}
@@ -97,7 +97,7 @@ def test_an_unknown_cost_makes_a_lower_bound():
     assert rows["phase", "protect"]["predicted"] == "unknown"
     assert rows["phase", "train"]["predicted"] == "80.0 s"
     assert rows["total", ""]["predicted"] == "≥ 82.0 s"
-    assert "≥: a lower bound, for a part is unknown: protect of mine: too slow" in text
+    assert "≥: a lower bound, because a part is unknown: protect of mine: too slow" in text
     found = json.loads(render_bill(bill, "json"))
     (total,) = [line for line in found["lines"] if line["by"] == "total"]
     assert (total["predicted"]["wall_seconds"], total["predicted"]["complete"]) == (82.0, False)
@@ -156,9 +156,9 @@ def test_a_phase_of_a_method_belongs_to_its_noise():
 
 def test_how_a_forecast_fared_in_words():
     check = Check((738.0, 1440.0), (786.0, 1800.0), ("core_seconds",), 6, 2, ("records", "calibration"))
-    assert told(check) == (
+    assert check_in_words(check) == (
         "predicted 12.3 min, took 13.1 min (+7 %); 0.4 and 0.5 core-hours; 6 trainings and 2 noises, "
-        "foretold from records, calibration"
+        "predicted from records, calibration"
     )
 
 
@@ -182,7 +182,7 @@ def test_the_commands_foretell_and_compare(command, tmp_path):
     assert total["spent"]["core_hours"] > 0 and total["spent"]["gpu_hours"] == 0
     second = command("run", *words, "seeds=2")
     assert re.search(r"8 trials, 4 done, 4 to do with 4 noises, [0-9.]+ .*s \(records", second.err)
-    assert "4 trainings and 3 noises, foretold from records" in second.out, "what this run did, no more"
+    assert "4 trainings and 3 noises, predicted from records" in second.out, "what this run did, no more"
     line = next(line for line in second.out.splitlines() if line.startswith("- forecast: predicted "))
     assert line in command("report", store).out
     assert line in command("run", *words, "seeds=2").out, "a run with nothing to do keeps it"

@@ -1,4 +1,4 @@
-"""The bill of a plan: what it has cost, and what the missing trials will, by phase, method and cell."""
+"""The bill of a plan: what it has cost and what the missing trials will cost, by phase, method and cell."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Amount:
     Attributes:
         seconds: wall clock.
         device: hours by unit: ``core_seconds`` (of CPUs) or ``accelerator_seconds``, never added up.
-        pieces: how many have a known cost.
-        unknown: how many have none: the sums are lower bounds then.
-        sources: how the costs were foretold.
+        pieces: number of pieces with a known cost.
+        unknown: number of pieces without one; if there are any, the sums are lower bounds.
+        sources: what the costs were predicted from.
     """
 
     seconds: float = 0.0
@@ -52,7 +52,7 @@ class Amount:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the bill: ``by`` phase, method, cell or total; what was spent and what is foretold."""
+    """One line of the bill: ``by`` phase, method, cell or total; what was spent and what is predicted."""
 
     by: str
     name: str
@@ -65,14 +65,14 @@ class Bill:
     """A plan's costs, before any format.
 
     Attributes:
-        plan: as the store keeps it.
-        done: how many of its trials count.
-        invalid: how many were done and do not count; they are not done again.
-        failed: how many failed; they are to do.
-        untimed: how many records of those hold no times.
-        lines: by phase, method and cell, then the total.
+        plan: the plan as the store keeps it.
+        done: number of its trials that count.
+        invalid: number of trials that finished and do not count; they are not run again.
+        failed: number of trials that failed; they will be run again.
+        untimed: number of failed trials whose records hold no times.
+        lines: one for each phase, method and cell, then the total.
         unknowns: what has no known cost, and why.
-        check: how the last forecast fared.
+        check: the last forecast beside what the work took.
     """
 
     plan: Mapping[str, Any]
@@ -104,10 +104,10 @@ def make_bill(
     """Adds up records and predictions.
 
     Args:
-        plan: as the store keeps it.
-        records: id -> record; what failed and invalid trials of the plan took was spent as well.
+        plan: the plan as the store keeps it.
+        records: id -> record; the time of the plan's failed and invalid trials counts as spent too.
         predicted: pieces of work to come: ``phase id method source seconds device_seconds why``.
-        device: that they will run on, with its ``type``.
+        device: the device that they will run on, with its ``type``.
     """
     trials = {trial["id"]: trial for trial in plan["trials"]}
     known = [records[key] for key in trials if key in records]
@@ -152,7 +152,7 @@ def make_bill(
 
 
 def as_markdown(bill: Bill) -> str:
-    """Three tables in one, then what is unknown, and how the last forecast fared."""
+    """Three tables in one, then what is unknown, and the last forecast beside what the work took."""
     from tabulate import tabulate
 
     plan, units = bill.plan, _units(bill)
@@ -172,7 +172,7 @@ def as_markdown(bill: Bill) -> str:
 
 
 def as_json(bill: Bill) -> str:
-    """The same with raw numbers: wall seconds, core-hours, GPU-hours; null where nothing is known."""
+    """The bill in JSON with raw numbers: wall seconds, core-hours, GPU-hours; null where nothing is known."""
     content = dumps(
         {
             "schema": 1,
@@ -203,7 +203,7 @@ def as_json(bill: Bill) -> str:
 
 
 def as_csv(bill: Bill) -> str:
-    """One line for each line of the bill."""
+    """The bill in CSV, one row for each of its lines."""
     text = io.StringIO()
     sums = [f"{kind}_{name}" for kind in ("spent", "predicted") for name in _sums(Amount())]
     writer = csv.DictWriter(text, ["suite", "profile", "by", "name", *sums], lineterminator="\n")
@@ -230,14 +230,14 @@ def render_bill(bill: Bill, format: str = "markdown") -> str:
     return FORMATS[format](bill)
 
 
-def told(check: Check) -> str:
-    """``predicted 12.3 min, took 13.1 min (+6 %)``, the same in core-hours or GPU-hours, and of what."""
+def check_in_words(check: Check) -> str:
+    """``predicted 12.3 min, took 13.1 min (+6 %)``, the same in core-hours or GPU-hours, and for which work."""
     wall, device = zip(check.predicted, check.took, strict=True)
     text = f"predicted {duration(wall[0], 1)}, took {duration(wall[1], 1)} ({check.off_percent:+.0f} %)"
     if len(check.units) == 1:
         text += f"; {device[0] / 3600:.3g} and {device[1] / 3600:.3g} {UNITS[check.units[0]]}"
     noises = f" and {check.noises} noises" if check.noises else ""
-    return f"{text}; {check.trials} trainings{noises}, foretold from {', '.join(check.sources)}"
+    return f"{text}; {check.trials} trainings{noises}, predicted from {', '.join(check.sources)}"
 
 
 def _phase_order(line: Line) -> int:
@@ -249,7 +249,7 @@ def _matters(line: Line) -> bool:
 
 
 def _units(bill: Bill) -> dict[str, str]:
-    """Of these costs: both only where both kinds of device took part."""
+    """The units of these costs: both of them only where both kinds of device took part."""
     amounts = [bill.total.spent, bill.total.predicted]
     return {unit: name for unit, name in UNITS.items() if any(amount.device[unit] for amount in amounts)}
 
@@ -271,9 +271,9 @@ def _notes(bill: Bill) -> list[str]:
     if bill.untimed:
         notes.append(f"{bill.untimed} failed trials are not in what was spent: their records hold no times.")
     if bill.total.predicted.unknown:
-        notes.append("≥: a lower bound, for a part is unknown: " + "; ".join(bill.unknowns))
+        notes.append("≥: a lower bound, because a part is unknown: " + "; ".join(bill.unknowns))
     if bill.check:
-        notes.append(f"The forecast so far: {told(bill.check)}")
+        notes.append(f"The forecast so far: {check_in_words(bill.check)}")
     return notes
 
 

@@ -17,11 +17,11 @@ from ue_bench.report.statistics import Difference, Summary, paired, summarise
 
 @dataclass(frozen=True)
 class Cell:
-    """The trials that differ only by seed.
+    """The trials that differ only by seed, with their mean, marks and comparisons.
 
     Attributes:
         findings: one for each planned trial.
-        summary: of the values that count; of the values that do not, if there are no others; or None.
+        summary: mean and spread of the values that count, or of all values if none counts; None without values.
         best: the same at each run's best epoch.
         epochs: those best epochs.
         marks: ``invalid``, ``unchecked``.
@@ -41,7 +41,7 @@ class Cell:
 
     @property
     def trial(self) -> Trial:
-        """The first of its trials: stands for all in everything but the seed."""
+        """The first of its trials, which represents the others in everything but the seed."""
         return self.findings[0].trial
 
     @property
@@ -51,12 +51,12 @@ class Cell:
 
     @property
     def records(self) -> list[Mapping[str, Any]]:
-        """Those of finished runs."""
+        """The records of its finished runs."""
         return [o.record for o in self.findings if o.record is not None and o.state == "done"]
 
     @property
     def state(self) -> str:
-        """``done`` if there is a number to show, else what became of the trials."""
+        """``done`` if there is a number to show, else the states of its trials."""
         if self.summary:
             return "done"
         states = [finding.state for finding in self.findings]
@@ -64,14 +64,14 @@ class Cell:
         return states[0] if len(counts) == 1 else ", ".join(f"{n} {state}" for state, n in counts.items())
 
     def values(self) -> dict[Any, float]:
-        """Seed -> value, of the runs that count."""
+        """Seed -> value, for the runs that count."""
         return {o.trial.get("seed"): o.value for o in self.findings if o.counts and o.value is not None}
 
 
 def make_cell(
     findings: tuple[Finding, ...], wanted: Measure, verdicts: Mapping[Key, tuple[str, str]]
 ) -> Cell:
-    """A cell's mean, best epoch and marks."""
+    """Makes a cell with its mean, best epoch and marks."""
     sound = [o for o in findings if o.counts]
     shown = sound or [o for o in findings if o.state == "done"]
     summary = summarise([o.value for o in shown if o.value is not None])
@@ -84,7 +84,7 @@ def make_cell(
 
 
 def mark_leaders(cells: dict[Any, Cell], layout: Layout, wanted: Measure) -> dict[Any, Cell]:
-    """Marks the best protection in each place; equal as printed is equal."""
+    """Marks the best protection in each place; values that print alike count as equal."""
     bests: dict[Key, float] = {}
     values = {
         key: float(wanted.text(cell.summary.mean))
@@ -100,10 +100,9 @@ def mark_leaders(cells: dict[Any, Cell], layout: Layout, wanted: Measure) -> dic
 
 
 def compare(cell: Cell, others: Sequence[Cell]) -> Cell:
-    """Compares with each control in the same place; nearest by ratio, then granularity.
+    """Compares a cell with each control in the same place: the nearest one by ratio, then by granularity.
 
-    Random noise is a reference for noise of its own budget only. The clean share alone is another line at every
-    ratio: it is compared at equal ratios only.
+    Random noise is a reference only for noise of the same budget, and the clean share alone only at the same ratio.
     """
     differences = {}
     for kind in ROLES:

@@ -1,4 +1,4 @@
-"""What records cost: noise that trials share is counted once, and so is a preparation."""
+"""What the work behind records cost: noise and preparations that trials share count once."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ OF_TRIAL = (
 def distinct(records: Iterable[Record], phase: str) -> list[Record]:
     """One record for each piece of work of a phase.
 
-    Noise is known by its key, or by ``protect_key`` where several noises share the search (with a trigger that is
-    published, and the same without it); a preparation by ``prepare_key``. A record that names none is known
-    by its method and its exact seconds: the trials that share work carry the same measurement.
+    Noise is identified by its key, or by ``protect_key`` where several noises share the search (with a trigger that
+    is published, and the same without it); a preparation by ``prepare_key``. A record without such a key is
+    identified by its method and its exact seconds, since the trials that share work carry the same measurement.
     """
     have = [record for record in records if seconds(record, phase) is not None]
     if phase in OF_TRIAL:
@@ -43,12 +43,12 @@ def distinct(records: Iterable[Record], phase: str) -> list[Record]:
 
 
 def seconds(record: Record, phase: str, clock: str = "seconds") -> float | None:
-    """What a record says a phase took, or None; ``clock`` is seconds or device_seconds."""
+    """How long a phase took by the record, or None; ``clock`` is seconds or device_seconds."""
     return number((record.get(clock) or {}).get(phase))
 
 
 def work_seconds(record: Record, phase: str, clock: str = "seconds") -> float:
-    """What a record says a phase took, or 0; ``protect`` holds the phases that a method adds of its own."""
+    """How long a phase took by the record, or 0; ``protect`` includes the phases that a method adds itself."""
     own = [name for name in record.get("seconds") or {} if name not in ("prepare", *OF_TRIAL)]
     return sum(seconds(record, name, clock) or 0.0 for name in (own if phase == "protect" else [phase]))
 
@@ -60,10 +60,10 @@ def mean_seconds(records: Sequence[Record], phase: str, clock: str = "seconds") 
 
 
 def spent_pieces(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """What was spent, one line for each piece of work: ``phase id method seconds device_seconds unit``.
+    """What was spent, one mapping for each piece of work: ``phase id method seconds device_seconds unit``.
 
-    Shared work stands with one of the trials that share it. Device seconds are ``core_seconds`` on a CPU; on
-    anything else ``accelerator_seconds``, for which the accelerator was held.
+    Shared work carries the id of one of the trials that share it. Device seconds are ``core_seconds`` on a CPU; on
+    any other device ``accelerator_seconds``, the time for which the accelerator was held.
     """
     records = list(records)
     names = dict.fromkeys(PHASES) | dict.fromkeys(name for r in records for name in r.get("seconds") or {})
@@ -107,15 +107,15 @@ def totals(records: Iterable[Record]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Check:
-    """What was foretold of work that is done by now, and what it took.
+    """What was predicted for work that is done by now, and what it took.
 
     Attributes:
         predicted: (wall-clock seconds, device seconds).
-        took: alike.
+        took: (wall-clock seconds, device seconds).
         units: what the device seconds are: ``core_seconds``, ``accelerator_seconds``, or both where runs differ.
-        trials: how many trainings that is.
-        noises: how many noises that is.
-        sources: how their costs were foretold.
+        trials: number of trainings among this work.
+        noises: number of noises among it.
+        sources: what the costs were predicted from.
     """
 
     predicted: tuple[float, float]
@@ -127,21 +127,21 @@ class Check:
 
     @property
     def off_percent(self) -> float:
-        """By how much the truth lies above the prediction, of the prediction; in wall-clock time."""
+        """By how many percent of the prediction the work took longer, in wall-clock time."""
         return 100 * (self.took[0] / self.predicted[0] - 1) if self.predicted[0] else 0.0
 
 
 def check_forecast(plan: Mapping[str, Any], records: Iterable[Record]) -> Check | None:
-    """Predictions beside the truth, phase by phase of the work that was foretold and is done; None without any."""
+    """Sums predictions and measurements of the work that was predicted and is done; None if there is no such work."""
     done = [record for record in records if record.get("status") == "done"]
     forecast = plan.get("forecast") or {}
-    trained = [(r, told) for r in done if (told := (forecast.get("trials") or {}).get(r.get("id")))]
+    trained = [(r, phases) for r in done if (phases := (forecast.get("trials") or {}).get(r.get("id")))]
     of_key = {key: record for record in done if (key := _key(record, "protect")) is not None}
-    noises = [(of_key[k], told) for k, told in (forecast.get("noises") or {}).items() if k in of_key]
+    noises = [(of_key[k], phases) for k, phases in (forecast.get("noises") or {}).items() if k in of_key]
     prepared: set[Any] = set()
     lines: list[tuple[list[float], str]] = []  # predicted and taken on both clocks, source
-    for record, told in (*noises, *trained):
-        for phase, (wall, device, source) in told.items():
+    for record, phases in (*noises, *trained):
+        for phase, (wall, device, source) in phases.items():
             took = work_seconds(record, phase), work_seconds(record, phase, "device_seconds")
             preparation = _key(record, "prepare") if phase == "prepare" else None
             if preparation is not None and preparation in prepared:
@@ -159,7 +159,7 @@ def check_forecast(plan: Mapping[str, Any], records: Iterable[Record]) -> Check 
 
 
 def unit(device: Mapping[str, Any] | None) -> str:
-    """``core_seconds`` or ``accelerator_seconds``: what device seconds are on that device."""
+    """The unit of device seconds on that device: ``core_seconds`` or ``accelerator_seconds``."""
     return "core_seconds" if (device or {}).get("type", "cpu") == "cpu" else "accelerator_seconds"
 
 

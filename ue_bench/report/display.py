@@ -1,4 +1,4 @@
-"""A report as one wide table of text, with everything that is known, before any markup."""
+"""A report as one wide table of text with all columns, before any markup."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Grid:
-    """Headings, rows of as many cells, and how many columns on the left are names rather than numbers."""
+    """Headings, rows with a cell for each heading, and the number of columns on the left that hold names."""
 
     headings: list[str]
     rows: list[list[Text]]
@@ -51,11 +51,15 @@ def grid(report: Report) -> Grid:
     with_marks = any(row.marks for row in report.rows)
     headings = [heading(dimension) for dimension in report.layout.rows]
     if single:
-        headings += [report.measure.label, *(["best (epoch)"] if report.measure.best else [])]
+        headings.append(report.measure.label)
+        if report.measure.best:
+            headings.append("best (epoch)")
     else:
         headings += [_value_heading(report, column, view) for column, view in values]
     headings += [_origin_heading(view, column, origin) for column, view, origin in origins]
-    headings += [_COSTS[name][0] for name in costs] + ["marks"] * with_marks
+    headings += [_COSTS[name][0] for name in costs]
+    if with_marks:
+        headings.append("marks")
     rows = []
     for number, row in enumerate(report.rows):
         texts = _names(report, row)
@@ -64,7 +68,9 @@ def grid(report: Report) -> Grid:
             texts.append(_best(next(iter(row.cells.values())), report))
         texts += [_published(v.rows[number].cells.get(c), origin, v) for c, v, origin in origins]
         texts += [_cost(row, name) for name in costs]
-        rows.append(texts + [Text(", ".join(row.marks))] * with_marks)
+        if with_marks:
+            texts.append(Text(", ".join(row.marks)))
+        rows.append(texts)
     return Grid(headings, rows, len(report.layout.rows))
 
 
@@ -84,7 +90,7 @@ def setting(report: Report) -> str:
     if report.others:
         labels = [", ".join(view.measure.label for view in report.measured)]
     else:
-        labels = [report.measure.label] * (len(report.columns) > 1)
+        labels = [report.measure.label] if len(report.columns) > 1 else []
     return "; ".join([*labels, ", ".join(texts)])
 
 
@@ -132,8 +138,12 @@ def _cost(row: Row, name: str) -> Text:
 
 
 def _value_heading(report: Report, column: Key, view: Report) -> str:
-    parts = [column_name(report, column)] * (len(report.columns) > 1)
-    return " ".join(parts + [view.measure.short] * bool(report.others))
+    parts = []
+    if len(report.columns) > 1:
+        parts.append(column_name(report, column))
+    if report.others:
+        parts.append(view.measure.short)
+    return " ".join(parts)
 
 
 def _origins(report: Report) -> list[tuple[Key, Report, str]]:
@@ -150,7 +160,11 @@ def _origins(report: Report) -> list[tuple[Key, Report, str]]:
 
 
 def _origin_heading(report: Report, column: Key, origin: str) -> str:
-    """Paper and table; the data too if they are not ours; which column if there are several."""
+    """The heading of a column of printed numbers.
+
+    It names paper and table, the paper's dataset and victim if the suite says that they differ from its own, and
+    the column if there are several.
+    """
     cells = [cell for row in report.rows if (cell := row.cells.get(column))]
     figures = [m.figure for cell in cells for m in cell.printed if m.figure.origin == origin]
     several = len((report.plan.get("table") or {}).get("metrics") or []) > 1
@@ -173,6 +187,8 @@ def _published(cell: Cell | None, origin: str, report: Report) -> Text:
 
 
 def _printed(match: Match, named: bool, report: Report) -> str:
-    notes = [match.figure.method] * named + [match.note] * bool(match.note)
+    notes = [match.figure.method] if named else []
+    if match.note:
+        notes.append(match.note)
     text = report.measure.text(match.figure.value)
     return f"{text} ({', '.join(notes)})" if notes else text

@@ -1,4 +1,4 @@
-"""After how many datasets work that is done once for all of them has paid for itself."""
+"""The number of datasets after which work that is done once for all of them has paid for itself."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ue_bench.report.statistics import summarise
 
 
 def break_even(findings: Sequence[Finding], variants: Mapping[str, str] | None = None) -> list[str]:
-    """One sentence for each method that prepares once for any number of datasets, against each costlier one.
+    """Compares each method that prepares once for any number of datasets with each costlier one, a sentence a pair.
 
-    What a method that prepares for each dataset anew (a surrogate trained on that data) spends on it counts
-    with its noise. Example: 10 hours once and 1 hour a dataset against 3 hours a dataset are even after 5 datasets.
+    For a method that prepares for each dataset anew (a surrogate trained on that data), the preparation counts as
+    part of the noise. Example: 10 hours once and 1 hour a dataset equal 3 hours a dataset after 5 datasets.
 
     Args:
         findings: of all trials of the table.
@@ -38,9 +38,10 @@ def break_even(findings: Sequence[Finding], variants: Mapping[str, str] | None =
             rival = protect + (0.0 if other in once else prepare)
             if other != name and rival > each and before > 0:
                 count = math.ceil(before / (rival - each))
+                datasets = "1 dataset" if count == 1 else f"{count} datasets"
                 notes.append(
                     f"{name} has paid for its preparation ({before:.3g} h once, {each:.3g} h a dataset) "
-                    f"against {other} ({rival:.3g} h a dataset) after {count} dataset{'s' * (count > 1)} of this size"
+                    f"against {other} ({rival:.3g} h a dataset) after {datasets} of this size"
                 )
     return notes
 

@@ -1,4 +1,4 @@
-"""What became of each planned trial."""
+"""The outcome of each planned trial."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ue_bench.report.layout import Trial
 
 @dataclass(frozen=True)
 class Finding:
-    """One planned trial and what was measured.
+    """One planned trial and what was measured in it.
 
     Attributes:
         trial: its entry in the plan.
         record: the record, or None where there is none.
         state: done, failed, invalid, missing, damaged, or ``not measured`` for a record without the table's metric.
         value: the table's metric, or None.
-        undertrained: why a finished run does not count (it does not fit its own training data), or "".
+        undertrained: why a finished run does not count because it does not fit its own training data, or "".
     """
 
     trial: Trial
@@ -35,9 +35,9 @@ class Finding:
 
 
 def judge(trial: Trial, record: Mapping[str, Any] | None, metric: str, floors: Mapping[str, Any]) -> Finding:
-    """The finding of a trial: a run that does not fit its own training data is a failed run.
+    """Makes the finding of a trial. A run that does not fit its own training data counts as failed.
 
-    Defenses that train on mixed labels or attacked images have no floor of training accuracy.
+    Under defenses that train on mixed labels or attacked images, no floor of the training accuracy applies.
     """
     if record is None:
         return Finding(trial, None, "missing")
@@ -52,7 +52,7 @@ def judge(trial: Trial, record: Mapping[str, Any] | None, metric: str, floors: M
 
 def _undertrained(trial: Trial, record: Mapping[str, Any], floors: Mapping[str, Any]) -> str:
     if not trial.get("comparable_training", True):
-        return ""  # mixed labels, attacked images: a low training accuracy is no sign of a failed run
+        return ""  # with mixed labels or attacked images, a low training accuracy does not mean a failed run
     for name, stated in floors.items():
         floor = floor_of(stated, trial)
         reached = lookup(record, name) if name.startswith("train_") else None
@@ -62,10 +62,10 @@ def _undertrained(trial: Trial, record: Mapping[str, Any], floors: Mapping[str, 
 
 
 def floor_of(stated: Any, trial: Trial) -> float | None:
-    """A floor that may be one number, or one for each dataset, victim or defense, or these within one another.
+    """The floor that applies to a trial, or None.
 
-    The trial's dataset is looked up first, then its victim, then its defense (``none`` without one), then
-    ``default``. What is not listed and has no default has no floor.
+    A suite states one number, or a mapping by dataset, victim or defense, whose values may be mappings again. The
+    trial's dataset is looked up first, then its victim, then its defense (``none`` without one), then ``default``.
 
     Example: ``{none: 50, jpeg: 40, default: 35}``, or ``{cifar10: {none: 90, default: 70}, default: 30}``, or
     ``{resnet_tiny: 43, vgg_tiny: {jpeg: 50, default: 56}}``.

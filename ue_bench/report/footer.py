@@ -8,7 +8,7 @@ from typing import Any
 
 from ue_bench.canonical import dumps
 from ue_bench.progress import duration
-from ue_bench.report.bill import told
+from ue_bench.report.bill import check_in_words
 from ue_bench.report.cost import check_forecast
 from ue_bench.report.tables import Report
 
@@ -17,12 +17,12 @@ _COLUMNS = (
     "prepare s, protect s: mean per piece of work, done once and shared; train s: mean per trial; "
     "peak GB: the highest, 10^9 bytes, of the accelerator (on a CPU: of the process)"
 )
-# Fields of a recipe that are always told; the others where recipes of one table differ in them.
-_TOLD = ("epochs", "batch_size", "optimizer", "learning_rate", "crop_padding", "flip")
+# Fields of a recipe that are always shown. The others are shown where the recipes of one table differ in them.
+_ALWAYS = ("epochs", "batch_size", "optimizer", "learning_rate", "crop_padding", "flip")
 
 
 def footer(report: Report) -> list[Line]:
-    """(label, text) lines; the same for every format."""
+    """The (label, text) lines of the footer, the same in every format."""
     plan, records = report.plan, report.records
     lines = [
         ("command", str(plan.get("command") or "unknown")),
@@ -32,7 +32,9 @@ def footer(report: Report) -> list[Line]:
         ("trials", _states(report)),
         ("datasets", _datasets(plan)),
         ("image size", _image_sizes(records)),
-        *(("recipe", text) for text in _recipes(records)),
+    ]
+    lines += [("recipe", text) for text in _recipes(records)]
+    lines += [
         ("device", _devices(records)),
         ("versions", _versions(records)),
         ("commit", _commits(records)),
@@ -70,7 +72,7 @@ def device_cost(totals: Mapping[str, Any]) -> str:
 
 def _forecast(report: Report) -> str:
     check = check_forecast(report.plan, report.records)
-    return told(check) if check else ""
+    return check_in_words(check) if check else ""
 
 
 def _suite(plan: Mapping[str, Any]) -> str:
@@ -108,27 +110,27 @@ def _image_sizes(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _recipes(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """One line for each recipe that victims were trained with, and which victims that are."""
+    """One line for each recipe, with the names of the victims that were trained with it."""
     recipes: dict[str, Mapping[str, Any]] = {}
     victims: dict[str, dict[str, None]] = {}
     for config in (record["config"] for record in records if (record.get("config") or {}).get("recipe")):
         key = dumps(config["recipe"])
         recipes[key] = config["recipe"]
         victims.setdefault(key, {})[str((config.get("victim") or {}).get("name", "unknown"))] = None
-    fields = dict.fromkeys(name for recipe in recipes.values() for name in recipe if name not in _TOLD)
+    fields = dict.fromkeys(name for recipe in recipes.values() for name in recipe if name not in _ALWAYS)
     varying = [name for name in fields if len({dumps(r.get(name)) for r in recipes.values()}) > 1]
-    return [
-        ", ".join([*_in_words(recipe), *(f"{name} {recipe.get(name)}" for name in varying)])
-        + f": {', '.join(victims[key])}"
-        for key, recipe in recipes.items()
-    ]
+    lines = []
+    for key, recipe in recipes.items():
+        words = _in_words(recipe) + [f"{name} {recipe.get(name)}" for name in varying]
+        lines.append(f"{', '.join(words)}: {', '.join(victims[key])}")
+    return lines
 
 
 def _in_words(recipe: Mapping[str, Any]) -> list[str]:
-    """A contrastive recipe names neither an optimizer, for it is AdamW, nor crops or flips, for there are none."""
+    """A recipe in words. A contrastive recipe names no optimizer (it is AdamW), no crops and no flips."""
     epochs, padding = recipe.get("epochs"), recipe.get("crop_padding")
     return [
-        f"{epochs} epoch{'s' * (epochs != 1)}",
+        f"{epochs} epoch" if epochs == 1 else f"{epochs} epochs",
         f"batches of {recipe.get('batch_size')}",
         f"{recipe.get('optimizer') or 'adamw'} with learning rate {recipe.get('learning_rate')}",
         f"crops with a padding of {padding} pixels" if padding else "no crops",
@@ -159,7 +161,10 @@ def _versions(records: Iterable[Mapping[str, Any]]) -> str:
 
 def _commits(records: Iterable[Mapping[str, Any]]) -> str:
     commits = dict.fromkeys(record.get("commit") or "unknown" for record in records)
-    return ", ".join(c.removesuffix("+") + " with uncommitted changes" * c.endswith("+") for c in commits)
+    return ", ".join(
+        f"{commit.removesuffix('+')} with uncommitted changes" if commit.endswith("+") else commit
+        for commit in commits
+    )
 
 
 def _dates(records: Iterable[Mapping[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""The notes that a table cannot do without: what is invalid and why, what failed, what was reduced."""
+"""The notes below a table: what is invalid and why, what failed, what was reduced."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def troubles(report: Report) -> list[str]:
 
 
 def reductions(report: Report) -> list[str]:
-    """What was done with less than its paper's settings, with both values, and what is not used as it comes."""
+    """Parameters below their paper's settings, with both values, and parameters that differ from their defaults."""
     return _reduced(report.findings)
 
 
 def scales(report: Report) -> list[str]:
-    """What to hold the numbers against: costs that pay, guessing, and floors that are not stated."""
+    """What puts the numbers into proportion: costs that pay off, guessing, and floors that are not stated."""
     notes: list[str] = []
     if any(view.measure.cost for view in report.measured):
         notes += break_even(report.findings, report.layout.variants)
@@ -60,7 +60,7 @@ def cause(finding: Finding) -> str:
 
 
 def _error(error: Mapping[str, Any]) -> str:
-    """``KIND: MESSAGE``; a record's message may open with the kind already."""
+    """``KIND: MESSAGE``; a record's message may start with the kind already."""
     kind, message = (str(error.get(key) or "") for key in ("kind", "message"))
     while kind and message.startswith(f"{kind}: "):
         message = message.removeprefix(f"{kind}: ")
@@ -87,10 +87,11 @@ def _per_seed(findings: Iterable[Finding]) -> list[str]:
         if finding.undertrained or finding.state in ("failed", INVALID):
             key = (state, trial_in_words(finding.trial, seed=False), cause(finding))
             groups.setdefault(key, []).append(str(finding.trial.get("seed")))
-    return [
-        f"{state}: {name}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}: {reason}"
-        for (state, name, reason), seeds in groups.items()
-    ]
+    notes = []
+    for (state, name, reason), seeds in groups.items():
+        numbers = f"seeds {', '.join(seeds)}" if len(seeds) > 1 else f"seed {seeds[0]}"
+        notes.append(f"{state}: {name}, {numbers}: {reason}")
+    return notes
 
 
 def _repeated_seeds(report: Report) -> list[str]:
@@ -122,7 +123,7 @@ def _reduced(findings: Iterable[Finding]) -> list[str]:
 
 
 def _guesses(report: Report) -> list[str]:
-    """What retrieval by guessing reaches on each dataset, in closed form and as untrained victims drew it."""
+    """What guessing reaches in retrieval on each dataset: in closed form, and measured with untrained victims."""
     records: dict[str, list[Mapping[str, Any]]] = {}
     for finding in report.findings:
         found = records.setdefault(str(report.layout.value(finding.trial, "dataset")), [])
@@ -135,7 +136,7 @@ def _guesses(report: Report) -> list[str]:
 
 
 def _guesses_on(report: Report, records: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """The same on one dataset, as (what, numbers in words)."""
+    """What guessing reaches on one dataset, as (what, numbers in words)."""
     guess: dict[str, float] = {}
     drawn: dict[str, list[float]] = {}
     for record in records:
@@ -157,7 +158,7 @@ def _guesses_on(report: Report, records: Iterable[Mapping[str, Any]]) -> list[tu
 
 
 def sources(report: Report) -> list[str]:
-    """Whose printed numbers stand in the table, if they were asked for."""
+    """The papers whose printed numbers stand in the table, if they were asked for."""
     if not report.printed:
         return []
     cells = [cell for view in report.measured for row in view.rows for cell in row.cells.values()]

@@ -19,9 +19,9 @@ class Layout:
     Attributes:
         rows: the dimensions that name a row.
         columns: the dimensions that name a column.
-        constant: the other dimensions, the same throughout, with their value.
+        constant: the other dimensions, which do not vary, with their value.
         variants: trial id -> its parameters in words, where one method takes part with several settings.
-        labelled: True if datasets are told apart by their labels, for want of different names.
+        labelled: True if datasets share a name, so that their labels identify them.
     """
 
     rows: tuple[str, ...]
@@ -31,7 +31,7 @@ class Layout:
     labelled: bool = False
 
     def value(self, trial: Trial, dimension: str) -> Any:
-        """What a trial has in a dimension."""
+        """A trial's value in a dimension."""
         if dimension == "variant":
             return self.variants.get(trial["id"], "")
         if dimension == "dataset" and self.labelled:
@@ -55,7 +55,7 @@ class Layout:
 
 
 def make_layout(plan: Mapping[str, Any]) -> Layout:
-    """The layout that the plan's table asks for; whatever else varies is added to the rows."""
+    """The layout that the plan's table asks for; every other dimension that varies is added to the rows."""
     trials: Sequence[Trial] = plan.get("trials") or []
     table = plan.get("table") or {}
     columns = [str(word) for word in table.get("columns") or []]
@@ -77,20 +77,20 @@ def make_layout(plan: Mapping[str, Any]) -> Layout:
 
 
 def _values(layout: Layout, trials: Sequence[Trial], dimension: str) -> dict[Any, None]:
-    """The distinct values, in order. A control without noise has no granularity, budget or ratio."""
+    """The distinct values, in order. Clean trials are left out where they have none: granularity, budget, ratio."""
     if dimension in ("granularity", "budget", "poison_ratio"):
         trials = [trial for trial in trials if trial.get("control") != "clean"] or trials
     return dict.fromkeys(layout.value(trial, dimension) for trial in trials)
 
 
 def _labelled(trials: Sequence[Trial]) -> bool:
-    """True if one dataset's name stands for several datasets, so that only their labels tell them apart."""
+    """True if several datasets share a name, so that only their labels differ."""
     pairs = {(trial.get("dataset"), trial.get("dataset_label")) for trial in trials}
     return len(pairs) > len({name for name, _ in pairs})
 
 
 def _variants(trials: Sequence[Trial]) -> dict[str, str]:
-    """id -> the parameters that tell it apart, for methods that take part with several settings."""
+    """Trial id -> the parameters in which it differs, for methods that take part with several settings."""
     groups: dict[Key, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(_method_key(trial), []).append(trial)
@@ -107,7 +107,7 @@ def _method_key(trial: Trial) -> Key:
 
 
 def _setting(trial: Trial, group: Sequence[Trial]) -> str:
-    """A trial's values of the parameters in which the group differs; what it does not name is at its default."""
+    """A trial's values of the parameters in which the group differs; a parameter it does not name has its default."""
     defaults = {name: pair[1] for one in group for name, pair in _changed(one).items()}
     values = {
         name: [_changed(one).get(name, [default])[0] for one in group] for name, default in defaults.items()
@@ -121,5 +121,5 @@ def _setting(trial: Trial, group: Sequence[Trial]) -> str:
 
 
 def _changed(trial: Trial) -> Mapping[str, Any]:
-    """{parameter: [value, default]} of what its method does not use as it comes: variants, and what is reduced."""
+    """{parameter: [value, default]} of the method's parameters that differ from their defaults, chosen or reduced."""
     return {**(trial.get("chosen") or {}), **(trial.get("reduced") or {})}

@@ -32,7 +32,7 @@ _IDENTITY = (
 
 
 def as_json(report: Report) -> str:
-    """Rows with raw values, means, marks and paired differences; the plan's header; what all cost."""
+    """Rows with raw values, means, marks and paired differences; the plan's header; total costs."""
     plan = {key: value for key, value in report.plan.items() if key not in ("trials", "forecast", "data")}
     content = dumps(
         {
@@ -55,7 +55,7 @@ def as_json(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """One line for each cell and metric: what it is, then raw numbers (percent, dB, seconds, bytes) or nothing."""
+    """One row for each cell and metric: its dimensions, then raw numbers (percent, dB, seconds, bytes) or nothing."""
     cells = [
         (view, row, cell) for view in report.measured for row in view.rows for cell in row.cells.values()
     ]
@@ -73,7 +73,7 @@ def as_csv(report: Report) -> str:
 
 
 def identity(report: Report, trial: Trial) -> dict[str, Any]:
-    """What a cell is, in every dimension."""
+    """A cell's value in every dimension."""
     named = [name for name in (*report.layout.rows, *report.layout.columns) if name not in _IDENTITY]
     return {
         **{
@@ -127,7 +127,7 @@ def _printed(cell: Cell, origin: str) -> str:
 
 
 def _spelled(match: Match) -> str:
-    """A printed number with all that the paper says it is."""
+    """A printed number with everything that the paper says about it."""
     figure = match.figure
     names = (figure.method, figure.granularity, figure.dataset, figure.victim, figure.defense)
     return f"{figure.value:g} in {figure.origin}: {', '.join(name for name in names if name)}"

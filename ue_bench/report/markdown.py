@@ -32,7 +32,7 @@ def as_markdown(report: Report, view: View | None = None) -> str:
 
 
 def _code(text: str) -> str:
-    """A code span, fenced by more backticks than the text has in a row."""
+    """A code span, with a fence longer than any run of backticks in the text."""
     text = one_line(text)
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     space = " " if "`" in text else ""

@@ -1,4 +1,4 @@
-"""What the records of one table should have in common, and have not."""
+"""Differences between the records of one table that make its rows hard to compare."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def mixtures(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Sentences; none for records that were made alike, or that do not tell."""
+    """One sentence for each difference in threads or in code; empty if the records agree or do not hold this."""
     threads: set[int] = set()
     sources: dict[tuple[str, str], set[str]] = {}
     for record in records:

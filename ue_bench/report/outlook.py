@@ -11,9 +11,9 @@ from typing import Any
 from ue_bench.dimensions import full_name, method_in_words, trial_in_words, value_in_words
 from ue_bench.text import visible
 
-SCREEN = (120, 24)  # columns and lines where no terminal tells; wider lines are hard to read
-METHOD_LINES, LINES = 6, 2  # that one dimension may take
-REASONS = 5  # for skipping that are told
+SCREEN = (120, 24)  # columns and lines where no terminal reports its size; wider lines are hard to read
+METHOD_LINES, LINES = 6, 2  # the most lines for the methods, and for any other dimension
+REASONS = 5  # the most reasons for skipping that are shown
 
 Trial = Mapping[str, Any]
 
@@ -21,18 +21,18 @@ Trial = Mapping[str, Any]
 def tell_plan(
     header: Mapping[str, Any], todo: Container[str], takes: str, screen: tuple[int, int] | None = None
 ) -> str:
-    """The plan in counts.
+    """The plan as counts.
 
     Args:
-        header: of the plan.
+        header: the plan's header.
         todo: ids of trials that are not done.
         takes: how long they take, in words, or "".
-        screen: (columns, lines); None: of the terminal.
+        screen: (columns, lines); None for the terminal's.
     """
     columns, lines = screen or tuple(shutil.get_terminal_size(SCREEN))
     columns = max(40, min(columns, SCREEN[0]))
     trials = header["trials"]
-    told = _wrapped(_head(header, todo, takes), columns, 4)
+    shown = _wrapped(_head(header, todo, takes), columns, 4)
     for name, words, most in (
         ("methods", [f"{method_in_words(each)}, {each['budget']}" for each in trials], METHOD_LINES),
         ("datasets", [str(each["dataset"]) for each in trials], LINES),
@@ -43,16 +43,16 @@ def tell_plan(
     ):
         counts = Counter(words)
         if name in ("methods", "datasets", "victims") or len(counts) > 1:
-            told += _counted(name, counts, columns, most)
+            shown += _counted(name, counts, columns, most)
     skipped = _skipped(header["skipped"], columns)
-    room = max(2, lines - 3 - len(told))  # the shell's prompt and the last line
+    room = max(2, lines - 3 - len(shown))  # the shell's prompt and the last line
     if len(skipped) > room:
         skipped = [*skipped[: room - 1], "  skipped    more, see --all"]
-    return "\n".join([*told, *skipped, "  every trial: --dry-run --all"])
+    return "\n".join([*shown, *skipped, "  every trial: --dry-run --all"])
 
 
 def list_trials(header: Mapping[str, Any], todo: Container[str], takes: str) -> str:
-    """The plan, a line for each trial and for everything that is skipped."""
+    """The plan with a line for each trial and for each skipped combination."""
     lines = [_head(header, todo, takes)]
     for entry in header["trials"]:
         state = "to do" if entry["id"] in todo else "done "
@@ -69,7 +69,7 @@ def _head(header: Mapping[str, Any], todo: Container[str], takes: str) -> str:
 
 
 def _counted(name: str, counts: Mapping[str, int], columns: int, most: int) -> list[str]:
-    """``victims    resnet18 12, vgg11 12``, wrapped; of too many the first, and how many more."""
+    """``victims    resnet18 12, vgg11 12``, wrapped; if they are too many, the first ones and how many more."""
     items = [visible(f"{word} {count}" if len(counts) > 1 else word) for word, count in counts.items()]
     for shown in range(len(items), 0, -1):
         more = f" and {len(items) - shown} more" if shown < len(items) else ""

@@ -29,7 +29,7 @@ from ue_bench.report.sheets import Column, Legend, Sheet, arrange
 from ue_bench.report.tables import Report, Row
 from ue_bench.report.verdicts import sentence, short_control
 
-WIDTH = 120  # letters of a table's line, unless asked otherwise
+WIDTH = 120  # characters in a table's line by default
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class View:
     """How a person wants a report.
 
     Attributes:
-        wide: True for one table with everything: best epochs, PSNR, phases, memory, every source of printed numbers.
-        details: True to show on a terminal what is folded away.
-        width: letters of a line.
+        wide: True for one table with all columns: best epochs, PSNR, phases, memory, every source of printed numbers.
+        details: True to show on a terminal the details that are folded away.
+        width: characters in a line.
         colour: True for colours on a terminal.
     """
 
@@ -51,7 +51,7 @@ class View:
 
 @dataclass(frozen=True)
 class Page:
-    """What is printed, from top to bottom; ``details`` are folded away, ``brief`` is their one line."""
+    """What is printed, from top to bottom; ``details`` are folded away, and ``brief`` sums them up in one line."""
 
     title: str
     intro: tuple[str, ...]
@@ -66,9 +66,9 @@ def make_page(report: Report, view: View, width: int | None, gap: int, edge: int
     """The page of a report.
 
     Args:
-        width: of a table's line in letters, or None for any.
-        gap: letters between two columns.
-        edge: letters around a line.
+        width: the most characters in a table's line, or None for no limit.
+        gap: characters between two columns.
+        edge: characters around a line.
     """
     legend = Legend()
     if view.wide:
@@ -81,7 +81,7 @@ def make_page(report: Report, view: View, width: int | None, gap: int, edge: int
     reduced = reductions(report)
     notes = [*legend.lines, *notes, *troubles(report), *scales(report)]
     if view.wide or not matches_of(report.measured):
-        notes += sources(report)  # else they are named above the table
+        notes += sources(report)  # otherwise they are named above the table
     if any(row.reduced for row in report.rows):
         notes.append(f"{REDUCED} reduced: ran with less than its paper's settings, see the details")
     plan = report.plan
@@ -105,7 +105,7 @@ def _wide_sheet(report: Report) -> Sheet:
 
 
 def _intro(report: Report) -> list[str]:
-    """What the numbers are, what is the same throughout, and whose printed numbers stand beside them."""
+    """What the numbers are, which dimensions do not vary, and which paper's numbers stand beside them."""
     measures = [view.measure for view in report.measured]
     lead = leading(report.measured).measure
     seeds = list(dict.fromkeys(finding.trial.get("seed") for finding in report.findings))
@@ -154,7 +154,7 @@ def _same_throughout(report: Report) -> str:
 
 
 def _explanations(report: Report, sheets: Sequence[Sheet]) -> list[str]:
-    """What the columns say, in the order in which they stand."""
+    """What the columns mean, in their order."""
     notes = []
     costs = any(view.measure.cost for view in report.measured)
     compared = any(f"vs {short_control(report)}" in c.heading for sheet in sheets for c in sheet.values)
@@ -172,7 +172,7 @@ def _explanations(report: Report, sheets: Sequence[Sheet]) -> list[str]:
 
 
 def _other_sources(report: Report) -> list[str]:
-    """What the tables print that are not the main source: one line each."""
+    """The printed numbers of all papers but the main one, a line for each paper and table."""
     if not report.printed:
         return []
     mains = {view.measure.way: origin_of(_alike(report, view)) for view in report.measured}
@@ -195,7 +195,7 @@ def _other_sources(report: Report) -> list[str]:
 
 
 def _alike(report: Report, view: Report) -> list[Report]:
-    """The reports of the same way of retrieval."""
+    """The reports on metrics of the same way of retrieval."""
     return [other for other in report.measured if other.measure.way == view.measure.way]
 
 

@@ -1,4 +1,4 @@
-"""The papers' printed numbers, found for a trial. They stand beside measured numbers and never among them."""
+"""The papers' printed numbers for a trial. They stand beside measured numbers and never enter a mean."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from ue_bench.measures import Measure, number
 from ue_bench.report.layout import Trial
 
-# How the papers call what a noise belongs to.
+# Our granularity -> the papers' word for it.
 GRANULARITIES = {"image": "sample", "pair": "sample", "class": "class"}
 _PARTS = {"supp": "supplementary"}
 
@@ -44,7 +44,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Match:
-    """A printed number that belongs beside a cell, and what a reader must know of it (or "")."""
+    """A printed number that belongs beside a cell, and what a reader must know about it (or "")."""
 
     figure: Figure
     note: str = ""
@@ -80,9 +80,9 @@ def paper(source: str) -> str:
 def find(
     trial: Trial, plan: Mapping[str, Any], wanted: Measure, figures: Sequence[Figure]
 ) -> tuple[Match, ...]:
-    """The figures of the same method, data, victim, defense and ratio, from every table that prints one.
+    """The figures for the same method, data, victim, defense and ratio, from every table that prints one.
 
-    A method that a table lists under one granularity only matches whatever ours is, and the note says so. A
+    A method that a table lists under a single granularity matches a trial of any granularity; a note says so. A
     control without noise matches at any ratio and granularity.
     """
     names = set(trial.get("published_names") or [])
@@ -107,14 +107,14 @@ def beside(plan: Mapping[str, Any], trial: Trial, key: str) -> str:
 
 
 def prefer_named(matches: Iterable[Match], plan: Mapping[str, Any]) -> set[tuple[str, int]]:
-    """(source, table) to show: those that the suite's source names, if any matched; else all that matched."""
+    """The (source, table) pairs to show: the matched ones that the suite's source names, or else all matched ones."""
     found = {(match.figure.source, match.figure.table) for match in matches}
     named = named_tables(str(plan.get("source") or ""))
     return {pair for pair in found if (same_name(paper(pair[0])), pair[1]) in named} or found
 
 
 def main_origin(matches: Iterable[Match], plan: Mapping[str, Any]) -> str:
-    """The paper and table that prints most of these; of as many, the one that the suite's source names first."""
+    """The paper and table that prints most of these; in a tie, the one that the suite's source names first."""
     counts = Counter(match.figure.origin for match in matches)
     source = same_name(str(plan.get("source") or ""))
 
@@ -126,7 +126,7 @@ def main_origin(matches: Iterable[Match], plan: Mapping[str, Any]) -> str:
 
 
 def named_tables(text: str) -> set[tuple[str, int]]:
-    """(paper, table) of each table that a suite's source names: ``PAPER, tables 3 and 4; OTHER, table 1``."""
+    """(paper, table) for each table that a suite's source names, as in ``PAPER, tables 3 and 4; OTHER, table 1``."""
     named = set()
     for clause in text.split(";"):
         name, _, numbers = clause.partition("table")
@@ -140,7 +140,7 @@ def same_name(name: str) -> str:
 
 
 def _fits(figure: Figure, plan: Mapping[str, Any], place: Mapping[str, str], wanted: Measure) -> bool:
-    named = plan.get("published") or {}  # a study of its own may have a paradigm of its own there
+    named = plan.get("published") or {}  # a study without a paper of its own may name another paradigm
     return (
         figure.paradigm == named.get("paradigm", plan.get("paradigm", figure.paradigm))
         and (figure.metric, figure.direction) == wanted.printed

@@ -17,11 +17,14 @@ from ue_bench.report.tables import Report, Row
 from ue_bench.report.verdicts import reference, short_control
 
 REDUCED = "°"
-VARIANT = 16  # letters of a variant that still stand in a row's name
+VARIANT = 16  # the most characters of a variant that is written into a row's name
 
 
 def reading_sheets(report: Report, legend: Legend) -> list[Sheet]:
-    """One sheet for each way of retrieval, else one; several columns add some for differences and printed numbers."""
+    """One sheet for each way of retrieval, or a single one without retrieval.
+
+    A table with several columns gets further sheets for differences and printed numbers.
+    """
     if not report.rows:
         return []
     names = _names(report, legend)
@@ -34,7 +37,7 @@ def reading_sheets(report: Report, legend: Legend) -> list[Sheet]:
 
 
 def row_name(report: Report, row: Row, legend: Legend) -> str:
-    """``em (class)``; with its variant, or the key of a long one, where a method has several."""
+    """``em (class)``, followed by its variant, or the legend's key for a long one, if the method has several."""
     name = method_in_words(row.trial)
     variant = report.layout.variants.get(row.trial["id"], "") if "variant" in report.layout.rows else ""
     if not variant:
@@ -43,7 +46,7 @@ def row_name(report: Report, row: Row, legend: Legend) -> str:
 
 
 def column_name(report: Report, column: Key, legend: Legend) -> str:
-    """A column's values; a method with its granularity; a ratio or seed says what it is."""
+    """A column's values as a heading: a method with its granularity, a ratio or seed with the dimension's name."""
     values = dict(zip(report.layout.columns, column, strict=True))
     parts = []
     for dimension, value in values.items():
@@ -61,7 +64,7 @@ def column_name(report: Report, column: Key, legend: Legend) -> str:
 
 
 def varying(report: Report) -> list[int]:
-    """Places in a row's key of what names it beside its method and differs; the clean control has no budget."""
+    """Places in a row's key of the dimensions that vary, beside its method; the clean control does not count."""
     with_method = "method" in report.layout.rows
     merged = ("method", "granularity", "variant") if with_method else ()
     noisy = [row for row in report.rows if row.trial.get("control") != "clean"]
@@ -74,13 +77,13 @@ def varying(report: Report) -> list[int]:
 
 
 def common_n(report: Report) -> int:
-    """How many seeds most cells sum up."""
+    """The number of seeds that most cells have."""
     sizes = [cell.summary.n for row in report.rows for cell in row.cells.values() if cell.summary]
     return Counter(sizes).most_common(1)[0][0] if sizes else 0
 
 
 def cost_unit(report: Report) -> str:
-    """``core time`` on CPUs, ``GPU time`` on accelerators, else ``device time``."""
+    """``core time`` on CPUs, ``GPU time`` on accelerators, ``device time`` for a mixture."""
     units = {cost.unit(record.get("device")) for record in report.records}
     if len(units) > 1:
         return "device time"
@@ -103,7 +106,7 @@ def _names(report: Report, legend: Legend) -> tuple[Column, ...]:
 
 
 def _says_nothing(row: Row, dimension: str) -> bool:
-    """True for what a control without noise has none of."""
+    """True if the row is a control without noise and has no value in this dimension."""
     silent = {"clean": ("budget", "granularity", "poison_ratio"), "share": ("budget", "granularity")}
     return dimension in silent.get(str(row.trial.get("control")), ())
 
@@ -111,7 +114,7 @@ def _says_nothing(row: Row, dimension: str) -> bool:
 def _side_by_side(
     report: Report, views: Sequence[Report], names: tuple[Column, ...], title: str, legend: Legend
 ) -> list[Sheet]:
-    """One column for each metric, then the difference, the printed number and the cost."""
+    """The sheet of a table with one column: the metrics, the difference, the printed number and the cost."""
     n, lead = common_n(report), leading(views)
     column = report.columns[0]
     values = [_values(view, column, _short(view), n) for view in views]
@@ -135,7 +138,7 @@ def _side_by_side(
 def _by_column(
     report: Report, views: Sequence[Report], names: tuple[Column, ...], title: str, legend: Legend
 ) -> list[Sheet]:
-    """A column for each column of the plan's table and each metric; the rest in sheets of their own."""
+    """The sheets of a table with several columns: values first, then differences, then printed numbers."""
     n, lead = common_n(report), leading(views)
     heads = {column: column_name(report, column, legend) for column in report.columns}
     values = [
@@ -175,18 +178,18 @@ def _joined(texts: Sequence[str]) -> Text:
 
 
 def leading(views: Sequence[Report]) -> Report:
-    """Of several metrics the one that stands for them: Hit@10, else the first."""
+    """The metric that represents several: Hit@10, or else the first."""
     return next((view for view in views if view.measure.name.endswith("hit@10")), views[0])
 
 
 def matches_of(views: Iterable[Report]) -> list[Match]:
-    """Every printed number beside a cell of these."""
+    """Every printed number beside a cell of these reports."""
     cells = [cell for view in views for row in view.rows for cell in row.cells.values()]
     return [match for cell in cells for match in cell.printed]
 
 
 def origin_of(views: Sequence[Report]) -> str:
-    """The paper and table whose numbers stand in the table; others are told below."""
+    """The paper and table whose numbers stand in the table; other papers' numbers are listed below it."""
     return main_origin(matches_of(views), views[0].plan)
 
 
@@ -235,7 +238,7 @@ def _differences(view: Report, column: Key, head: str) -> Column:
 
 
 def _printed(view: Report, row: int, column: Key, origin: str, legend: Legend) -> str:
-    """``13.76``; with a key for what must be known of it, and all of them where one method has several names."""
+    """``13.76``, followed by a legend's key if it needs a note; several numbers if the paper has several names."""
     cell = view.rows[row].cells.get(column)
     matches = [match for match in (cell.printed if cell else ()) if _of(match, origin)]
     several = len({match.figure.method for match in matches}) > 1
@@ -252,7 +255,7 @@ def _of(match: Match, origin: str) -> bool:
 
 
 def _cost(report: Report) -> Column:
-    """Device time of making the noise once."""
+    """The column with the device time of making the noise once."""
     texts = []
     for row in report.rows:
         records = [record for cell in row.cells.values() for record in cell.records]

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from ue_bench.dimensions import NOTHING
 from ue_bench.report.display import Text
 
-LIMITS = (30, 22, 16, 12)  # letters of a name, tried until every table fits
+LIMITS = (30, 22, 16, 12)  # the most characters of a name, tried in turn until every table fits
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading over as many cells as the sheet has rows."""
+    """A heading, and a cell for each row of the sheet."""
 
     heading: str
     cells: tuple[Text, ...]
@@ -21,7 +21,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table: what it shows where there are several (or ""), columns that name rows, columns of values."""
+    """A table: its title (or "" for a single one), the columns that name its rows, the columns of values."""
 
     title: str
     names: tuple[Column, ...]
@@ -29,7 +29,7 @@ class Sheet:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """All of them."""
+        """The columns of names, then the columns of values."""
         return (*self.names, *self.values)
 
     @property
@@ -42,16 +42,16 @@ class Sheet:
 class Legend:
     """What short keys such as ``[a]`` stand for."""
 
-    entries: dict[str, str] = field(default_factory=dict)  # what it stands for -> key
+    entries: dict[str, str] = field(default_factory=dict)  # meaning -> key
 
     def key(self, meaning: str) -> str:
-        """The key of a text, the same for the same text."""
+        """The key of a text; the same text always gets the same key."""
         number = len(self.entries)
         return self.entries.setdefault(meaning, f"[{chr(97 + number % 26) * (1 + number // 26)}]")
 
     @property
     def lines(self) -> list[str]:
-        """``[a] what it stands for``, in order."""
+        """``[a] MEANING`` for each key, in order."""
         return [f"{key} {meaning}" for meaning, key in self.entries.items()]
 
 
@@ -62,21 +62,23 @@ def without_empty_rows(sheet: Sheet) -> Sheet:
         for number in range(len(sheet.names[0].cells) if sheet.names else 0)
         if any(column.cells[number].body != NOTHING for column in sheet.values)
     ]
-    names, values = (
-        tuple(Column(column.heading, tuple(column.cells[number] for number in kept)) for column in columns)
-        for columns in (sheet.names, sheet.values)
-    )
-    return Sheet(sheet.title, names, values)
+
+    def keep(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        return tuple(
+            Column(column.heading, tuple(column.cells[number] for number in kept)) for column in columns
+        )
+
+    return Sheet(sheet.title, keep(sheet.names), keep(sheet.values))
 
 
 def arrange(sheets: Sequence[Sheet], legend: Legend, width: int | None, gap: int, edge: int) -> list[Sheet]:
-    """The sheets, split until none is wider than ``width``, their names shortened if need be.
+    """Splits the sheets until none is wider than ``width``, and shortens their names if that is not enough.
 
     Args:
-        legend: takes the full names of what is shortened.
-        width: of a line in letters, or None for any.
-        gap: letters between two columns.
-        edge: letters around a line.
+        legend: receives the full form of every name that is shortened.
+        width: the most characters in a line, or None for no limit.
+        gap: characters between two columns.
+        edge: characters around a line.
     """
     if width is None:
         return list(sheets)
@@ -92,7 +94,7 @@ def arrange(sheets: Sequence[Sheet], legend: Legend, width: int | None, gap: int
 
 
 def breadth(sheet: Sheet, gap: int, edge: int) -> int:
-    """Letters of the sheet's lines."""
+    """The number of characters in the sheet's lines."""
     return sum(_breadth(column) + gap for column in sheet.columns) - gap + edge
 
 

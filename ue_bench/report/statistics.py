@@ -1,4 +1,4 @@
-"""Means over seeds, how far they scatter, and differences between runs of the same seed."""
+"""Means and spread over seeds, and differences between runs of the same seed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Summary:
-    """What a table prints of several values.
+    """The mean and spread of several values.
 
     Attributes:
-        mean: of the values.
+        mean: their mean.
         std: sample standard deviation (n - 1), or None for one value.
-        n: how many values.
+        n: number of values.
     """
 
     mean: float
@@ -29,9 +29,9 @@ class Difference:
     """A mean difference between paired runs.
 
     Attributes:
-        mean: of value minus reference over the pairs.
+        mean: mean of value minus reference over the pairs.
         std: sample standard deviation of the differences, or None for one pair.
-        n: how many pairs.
+        n: number of pairs.
         interval: 95 % confidence interval of the mean difference (Student's t), or None for one pair.
     """
 

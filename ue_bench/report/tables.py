@@ -17,7 +17,7 @@ from ue_bench.report.statistics import summarise
 
 @dataclass(frozen=True)
 class Row:
-    """Cells by column, and what they cost together (means: seconds, dB; the peak in bytes)."""
+    """Cells by column, and their costs together (means in seconds and dB; the highest peak in bytes)."""
 
     key: Key
     cells: Mapping[Key, Cell]
@@ -26,7 +26,7 @@ class Row:
 
     @property
     def trial(self) -> Trial:
-        """The first of its trials."""
+        """The first of its trials, which represents the others in what the row shares."""
         return next(iter(self.cells.values())).trial
 
     @property
@@ -58,7 +58,7 @@ class Report:
 
     @property
     def records(self) -> list[Mapping[str, Any]]:
-        """Of the planned trials, in planned order."""
+        """The records of the planned trials, in planned order."""
         return [finding.record for finding in self.findings if finding.record is not None]
 
 
@@ -69,7 +69,7 @@ def build_report(
 
     Args:
         plan: the plan as the store keeps it; ``damaged``, {file: why}, may name records that cannot be read.
-        records: id -> record; trials without one are missing, records of other plans are left out.
+        records: id -> record; trials without a record are missing, and records of other plans are ignored.
         published: True to put the papers' printed numbers beside the measured ones.
     """
     first, *further = headlines(plan)
@@ -118,7 +118,7 @@ def _build(
 
 
 def row_costs(cells: Iterable[Cell]) -> dict[str, float | None]:
-    """Mean seconds by phase and PSNR, over distinct work and noise, and the highest peak of memory."""
+    """Mean seconds by phase over distinct work, mean PSNR over distinct noise, and the highest peak of memory."""
     records = [record for cell in cells for record in cell.records]
     noises = {(r.get("noise") or {}).get("key", r.get("id")): r.get("noise") or {} for r in records}
     psnr = summarise(

@@ -1,4 +1,4 @@
-"""A report for a terminal of any width, drawn by rich; coloured where the terminal can."""
+"""A report for a terminal of any width, drawn by rich, in colour if the terminal can show it."""
 
 from __future__ import annotations
 

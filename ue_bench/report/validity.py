@@ -1,4 +1,4 @@
-"""Which cells rest on a clean victim that learns: one that does not makes any noise look like protection."""
+"""Whether a cell's clean victim learns: if it does not, any noise looks like protection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INVALID, UNCHECKED = "invalid", "unchecked"
 
 
 def place(trial: Trial) -> Key:
-    """Equal for trials that rest on the same clean control; the ratio plays no part."""
+    """A key that is equal for trials with the same clean control, whatever their ratio."""
     return (
         trial.get("dataset"),
         trial.get("dataset_label"),
@@ -27,7 +27,7 @@ def place(trial: Trial) -> Key:
 def verdicts(findings: Sequence[Finding], floors: Mapping[str, Any]) -> dict[Key, tuple[str, str]]:
     """place -> (mark, reason) for every place whose clean control is below its floor, or absent, or has no floor.
 
-    Where no clean floor is stated at all, there is no verdict: the table says that once.
+    If no clean floor is stated at all, there are no verdicts: the table says so once.
     """
     found: dict[Key, tuple[str, str]] = {}
     stated = {name: floor for name, floor in floors.items() if name.startswith("clean_")}
@@ -44,7 +44,7 @@ def verdicts(findings: Sequence[Finding], floors: Mapping[str, Any]) -> dict[Key
 
 
 def place_name(key: Key) -> str:
-    """dataset, victim, defense in words."""
+    """The place in words: dataset, victim, defense."""
     dataset, _, victim, defense = key
     return ", ".join([str(dataset), str(victim), "no defense" if defense == "none" else str(defense)])
 

@@ -1,4 +1,4 @@
-"""Who protects, who does not, and whether the controls hold, in one sentence. The rule: docs/protocol.md, 18."""
+"""Which methods protect, and whether the controls hold, in one sentence. The rule: docs/protocol.md, 18."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from ue_bench.report.statistics import Difference
 from ue_bench.report.tables import Report, Row
 from ue_bench.report.validity import INVALID, UNCHECKED
 
-QUARTER = 0.25  # of the control's value: what one seed must take away, for want of an interval
-TENTH = 0.1  # of the control's value: what several seeds must take away beside their interval
-MOST = 3  # places that are named
-PROTECTS, NOT, UNKNOWN = "protects", "does not", "not told"
+QUARTER = (
+    0.25  # share of the control's value that a victim must lose with one seed, where there is no interval
+)
+TENTH = 0.1  # share of the control's value that a victim must lose with several seeds, beside the interval
+MOST = 3  # the most places that are named
+PROTECTS, NOT, UNKNOWN = "protects", "does not", "unknown"
 
 
 def reference(cell: Cell) -> Difference | None:
-    """The difference that counts: below ratio 1 to the clean share alone if there is one, else to random noise."""
+    """The difference that counts: to the clean share alone at ratios below 1 if there is one, or to random noise."""
     ratio = cell.trial.get("poison_ratio")
     kinds = ["share", "random"] if isinstance(ratio, (int, float)) and 0 < ratio < 1 else ["random"]
     for kind in kinds:
@@ -27,12 +29,12 @@ def reference(cell: Cell) -> Difference | None:
 
 
 def short_control(report: Report) -> str:
-    """What differences are to, as a heading."""
+    """The name of the control in headings of differences: ``control`` or ``random``."""
     return "control" if any(f.trial.get("control") == "share" for f in report.findings) else "random"
 
 
 def protects(cell: Cell, measure: Measure) -> str:
-    """PROTECTS, NOT, or UNKNOWN where no number or no control counts.
+    """PROTECTS, NOT, or UNKNOWN if the cell or its control has no number that counts.
 
     With several seeds the whole interval of the difference must lie on the side that protects, and the victim must
     lose a tenth of what it reaches on the control; with one seed, a quarter.
@@ -44,11 +46,10 @@ def protects(cell: Cell, measure: Measure) -> str:
 
 
 def _takes(value: float, found: Difference, measure: Measure) -> bool:
-    """True if so much is lost against the control that it is told."""
+    """True if the victim loses enough against the control, by the rule of ``protects``."""
     control = value - found.mean
-    whole = (
-        control if measure.lower_protects else value
-    )  # of ranks, which grow, the part of this one that was won
+    # A rank grows with protection, so its difference is a share of this rank and not of the control's.
+    whole = control if measure.lower_protects else value
     lost = abs(found.mean) / whole if whole else 0.0
     sign = 1 if measure.lower_protects else -1
     if found.interval:
@@ -62,18 +63,18 @@ def sentence(
     """The table in words.
 
     Args:
-        views: of the metrics to speak of, one for each way of retrieval.
-        name: a row's method in words.
-        place: (row, column) in words, or "" where there is only one.
+        views: the reports on the metrics to describe, one for each way of retrieval.
+        name: gives a row's method in words.
+        place: gives (row, column) in words, or "" where there is only one.
     """
     if any(view.measure.cost for view in views) or not report.rows:
         return ""
     clauses = []
     for view in views:
-        told = _methods(view, name, place)
-        if told:
+        text = _methods(view, name, place)
+        if text:
             way = WAYS.get(view.measure.way, "")
-            clauses.append(f"{way}: {told}" if way and len(views) > 1 else told)
+            clauses.append(f"{way}: {text}" if way and len(views) > 1 else text)
     return "; ".join([*clauses, _controls(report)]) + "."
 
 
@@ -84,19 +85,19 @@ def _methods(view: Report, name: Callable[[Row], str], place: Callable[..., str]
             if cell.control is None:
                 verdict = protects(cell, view.measure)
                 found.setdefault(name(row), {}).setdefault(verdict, []).append(place(row, column))
-    everywhere = [arm for arm, told in found.items() if PROTECTS in told and NOT not in told]
-    nowhere = [arm for arm, told in found.items() if NOT in told and PROTECTS not in told]
-    unknown = [arm for arm, told in found.items() if set(told) == {UNKNOWN}]
-    several = any(len(told.get(PROTECTS, [])) + len(told.get(NOT, [])) > 1 for told in found.values())
+    everywhere = [arm for arm, places in found.items() if PROTECTS in places and NOT not in places]
+    nowhere = [arm for arm, places in found.items() if NOT in places and PROTECTS not in places]
+    unknown = [arm for arm, places in found.items() if set(places) == {UNKNOWN}]
+    several = any(len(places.get(PROTECTS, [])) + len(places.get(NOT, [])) > 1 for places in found.values())
     parts = []
     if everywhere:
         verb = "protects" if len(everywhere) == 1 else "protect"
         parts.append(f"{_listed(everywhere)} {verb}{' everywhere' if several else ''}")
     partly: dict[tuple[tuple[str, ...], int], list[str]] = {}
-    for arm, told in found.items():
-        if PROTECTS in told and NOT in told:
-            here = tuple(told[PROTECTS])
-            partly.setdefault((here, len(here) + len(told[NOT])), []).append(arm)
+    for arm, places in found.items():
+        if PROTECTS in places and NOT in places:
+            here = tuple(places[PROTECTS])
+            partly.setdefault((here, len(here) + len(places[NOT])), []).append(arm)
     for (here, total), arms in partly.items():
         where = f" ({_listed(here)})" if len(here) <= MOST and all(here) else ""
         verb = "protects" if len(arms) == 1 else "protect"
@@ -105,7 +106,7 @@ def _methods(view: Report, name: Callable[[Row], str], place: Callable[..., str]
         verb = "does" if len(nowhere) == 1 else "do"
         parts.append(f"{_listed(nowhere)} {verb} not{' anywhere' if several else ''}")
     if unknown:
-        parts.append(f"of {_listed(unknown)} nothing can be told")
+        parts.append(f"{_listed(unknown)} cannot be judged")
     return ", ".join(parts)
 
 

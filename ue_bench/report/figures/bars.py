@@ -15,7 +15,7 @@ ACROSS = 4  # panels side by side
 
 
 def draw_bars(report: Report, folder: Path) -> Drawn:
-    """Writes ``bars.png`` and ``bars.svg`` from records alone; ratios have a figure of their own."""
+    """Writes ``bars.png`` and ``bars.svg`` from records alone; ``draw_ratios`` draws suites with several ratios."""
     panels = {place: found for place, cells in by_place(report).items() if (found := bars_of(report, cells))}
     if not panels:
         return Drawn("bars", problem="no arm is measured at one ratio only")
@@ -40,13 +40,13 @@ def draw_bars(report: Report, folder: Path) -> Drawn:
 
 
 def bars_of(report: Report, cells: list[Cell]) -> dict[Key, Cell]:
-    """arm -> its finished cell in one place, in the table's order; none where an arm has several ratios."""
+    """arm -> its finished cell in one place, in the table's order; empty if an arm has several ratios."""
     found = {arm_of(report, cell): cell for cell in cells if cell.summary}
     return found if len(found) == len([cell for cell in cells if cell.summary]) else {}
 
 
 def draw_panel(axis: Any, report: Report, arms: list[Key], found: dict[Key, Cell]) -> None:
-    """One bar for each arm that was measured there; the others keep their empty line."""
+    """Draws one bar for each arm that was measured there; the other arms keep an empty line."""
     look = looks(report)
     for place, arm in enumerate(arms):
         summary = found[arm].summary if arm in found else None

@@ -1,4 +1,4 @@
-"""How accuracy and training loss went over the epochs: one line an arm, a band of one standard deviation over seeds."""
+"""Accuracy and training loss over the epochs: a line for each arm, with a band of one standard deviation over seeds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Curve = list[tuple[int, float, float]]  # epoch, mean, standard deviation (0 for
 def draw_curves(report: Report, folder: Path) -> Drawn:
     """Writes ``curves.png`` and ``curves.svg``: clean test images, training images, training loss, from left to right.
 
-    What no record has gets no column.
+    A quantity that no record holds gets no column.
     """
     lines = {place: curves_of(report, cells) for place, cells in by_place(report).items()}
     lines = {place: found for place, found in lines.items() if any(found.values())}
@@ -84,7 +84,7 @@ def curves_of(report: Report, cells: Sequence[Cell]) -> dict[str, dict[Key, Curv
 
 
 def _run(record: Mapping[str, Any], part: str, metric: str) -> dict[int, float]:
-    """Epoch -> value, of those that are finite. Retrieval is also measured before the first epoch."""
+    """Epoch -> value, for finite values. Retrieval is also measured before the first epoch, as epoch 0."""
     curves = record.get("curves") or {}
     retrieval = (curves.get("retrieval") or {}).get(metric)
     start, values = 1, curves.get("train_loss" if part == "loss" else f"{part}_accuracy")
@@ -112,13 +112,16 @@ def _panel(
             zorder=its.order + 2,
         )[0]
         if any(spread):
-            low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
+            low = [m - s for m, s in zip(mean, spread, strict=True)]
+            high = [m + s for m, s in zip(mean, spread, strict=True)]
             axis.fill_between(x, low, high, color=its.colour, alpha=0.15, linewidth=0, zorder=its.order)
     axis.xaxis.get_major_locator().set_params(integer=True)
     above = [mean for curve in lines.values() for _, mean, _ in curve if mean > 0]
     if log and above:
         axis.set_yscale("log", nonpositive="clip")  # a band may reach below zero
-        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # matplotlib's own writes mathematics
+        axis.yaxis.set_major_formatter(
+            lambda value, _: f"{value:g}"
+        )  # matplotlib's own formatter writes powers of 10
         near = max(above) < 10 * min(above)
         axis.yaxis.set_minor_formatter((lambda value, _: f"{value:g}") if near else "")
         axis.set_ylim(bottom=min(above) / 1.5)
@@ -143,6 +146,9 @@ def _ratio(cell: Cell) -> float:
 def _title(report: Report) -> str:
     seeds = len({finding.trial.get("seed") for finding in report.findings})
     ratios = {finding.trial.get("poison_ratio") for finding in report.findings} - {0.0}
-    notes = [f"mean of {seeds} seeds, band: ± one standard deviation"] * (seeds > 1)
-    notes += ["each arm at its largest protected share"] * (len(ratios) > 1)
-    return "\n".join([heading(report), *(["; ".join(notes)] if notes else [])])
+    notes = []
+    if seeds > 1:
+        notes.append(f"mean of {seeds} seeds, band: ± one standard deviation")
+    if len(ratios) > 1:
+        notes.append("each arm at its largest protected share")
+    return f"{heading(report)}\n{'; '.join(notes)}" if notes else heading(report)

@@ -1,4 +1,4 @@
-"""What protecting a part is worth: the metric against the share of protected images."""
+"""The effect of protecting only a part of the images: the metric against the poison ratio."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Line = list[tuple[float, float, float]]  # ratio in percent, mean, standard devi
 
 
 def draw_ratios(report: Report, folder: Path) -> Drawn:
-    """Writes ``ratio.png`` and ``ratio.svg``; the clean control is a level line, the clean share alone a dashed one."""
+    """Writes ``ratio.png`` and ``ratio.svg``; the clean control is a level line, the clean share alone is dashed."""
     lines = {place: ratio_lines(report, cells) for place, cells in by_place(report).items()}
     lines = {place: found for place, found in lines.items() if any(len(line) > 1 for line in found.values())}
     if not lines:

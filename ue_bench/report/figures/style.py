@@ -1,4 +1,4 @@
-"""What figures share: which arm gets which line, how places are named, how files are written."""
+"""What figures share: the look of each arm's line, the names of places, and how files are written."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ from ue_bench.report.validity import place, place_name
 from ue_bench.text import visible
 
 # Nine colours that people who confuse red and green can tell apart (Paul Tol's "muted" scheme).
-COLOURS = (
-    *("#332288", "#CC6677", "#117733", "#88CCEE", "#882255", "#DDCC77", "#44AA99", "#AA4499", "#999933"),
-)
+COLOURS = ("#332288", "#CC6677", "#117733", "#88CCEE", "#882255", "#DDCC77", "#44AA99", "#AA4499", "#999933")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
-USUAL = ("image", "class", "cluster", "pair")  # the granularity that each of them stands for
+USUAL = ("image", "class", "cluster", "pair")  # the granularities that DASHES stand for, in order
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 BLACK, GREY = "#000000", "#7A7A7A"
 SETTINGS: Any = {
-    "svg.hashsalt": "ue-bench",  # ids in an SVG are drawn from it; without it, from the clock
+    "svg.hashsalt": "ue-bench",  # seeds the ids in an SVG, which would otherwise differ at every run
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 9.0,
@@ -58,7 +56,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Look:
-    """An arm's line: colours tell methods, dashes granularities; clean data is black, random noise grey."""
+    """The look of an arm's line: colours mean methods, dashes granularities; clean data is black, random noise grey."""
 
     colour: str
     dash: Any
@@ -76,7 +74,7 @@ def arm_of(report: Report, cell: Cell) -> Key:
 
 
 def arm_name(report: Report, arm: Key) -> str:
-    """An arm in words: a budget or variant only where it tells two arms apart."""
+    """An arm in words, with its budget or variant only where two arms differ in it."""
     if len(arm) == 1:
         return str(arm[0])
     method, granularity, budget, variant = arm
@@ -102,7 +100,7 @@ def cells(report: Report) -> Iterator[Cell]:
 
 
 def looks(report: Report) -> dict[Key, Look]:
-    """Each arm's line."""
+    """The look of each arm's line."""
     controls = {arm[0]: cell.control for arm, cell in arms(report).items() if cell.control}
     methods: dict[str, int] = {}
     taken: dict[str, list[int]] = {}
@@ -126,12 +124,12 @@ def looks(report: Report) -> dict[Key, Look]:
 
 
 def heading(report: Report) -> str:
-    """The plan's title in lines that fit."""
+    """The plan's title, wrapped at 80 characters."""
     return "\n".join(textwrap.wrap(str(report.plan.get("title") or report.plan.get("suite") or ""), 80))
 
 
 def by_place(report: Report) -> dict[str, list[Cell]]:
-    """The cells of each dataset, victim and defense, by its name."""
+    """The cells of each place, by its name: dataset, victim and defense."""
     found: dict[str, list[Cell]] = {}
     for cell in cells(report):
         found.setdefault(place_name(place(cell.trial)), []).append(cell)
