@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import pytest
@@ -15,7 +16,7 @@ from ue_bench.gallery import amplify, collect
 from ue_bench.overview import best, draw_overview
 from ue_bench.report import build_report
 from ue_bench.report.figures import draw_bars, draw_curves, draw_ratios
-from ue_bench.report.figures.bars import bars_of
+from ue_bench.report.figures.bars import bars_of, tell_apart
 from ue_bench.report.figures.curves import curves_of
 from ue_bench.report.figures.ratios import ratio_lines
 from ue_bench.report.figures.style import BLACK, COLOURS, GREY, arm_name, arms, cells, looks
@@ -242,6 +243,32 @@ def test_bars_stand_for_the_cells_of_one_place(tmp_path):
     assert named == {"plain": 91.0, "mine (image)": 11.0}
     text = (tmp_path / "bars.svg").read_text()
     assert ">91<" in text and text.count(">11<") == 2
+
+
+def test_panels_are_named_by_what_tells_them_apart():
+    assert tell_apart(["a, net, jpeg", "a, net, mixup"]) == ("a, net", ["jpeg", "mixup"])
+    assert tell_apart(["a, net, no defense"]) == ("a, net, no defense", [""])
+
+
+def test_titles_and_names_of_any_length_stay_inside_the_picture(tmp_path):
+    from matplotlib.image import imread
+
+    long = {"reduced": {f"a_parameter_of_the_method_{n}": [1, 2] for n in range(3)}}
+    report = report_of([*seeds({}, [10.0, 12.0]), *seeds(long, [11.0])])
+    report = dataclasses.replace(report, plan={**report.plan, "title": "a title of many words " * 9})
+    draw_bars(report, tmp_path)
+    picture = imread(tmp_path / "bars.png")
+    edges = (picture[:1], picture[-1:], picture[:, :1], picture[:, -1:])
+    assert all((edge[..., :3] == 1).all() for edge in edges), "nothing is cut at the edge"
+
+
+def test_retrieval_has_a_panel_for_each_direction(tmp_path):
+    names = ["i2t_hit@1", "i2t_hit@10", "t2i_hit@1", "t2i_hit@10"]
+    pairs = seeds({}, [0.0], metrics=dict(zip(names, (1.0, 30.0, 2.0, 40.0), strict=True)))
+    draw_bars(report_of(pairs, table={"rows": ["method"], "columns": [], "metrics": names}), tmp_path)
+    text = (tmp_path / "bars.svg").read_text()
+    assert ">30<" in text and ">40<" in text and ">1.0<" not in text
+    assert "i2t Hit@10" in text and "t2i Hit@10" in text
 
 
 def test_several_plans_get_folders_of_their_own(command, tmp_path):

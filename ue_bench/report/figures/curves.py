@@ -50,9 +50,11 @@ def draw_curves(report: Report, folder: Path) -> Drawn:
                 axis.set_xlabel("epoch")
                 axis.set_ylabel(_label(report, part, found))
         names = [arm_name(report, arm) for arm in drawn]
-        figure.legend(list(drawn.values()), names, loc="outside right upper", frameon=False, handlelength=3.2)
+        figure.legend(
+            list(drawn.values()), names, loc="outside right center", frameon=False, handlelength=3.2
+        )
         figure.suptitle(_title(report))
-        return Drawn("curves", save(figure, folder, "curves", ("png", "svg")))
+        return Drawn("curves", save(figure, folder, "curves", ("png", "svg"), flat=True))
 
 
 _PARTS = {

@@ -45,9 +45,11 @@ def draw_ratios(report: Report, folder: Path) -> Drawn:
             axis.set_xlabel("protected share of the training images (%)")
             axis.set_ylabel(report.measure.label)
         names = [arm_name(report, arm) for arm in drawn]
-        figure.legend(list(drawn.values()), names, loc="outside right upper", frameon=False, handlelength=3.2)
+        figure.legend(
+            list(drawn.values()), names, loc="outside right center", frameon=False, handlelength=3.2
+        )
         figure.suptitle(heading(report))
-        return Drawn("ratio", save(figure, folder, "ratio", ("png", "svg")))
+        return Drawn("ratio", save(figure, folder, "ratio", ("png", "svg"), flat=True))
 
 
 def ratio_lines(report: Report, cells: Sequence[Cell]) -> dict[Key, Line]:
