@@ -49,9 +49,12 @@ def test_epsilon_8_and_8_255_are_the_same(epsilon, wanted):
     assert steps(epsilon) == wanted
 
 
-@pytest.mark.parametrize("epsilon", [0.03, 8.5, 300, -1])
-def test_epsilon_must_be_whole_steps(epsilon):
-    with pytest.raises(ConfigError, match="whole number of steps"):
+@pytest.mark.parametrize(
+    ("epsilon", "problem"),
+    [(0.03, "whole number of steps"), (8.5, "whole number of steps"), (300, "0 to 255"), (-1, "0 to 255")],
+)
+def test_epsilon_must_be_whole_steps(epsilon, problem):
+    with pytest.raises(ConfigError, match=problem):
         steps(epsilon)
 
 

@@ -154,7 +154,7 @@ def test_pair_wise_noise_is_that_of_the_first_caption(make, tmp_path):
         ("clean", (), "makes no noise"),
         ("uc", (), "must see the pictures"),
         ("classy", ("classy.granularity=class",), "gives several pictures one noise"),
-        ("random", ("random.budget=linf:0",), "nothing would be protected"),
+        ("random", ("random.budget=linf:0",), "above 0"),
         ("randm", (), "did you mean 'random'"),
         ("random", ("random.distributon=sign",), "did you mean 'distribution'"),
         ("random", ("em.rounds=3",), "random.rounds="),

@@ -242,7 +242,7 @@ def _show_warning(
 ) -> None:
     """Ours as a sentence; others' with the place that they come from."""
     ours = Path(filename).is_relative_to(Path(__file__).parents[1])
-    place = "" if ours else f"{filename}:{line}: {category.__name__}: "
+    place = "" if ours else f"{filename}:{lineno}: {category.__name__}: "
     typer.echo(visible(f"ue-bench: warning: {place}{message}"), err=True)
 
 
