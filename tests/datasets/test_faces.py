@@ -78,7 +78,7 @@ def test_a_wrong_folder_is_told_in_its_own_words(folder):
             Faces(path=str(path)).load(16)
         assert "train=" not in str(error.value) and "test=" not in str(error.value)
     (folder / "Ada_Bell" / "notes.pdf").write_text("")
-    with pytest.raises(DataError, match="no images.*move them away$"):
+    with pytest.raises(DataError, match="not images.*move them away$"):
         Faces(path=str(folder)).load(16)
 
 

@@ -1,1 +1,1 @@
-"""Image sets in memory, how they are hashed and cached, and the datasets that fill them."""
+"""Image sets in memory: how they are read, hashed and cached."""

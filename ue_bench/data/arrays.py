@@ -1,4 +1,4 @@
-"""Images and labels as people hold them in Python, NumPy arrays or torch tensors, to what the harness works with."""
+"""Converts a user's images and labels, NumPy arrays or torch tensors, to the harness's form."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ue_bench.errors import DataError
 
 @dataclass(frozen=True)
 class Layout:
-    """How images came, so that others can be given back alike.
+    """The form that images were given in, so that results can be returned in the same form.
 
     Attributes:
-        device: of a torch tensor; None for a NumPy array.
+        device: the torch tensor's device; None for a NumPy array.
         channels_last: True for [N, H, W, 3], False for [N, 3, H, W].
     """
 
@@ -26,21 +26,21 @@ class Layout:
     channels_last: bool
 
     def give_back(self, images: Tensor) -> Any:
-        """Images, uint8 [N, 3, H, W], in this layout."""
+        """Converts images, uint8 [N, 3, H, W], to this layout."""
         if self.channels_last:
             images = images.permute(0, 2, 3, 1).contiguous()
         return images.numpy() if self.device is None else images.to(self.device)
 
 
 def read_images(images: Any) -> tuple[Tensor, Layout]:
-    """(uint8 [N, 3, H, W] on the CPU, how they came). Memory is shared where that is possible.
+    """(uint8 [N, 3, H, W] on the CPU, the layout they were given in). Memory is shared where that is possible.
 
     Args:
         images: a NumPy array or torch tensor, uint8 [N, 3, H, W] or [N, H, W, 3], 0..255. The channels are the second
             dimension if that is 3, else the last.
 
     Raises:
-        DataError: for anything else; it says what was given and how to convert it.
+        DataError: for anything else; the message says what was given and how to convert it.
     """
     tensor, device = _to_tensor(images, "images")
     allowed = "images are uint8 [N, 3, H, W] or [N, H, W, 3], 0 to 255"
@@ -60,7 +60,7 @@ def read_images(images: Any) -> tuple[Tensor, Layout]:
 
 
 def read_labels(labels: Any, count: int) -> Tensor:
-    """int64 [count] of a NumPy array, torch tensor or sequence of whole numbers from 0.
+    """int64 [count], from a NumPy array, torch tensor or sequence of whole numbers from 0.
 
     Raises:
         DataError: for anything else.
@@ -82,10 +82,10 @@ def read_labels(labels: Any, count: int) -> Tensor:
 
 
 def read_captions(captions: Any, count: int) -> tuple[tuple[str, ...], ...]:
-    """For each image its captions: one string, or several, an image.
+    """The captions of each image, from one string or several strings per image.
 
     Raises:
-        DataError: if they are something else, or not as many as images.
+        DataError: if they are something else, or if their number is not that of the images.
     """
     if isinstance(captions, str) or not hasattr(captions, "__len__"):
         raise DataError(f"captions is one string, or a list of strings, an image, not {captions!r:.60}")

@@ -23,8 +23,8 @@ from ue_bench.data.locate import cache_root
 from ue_bench.data.room import IN_MEMORY
 from ue_bench.errors import DataError
 
-_FORMAT = 2  # raise it when files of an older layout must not be read any more
-_KEPT_BYTES = 4 * 2**30  # of images held by this process for the next who asks; the newest stays in any case
+_FORMAT = 2  # raise it when files of an older layout must no longer be read
+_KEPT_BYTES = 4 * 2**30  # bytes of images that this process keeps for reuse; the newest dataset always stays
 _PARTS = ("train", "test")
 
 _memory: OrderedDict[str, Split] = OrderedDict()
@@ -36,7 +36,7 @@ _warned: set[str] = set()
 
 
 class Source(Protocol):
-    """What the cache asks of a dataset, see ``ue_bench.Dataset``."""
+    """What the cache needs of a dataset; see ``ue_bench.Dataset``."""
 
     version: ClassVar[int]
 
@@ -44,27 +44,27 @@ class Source(Protocol):
         """Decodes everything."""
 
     def source_state(self) -> object:
-        """What must be equal for a cached decode to be valid still, or None."""
+        """A cached decode is valid as long as this value is equal; None if that cannot be known."""
 
     def parameters(self) -> dict[str, Any]:
-        """All that the decoded images depend on beside the source."""
+        """All parameters, besides the source, that the decoded images depend on."""
 
 
 def load_cached(dataset: Source, name: str, image_size: int | None) -> Split:
     """A dataset's decoded images: from this process, from disk, or from its source (then kept in both).
 
-    Whoever asks again gets the same tensors: take a copy before changing anything. What is read from disk is
-    mapped, not loaded, so that datasets larger than the memory work: pages come and go. The files lie in
-    ``UE_BENCH_CACHE`` (or ``~/.cache/ue-bench``) under ``decoded``, and may be deleted at any time.
+    Every call returns the same tensors: copy them before changing anything. What is read from disk is memory-mapped,
+    not loaded, so that datasets larger than memory work. The files lie in ``UE_BENCH_CACHE`` (or
+    ``~/.cache/ue-bench``) under ``decoded``, and may be deleted at any time.
 
     Args:
-        dataset: where they come from; ``source_state()`` None keeps them off the disk.
+        dataset: the source; if its ``source_state()`` is None, nothing is written to disk.
         name: of the dataset, as on the command line.
         image_size: side in pixels, or None: as stored.
 
     Raises:
-        DataError: if the source is absent, incomplete or corrupt. A cache that cannot be read or written is
-            only warned of.
+        DataError: if the source is absent, incomplete or corrupt. A cache that cannot be read or written only
+            causes a warning.
     """
     with _lock:
         state = dataset.source_state()
@@ -81,7 +81,7 @@ def load_cached(dataset: Source, name: str, image_size: int | None) -> Split:
                 raise DataError(
                     f"'{name}' does not fit into memory ({error}): take fewer images, or a smaller image_size="
                 ) from error
-            after = dataset.source_state()  # a download may have brought the files, or someone changed them
+            after = dataset.source_state()  # loading may have downloaded the files, or somebody changed them
             if after is not None and (state is None or after == state) and not shut:
                 key = _key(dataset, name, image_size, after)
                 _write(_path(name, key), split)
@@ -92,10 +92,10 @@ def load_cached(dataset: Source, name: str, image_size: int | None) -> Split:
 
 
 def find_changes() -> list[str]:
-    """What was changed in place since it was read, such as ``the test set of shapes``.
+    """Names the data that were changed in place since they were read, such as ``the test set of shapes``.
 
-    Everything that this process holds is hashed anew. What was changed is dropped: who asks for it again gets it as it
-    was.
+    Everything that this process holds is hashed again. Changed data are dropped, so that the next call reads the
+    original.
     """
     with _lock:
         found = []
@@ -109,7 +109,7 @@ def find_changes() -> list[str]:
             for part in _PARTS:
                 vars(getattr(split, part)).pop(
                     "pairs", None
-                )  # derived from captions, and made anew from them
+                )  # derived from the captions, and computed again from them
             if changed:
                 _drop(key)
             found += changed
@@ -117,14 +117,14 @@ def find_changes() -> list[str]:
 
 
 def forget() -> None:
-    """Drops what this process holds; files stay."""
+    """Drops the datasets that this process holds; the files stay."""
     with _lock:
         _memory.clear()
         _known.clear()
 
 
 def _key(dataset: Source, name: str, image_size: int | None, state: object) -> str:
-    """A hash of all that can change the decoded arrays."""
+    """A hash of everything that can change the decoded arrays."""
     kind = type(dataset)
     return digest(
         {
@@ -179,13 +179,15 @@ def _write(path: Path, split: Split) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.touch(exist_ok=False)
-        mode = unfinished.stat().st_mode  # as the umask says; the library would let nobody else read it
+        mode = (
+            unfinished.stat().st_mode
+        )  # the umask's permissions; safetensors' own let nobody else read the file
         save_file(_apart(tensors), unfinished, {"content": json.dumps(texts, ensure_ascii=False)})
         unfinished.chmod(mode)
         os.replace(unfinished, path)
-    except Exception as error:  # safetensors reports a full disk by an exception of its own
+    except Exception as error:  # safetensors reports a full disk with its own exception
         _warn_once(
-            f"the decoded images cannot be kept in {path.parent} ({error}); every run decodes them anew. Set "
+            f"the decoded images cannot be kept in {path.parent} ({error}); every run decodes them again. Set "
             "UE_BENCH_CACHE to a folder that can be written",
             str(path.parent),
         )
@@ -195,7 +197,7 @@ def _write(path: Path, split: Split) -> None:
 
 
 def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Contiguous tensors of which no two share memory, as safetensors needs them."""
+    """The tensors, contiguous and without shared memory, as safetensors needs them."""
     seen: set[int] = set()
     apart = {}
     for name, tensor in tensors.items():
@@ -207,27 +209,28 @@ def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _shut(path: Path) -> bool:
-    """True, and warned of, if the file is there and this person may not read it: it is somebody's, and stays."""
+    """True, with a warning, if the file exists and this user may not read it: it is somebody else's, and stays."""
     if not path.is_file() or os.access(path, os.R_OK):
         return False
     _warn_once(
-        f"permission denied: the cache file {path} is another person's, who lets nobody read it; its images are "
-        "decoded without it. Ask for it to be readable, or set UE_BENCH_CACHE to a folder of your own",
+        f"permission denied: the cache file {path} belongs to another user, and you may not read it; its images are "
+        "decoded without it. Ask for read permission, or set UE_BENCH_CACHE to a folder of your own",
         str(path),
     )
     return True
 
 
 def _read(path: Path) -> Split | None:
-    """What the file holds; None if it is absent, or damaged, which is warned of."""
+    """What the file holds; None if it is absent, or damaged, which causes a warning."""
     try:
         if not path.is_file():
             return None
         with safe_open(path, framework="pt") as file:
             texts = json.loads(file.metadata()["content"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        return Split(*(_image_set(part, tensors, texts[part]) for part in _PARTS))
-    except Exception as error:  # any defect at all means: decode again
+        train, test = (_image_set(part, tensors, texts[part]) for part in _PARTS)
+        return Split(train, test)
+    except Exception as error:  # whatever the defect is, decode again
         _warn_once(
             f"the cache file {path} is damaged or out of reach ({error}); its images are decoded again",
             str(path),

@@ -1,4 +1,4 @@
-"""Captions in CSV files: one (image, caption) pair a row, images in any number of rows."""
+"""Captions in CSV files: each row is one (image, caption) pair, and an image may have any number of rows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ IMAGE_COLUMNS = ("image", "image_name", "filename", "file_name", "images")
 CAPTION_COLUMNS = ("caption", "comment", "text")
 _SEPARATORS = ("|", "\t", ";", ",")
 _IMAGE = re.compile(r"\S.*\.(png|jpe?g|webp|tiff?|bmp|gif)$", re.IGNORECASE)
-_LINES = 20  # that a caption may run over; more means a quotation mark that is never closed
+_LINES = 20  # the most that a caption may span; more means that a quotation mark is never closed
 _SPLIT_FILES = {"test": "test.csv", "validation": "val.csv", "train": "train.csv"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its line, its fields without space around them; split is None where there is no column."""
+    """One row: its line number and its fields, stripped; split is None if the file has no such column."""
 
     line: int
     image: str
@@ -40,18 +40,18 @@ def read_rows(
 ) -> list[Row]:
     """The rows of a file with a header; fields are separated by ``|``, tab, ``;`` or comma, as in the header.
 
-    In files with ``|`` quotation marks are letters. A row without its last ``|`` is read as it was meant:
+    In files with ``|``, quotation marks are ordinary characters. A row that lacks its last ``|`` is read all the same:
     Flickr30k's results.csv has one.
 
     Args:
-        file: to be read.
-        faults: gets the lines of rows without image or caption.
-        image_columns: names for the column of images; the first that exists counts.
+        file: the file to read.
+        faults: the lines of rows without image or caption are appended to it.
+        image_columns: possible names of the column of images; the first that exists is used.
         caption_columns: the same for captions; () reads none.
         split_column: the column that says which part of the data a row is in, if there is one.
 
     Raises:
-        DataError: if it is no UTF-8, is empty, or has no such columns.
+        DataError: if the file is not UTF-8, is empty, or has no such columns.
     """
     text = read_text(file)
     header = text.partition("\n")[0]
@@ -84,10 +84,7 @@ def read_rows(
             if any(field.strip() for field in fields[len(names) :]):
                 faults.append(f"line {first} ({len(fields)} fields; put captions in quotation marks)")
                 continue
-            name, words, part = (
-                None if column is None else fields[column].strip() if column < len(fields) else ""
-                for column in (image, caption, split)
-            )
+            name, words, part = _field(fields, image), _field(fields, caption), _field(fields, split)
             if not name:
                 faults.append(f"line {first} (no image)")
             elif words == "":
@@ -103,8 +100,15 @@ def read_rows(
     return rows
 
 
+def _field(fields: Sequence[str], column: int | None) -> str | None:
+    """The field in a column, stripped: None if there is no such column, "" if the row is too short."""
+    if column is None:
+        return None
+    return fields[column].strip() if column < len(fields) else ""
+
+
 def _holds_a_row(field: str, separator: str) -> bool:
-    """Whether text of several lines has one that begins like a row, with an image's name and a separator."""
+    """Whether a line of the text, after its first, begins like a row: with an image's name and a separator."""
     return any(
         _IMAGE.match(line.partition(separator)[0].strip())
         for line in field.splitlines()[1:]
@@ -113,7 +117,7 @@ def _holds_a_row(field: str, separator: str) -> bool:
 
 
 def group(rows: Iterable[Row]) -> list[Picture]:
-    """One picture an image, in the order of its first row, with the captions of all its rows."""
+    """One picture per image, in the order of the images' first rows, with the captions of all its rows."""
     captions: dict[str, list[str]] = {}
     for row in rows:
         captions.setdefault(row.image, []).append(row.caption)
@@ -121,7 +125,7 @@ def group(rows: Iterable[Row]) -> list[Picture]:
 
 
 def find_split(root: str) -> dict[str, File]:
-    """Lists of the images in a part, as MEM publishes them: test.csv, and val.csv and train.csv if there."""
+    """The files that list each part's images, as MEM publishes them: test.csv, and val.csv and train.csv if any."""
     for folder in (root, f"{root}/splits"):
         if exists(folder, _SPLIT_FILES["test"]):
             there = {part: name for part, name in _SPLIT_FILES.items() if exists(folder, name)}
@@ -130,7 +134,7 @@ def find_split(root: str) -> dict[str, File]:
 
 
 def apply_split(pictures: Iterable[Picture], files: dict[str, File]) -> Parts:
-    """Divides pictures by lists of images, in the lists' order; without a train.csv all others are training.
+    """Divides pictures by lists of images, in the lists' order; without a train.csv all others are for training.
 
     Raises:
         DataError: naming every image in a list that is not among the pictures, or is in two lists.
@@ -140,7 +144,7 @@ def apply_split(pictures: Iterable[Picture], files: dict[str, File]) -> Parts:
     taken: dict[str, str] = {}
     for part, file in files.items():
         faults: list[str] = []
-        # the last part of a path names an image on every machine; lists repeat it for each caption
+        # Only the last part of a path is the same on every machine. Lists repeat an image for each of its captions.
         rows = read_rows(file, faults, ("images", *IMAGE_COLUMNS), ())
         names = list(dict.fromkeys(re.split(r"[/\\]", row.image)[-1] for row in rows))
         for name in names:

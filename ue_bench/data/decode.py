@@ -1,4 +1,4 @@
-"""Encoded images to one uint8 array; every image that cannot be decoded is named, none is skipped."""
+"""Decodes image files into one uint8 array; an error names every image that cannot be decoded, none is skipped."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from torch import Tensor
 from ue_bench.data.room import allocate
 from ue_bench.errors import ConfigError, DataError
 
-# The only readers of Pillow that files are given to. Others start programs (EPS hands PostScript to gs).
+# The only formats that Pillow may read. Its readers of some others start programs (EPS passes PostScript to gs).
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "PPM")
-PIXELS = 178_956_970  # more in one picture are refused; Pillow's own limit against traps that fill the memory
+PIXELS = (
+    178_956_970  # the most in one picture: Pillow's own limit against files that are made to fill the memory
+)
 
 Payload = bytes | None | Callable[[], bytes]
 _CHUNK = 1024  # encoded images held in memory at once
-_SHOWN = 10  # faults spelled out in an error
+_SHOWN = 10  # faults that an error lists
 
 
 class TooManyPixels(Image.DecompressionBombError):
@@ -34,16 +36,16 @@ class TooManyPixels(Image.DecompressionBombError):
     def __init__(self, size: tuple[int, int], limit: int):
         self.pixels = size[0] * size[1]
         super().__init__(
-            f"{size[0]}x{size[1]} are {self.pixels:,} pixels, more than {limit:,}: such files can be traps that fill "
+            f"{size[0]}x{size[1]} are {self.pixels:,} pixels, more than {limit:,}: such files can be made to fill "
             "the memory"
         )
 
 
 def open_image(file: BinaryIO | Path, max_pixels: int = PIXELS) -> Image.Image:
-    """The file as Pillow sees it, if it has one of FORMATS; its pixels are not decoded yet.
+    """Opens a file with Pillow if it is in one of FORMATS; its pixels are not decoded yet.
 
     Raises:
-        UnidentifiedImageError: if it has none of these formats.
+        UnidentifiedImageError: if it is in none of these formats.
         TooManyPixels: if it has more than ``max_pixels``.
     """
     Image.init()
@@ -55,10 +57,10 @@ def open_image(file: BinaryIO | Path, max_pixels: int = PIXELS) -> Image.Image:
 
 
 def decode_image(data: bytes, image_size: int | None = None) -> np.ndarray:
-    """Decodes one image file: EXIF orientation applied, made RGB, then square if a size is given.
+    """Decodes one image file, applies its EXIF orientation, converts it to RGB, and makes it square if a size is given.
 
-    Grey, palette and CMYK images are converted, transparency is laid on white, 16-bit grey is scaled to 8
-    bits, of an animation the first frame counts. Colour profiles are not applied.
+    Grey, palette and CMYK images are converted, transparent pixels become white, 16-bit grey is scaled to 8 bits, and
+    of an animation the first frame is used. Colour profiles are not applied.
 
     Args:
         data: the content of a PNG, JPEG, WebP, ... file.
@@ -92,8 +94,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def fit_square(image: Image.Image, side: int) -> Image.Image:
     """Resizes the shorter side to ``side`` (antialiased bicubic), then cuts out the central square.
 
-    An image that is ``side`` pixels square already comes back as it is, bit for bit. Roundings are those of
-    torchvision's Resize and CenterCrop, with which CLIP models are trained: the pixels are the same.
+    An image that is already ``side`` pixels square is returned unchanged. The pixels are the same as with torchvision's
+    Resize and CenterCrop, with which CLIP models are trained.
     """
     if image.size == (side, side):
         return image
@@ -105,7 +107,7 @@ def fit_square(image: Image.Image, side: int) -> Image.Image:
 
 
 def resize_all(images: Tensor, image_size: int | None) -> Tensor:
-    """``fit_square`` on arrays.
+    """``fit_square`` for arrays.
 
     Args:
         images: uint8 [N, 3, H, W].
@@ -130,10 +132,10 @@ def decode_all(
     """Decodes ``count`` images into one array, several at a time.
 
     Args:
-        payloads: for each image how errors call it (``row 7``), and its encoded bytes or what reads them.
-        count: how many come.
-        image_size: side in pixels, or None: as stored, which must then be one size for all.
-        source: what to call them together in errors.
+        payloads: for each image, its name in errors (``row 7``), and its encoded bytes or a function that reads them.
+        count: the number of payloads.
+        image_size: side in pixels, or None: as stored; then all images must have one size.
+        source: the name of the whole in errors.
 
     Returns:
         uint8 [count, 3, H, W], 0..255; in a file rather than in memory if it is large (see ``allocate``).
@@ -144,7 +146,7 @@ def decode_all(
     check_image_size(image_size)
     images: Tensor | None = None
     faults: list[str] = []
-    sizes: dict[tuple[int, int], str] = {}  # (width, height), and an image that has it
+    sizes: dict[tuple[int, int], str] = {}  # (width, height) -> the name of an image of that size
     payloads = iter(payloads)
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, count, _CHUNK):
@@ -176,7 +178,7 @@ def decode_all(
 
 
 def _attempt(payload: Payload, image_size: int | None) -> np.ndarray | str:
-    """The pixels, or why there are none."""
+    """The pixels, or the reason why the image cannot be decoded."""
     try:
         data = payload() if callable(payload) else payload
         return decode_image(data, image_size) if data else "no bytes"

@@ -1,4 +1,4 @@
-"""Files at a local path or any fsspec address (s3://, hf://, memory://): found, read, and dated."""
+"""Finds, reads and dates files at local paths and any fsspec address (s3://, hf://, memory://)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ue_bench.errors import DataError, nearest
 
-# What file systems call the thing that changes with a file's content, best first.
+# The file systems' names for a value that changes with a file's content, best first.
 STAMPS = ("mtime", "LastModified", "last_modified", "ETag", "etag", "updated", "blob_id", "created")
 
 
@@ -24,7 +24,7 @@ class File:
     Attributes:
         system: the fsspec file system.
         path: within the file system.
-        info: what a listing said of it, or empty.
+        info: what a listing says about it, or empty.
     """
 
     system: Any
@@ -46,10 +46,10 @@ class File:
 
 
 def connect(address: str) -> tuple[Any, str]:
-    """(file system, path within it) of an address, with nothing remembered from earlier listings.
+    """(file system, path within it) of an address; the file system's cache of listings is empty.
 
     Raises:
-        DataError: if nothing here can read such an address.
+        DataError: if no installed package can read such an address.
     """
     try:
         system, path = fsspec.core.url_to_fs(address)
@@ -63,17 +63,17 @@ def connect(address: str) -> tuple[Any, str]:
 
 
 def join(folder: str, name: str) -> str:
-    """``name`` within ``folder``, or by itself where it is an absolute path or an address."""
+    """``name`` within ``folder``, or ``name`` itself if it is an absolute path or an address."""
     if "://" in name or name.startswith(("/", "~")) or not folder:
         return name
     return f"{folder.rstrip('/')}/{name}"
 
 
 def find_files(folder: str, name: str) -> list[File]:
-    """The file ``name`` in ``folder``, or, sorted, all that a pattern such as ``data/train-*.parquet`` fits.
+    """The file ``name`` in ``folder``, or all files, sorted, that match a pattern such as ``data/train-*.parquet``.
 
     Raises:
-        DataError: if there is none, or the address cannot be reached; it names what lies there instead.
+        DataError: if there is none, or the address cannot be reached; the message names what lies there instead.
     """
     address = join(folder, name)
     system, path = connect(address)
@@ -99,7 +99,7 @@ def find_files(folder: str, name: str) -> list[File]:
 
 
 def exists(folder: str, name: str) -> bool:
-    """Whether there is a file ``name`` in ``folder``, or one that a pattern such as ``train-*`` fits."""
+    """Whether ``folder`` has a file ``name``, or a file that matches a pattern such as ``train-*``."""
     system, path = connect(join(folder, name))
     try:
         return bool(system.isfile(path) or (glob.has_magic(path) and system.glob(path)))
@@ -108,7 +108,7 @@ def exists(folder: str, name: str) -> bool:
 
 
 def list_folder(address: str) -> dict[str, File]:
-    """What lies directly in a folder, by name; empty where there is no such folder."""
+    """The files and folders directly in a folder, by name; empty if there is no such folder."""
     system, path = connect(address)
     try:
         if isinstance(system, LocalFileSystem):
@@ -136,12 +136,12 @@ def list_tree(system: Any, root: str) -> dict[str, File]:
 
 
 def _contains(folder: str, path: str) -> bool:
-    """Whether ``folder`` is a link to ``path`` or above it, and would be walked without end."""
+    """Whether ``folder`` is a link to ``path`` or to a folder above it, so that walking it would never end."""
     return os.path.commonpath([os.path.realpath(folder), path]) == os.path.realpath(folder)
 
 
 def _describe(system: Any, path: str) -> Mapping[str, Any]:
-    """Size and date as the file system calls them; of a link those of what it leads to."""
+    """Size and date under the file system's own names; for a link, those of its target."""
     if isinstance(system, LocalFileSystem):
         found = os.stat(path)
         return {"size": found.st_size, "mtime": found.st_mtime_ns}
@@ -149,7 +149,7 @@ def _describe(system: Any, path: str) -> Mapping[str, Any]:
 
 
 def find_state(files: Iterable[File]) -> list[list[str]] | None:
-    """Path, size and date of each file; None if one has no date, for then a change could go unnoticed."""
+    """Path, size and date of each file; None if one has no date, because then a change could go unnoticed."""
     state = []
     for file in files:
         try:
@@ -167,7 +167,7 @@ def read_text(file: File) -> str:
     """The content of a UTF-8 file, without a byte order mark.
 
     Raises:
-        DataError: if it cannot be read, or is no UTF-8: it names the lines.
+        DataError: if it cannot be read, or is not UTF-8; then the message names the lines.
     """
     try:
         data = file.read()

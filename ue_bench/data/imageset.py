@@ -23,7 +23,7 @@ class ImageSet:
         labels: int64 [N], 0..classes-1, or None.
         captions: for each image a tuple of strings, or None.
         class_names: one name a class, or None.
-        names: what each image is called in its source, such as ``cat/0001.png``, or None; no part of the fingerprint.
+        names: each image's name in its source, such as ``cat/0001.png``, or None; not part of the fingerprint.
 
     Raises:
         DataError: if shapes, dtypes or ranges do not fit.
@@ -77,12 +77,12 @@ class ImageSet:
 
     @functools.cached_property
     def pairs(self) -> Tensor:
-        """int64 [P]: the image of each (image, caption) pair, in order of images, then of captions."""
+        """int64 [P]: the image of each (image, caption) pair, ordered by image, then by caption."""
         counts = torch.tensor([len(texts) for texts in self.captions or ()], dtype=torch.int64)
         return torch.repeat_interleave(torch.arange(len(counts)), counts)
 
     def take(self, index: Tensor) -> ImageSet:
-        """The images at ``index`` (int64 [n]) with what belongs to them, class names as they are."""
+        """The images at ``index`` (int64 [n]) with their labels, captions and names; class names are unchanged."""
         captions = None if self.captions is None else tuple(self.captions[i] for i in index.tolist())
         labels = None if self.labels is None else self.labels[index]
         names = None if self.names is None else tuple(self.names[i] for i in index.tolist())
@@ -96,7 +96,7 @@ class ImageSet:
         return self._memo["fingerprint"]
 
     def hash_content(self) -> str:
-        """Computes the fingerprint anew from the content as it is now."""
+        """Computes the fingerprint of the current content."""
         content = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         content.update(self.images.contiguous().numpy().data)
         if self.labels is not None:
@@ -107,7 +107,7 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A dataset as a benchmark uses it: what is protected and trained on, and the clean test data."""
+    """A dataset as a benchmark uses it: the training data, which are protected, and the clean test data."""
 
     train: ImageSet
     test: ImageSet

@@ -1,4 +1,4 @@
-"""Where data is looked for (``UE_BENCH_DATA``) and where it is kept (``UE_BENCH_CACHE``)."""
+"""The folders where data are looked for (``UE_BENCH_DATA``) and kept (``UE_BENCH_CACHE``)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ue_bench.errors import DataError
 
 
 def data_root() -> Path | None:
-    """The folder that ``UE_BENCH_DATA`` names, or None where it is not set."""
+    """The folder that ``UE_BENCH_DATA`` names, or None if it is not set."""
     value = os.environ.get("UE_BENCH_DATA", "").strip()
     if not value:
         return None
@@ -28,5 +28,5 @@ def cache_root() -> Path:
     value = os.environ.get("UE_BENCH_CACHE", "").strip()
     try:
         return Path(value or "~/.cache/ue-bench").expanduser()
-    except RuntimeError:  # a user without a home, as in some containers
+    except RuntimeError:  # the user has no home folder, as in some containers
         return Path(tempfile.gettempdir(), "ue-bench")

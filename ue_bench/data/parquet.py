@@ -1,4 +1,4 @@
-"""Parquet files in the layout of Hugging Face image datasets, read in one place for every dataset."""
+"""Reads Parquet files in the layout of Hugging Face image datasets, for every dataset."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def read_parquet(
     """Decodes one split of a dataset.
 
     Args:
-        files: its files, in order.
+        files: the split's files, in order.
         image_size: side in pixels (see ``fit_square``), or None: as stored.
         image_column: encoded images, ``struct<bytes, path>`` or binary.
         label_column: integers from 0, or strings that are in ``class_names``; "" for none.
         caption_column: ``list<string>`` or string; "" for none.
-        class_names: one name a class; () takes them from the files' ``features`` metadata, if there are any.
-        choose: (number of rows) -> the rows to take, ascending; only their images are decoded. None: all.
+        class_names: one name per class; () takes them from the files' ``features`` metadata, if there are any.
+        choose: (number of rows) -> the rows to use, ascending; only their images are decoded. None: all rows.
 
     Raises:
-        DataError: if a file cannot be read or a column is missing; if images, labels or captions cannot be
-            used it names each row.
+        DataError: if a file cannot be read, if a column is missing, or if images, labels or captions cannot be used;
+            then the message names each row.
     """
     source = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
     names = tuple(class_names)
@@ -93,7 +93,7 @@ def read_columns(file: File) -> list[str]:
 
 
 def read_first_image(file: File, image_column: str) -> bytes:
-    """The encoded bytes of the first row; empty if there are none."""
+    """The encoded bytes of the first row's image; empty if there are none."""
     for _, data in _payloads([file], image_column, rows=1):
         return data or b""
     return b""
@@ -106,7 +106,7 @@ def _opened(file: File) -> Iterator[pq.ParquetFile]:
             yield table
     except DataError:
         raise
-    except Exception as error:  # pyarrow's own errors, and those of any file system
+    except Exception as error:  # pyarrow and each file system have their own errors
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise DataError(
             f"'{file.path}' cannot be read as a Parquet file ({reason}): it is damaged, cut short or out of "
@@ -134,7 +134,7 @@ def _check_columns(file: File, schema: pa.Schema, columns: dict[str, str]) -> No
 
 
 def _class_names(schema: pa.Schema, label_column: str) -> tuple[str, ...]:
-    """Names of the label column by the metadata that Hugging Face's datasets writes, or ()."""
+    """The class names in the metadata that Hugging Face's datasets writes, or ()."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return tuple(str(name) for name in features[label_column]["names"])
@@ -186,7 +186,7 @@ def _read_captions(column: pa.ChunkedArray, file: File, faults: list[str]) -> li
 def _payloads(
     files: Sequence[File], image_column: str, rows: int = _ROWS, chosen: Sequence[int] | None = None
 ) -> Iterator[tuple[str, bytes | None]]:
-    """(how to call it, encoded bytes) of the images in the rows chosen, a few rows in memory at a time.
+    """(name in errors, encoded bytes) of the images in the chosen rows, with a few rows in memory at a time.
 
     Row groups without a chosen row are not read.
     """

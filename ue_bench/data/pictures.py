@@ -1,4 +1,4 @@
-"""Pictures with captions, as every layout of caption datasets lists them: divided, thinned out, decoded."""
+"""Pictures with captions, whatever the dataset's layout: divides them into parts, draws subsets, decodes them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ OUTSIDE = "it does not lie in the folder of the images"
 
 
 class Picture(NamedTuple):
-    """An image by its name, and what is said of it.
+    """The name of an image, and its captions.
 
     Attributes:
-        name: its path within the folder of images, such as ``val2014/COCO_val2014_000000000042.jpg``.
-        captions: in the order of their file, without space around them.
+        name: the image's path within the folder of images, such as ``val2014/COCO_val2014_000000000042.jpg``.
+        captions: in the order of their file, stripped.
     """
 
     name: str
@@ -30,11 +30,11 @@ class Picture(NamedTuple):
 
     @property
     def base(self) -> str:
-        """The last part of the name, by which lists of a split call it."""
+        """The last part of the name, which is the image's name in lists of a split."""
         return posixpath.basename(self.name)
 
     def limited(self, count: int | None) -> Picture:
-        """The picture with its first ``count`` captions; None: all."""
+        """The picture with its first ``count`` captions; None keeps all."""
         return Picture(self.name, self.captions[:count])
 
 
@@ -42,13 +42,13 @@ Parts = Mapping[str, Sequence[Picture]]
 
 
 def divide(pictures: Iterable[Picture], train: int, test: int, seed: int) -> Parts:
-    """A split by seed: which part an image is in depends on its name and the seed, not on order or path.
+    """Draws a split: which part an image is in depends on its name and the seed, not on order or path.
 
     Args:
-        pictures: all of them.
-        train: images in the training part; what remains is the validation part.
+        pictures: all pictures of the dataset.
+        train: images in the training part; the remaining images are the validation part.
         test: images in the test part.
-        seed: another one gives another split.
+        seed: another seed gives another split.
     """
     pictures = list(pictures)
     names = sorted((each.name for each in pictures), key=lambda name: derive(seed, "split", name))
@@ -59,10 +59,10 @@ def divide(pictures: Iterable[Picture], train: int, test: int, seed: int) -> Par
 
 
 def choose(count: int, wanted: int | None, seed: int, part: str) -> list[int]:
-    """The rows of ``wanted`` images out of ``count``, ascending; a smaller choice lies within a larger one.
+    """The rows of ``wanted`` images drawn from ``count``, ascending; a smaller choice is a subset of a larger one.
 
     Raises:
-        ConfigError: if there are fewer.
+        ConfigError: if there are fewer images.
     """
     if wanted is None:
         return list(range(count))
@@ -78,14 +78,14 @@ def find_images(
 ) -> list[File]:
     """Each picture's file, in the first folder that has it.
 
-    Every folder is listed once, so that a hundred thousand pictures cost no more than a few listings.
+    Every folder is listed once, so that a hundred thousand pictures cost only a few listings.
 
     Args:
-        pictures: to be found.
+        pictures: the pictures to find.
         folders: paths or addresses, the likeliest first.
-        faults: gets the names of pictures that are nowhere, or where they may not be.
-        outside: whether a name may be an address, an absolute path or one that leaves the folder by ``..``. A file
-            of captions from a stranger could otherwise have any file read and any server called.
+        faults: the names of pictures that are missing, or that lead outside, are appended to it.
+        outside: whether a name may be an address, an absolute path or a path that leaves the folder by ``..``. If so, a
+            stranger's file of captions can make ue-bench read any file and connect to any server.
     """
     listed: dict[str, dict[str, File]] = {}
     found = []
@@ -107,7 +107,7 @@ def find_images(
 
 
 def leads_outside(name: str) -> bool:
-    """Whether an image's name may lead out of its folder: an address, an absolute path, or one with ``..``."""
+    """Whether an image's name may lead out of its folder: an address, an absolute path, or a path with ``..``."""
     absolute = re.match(r"[/\\~]|[A-Za-z][\w+.-]*:[/\\]", name)
     above = posixpath.normpath(name.replace("\\", "/")).split("/")[0] == ".."
     return bool(absolute) or above or "://" in name or "::" in name
@@ -119,7 +119,7 @@ def decode_pictures(
     """Decodes pictures from their files.
 
     Raises:
-        DataError: naming every one that cannot be decoded.
+        DataError: naming every picture that cannot be decoded.
     """
     payloads = ((picture.name, file.read) for picture, file in zip(pictures, files, strict=True))
     images = decode_all(payloads, len(pictures), image_size, source)

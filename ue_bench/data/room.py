@@ -1,4 +1,4 @@
-"""Room for decoded images: in memory while they are few, else in a file that the system pages in and out."""
+"""Allocates room for decoded images: in memory if they are few, else in a file that the system pages in and out."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def allocate(count: int, height: int, width: int) -> Tensor:
     """uint8 [count, 3, height, width], not initialised.
 
     An array of more than ``IN_MEMORY`` bytes lies in a file beside the cache of decoded images, so that a
-    dataset that is larger than the memory can be decoded: its pages are written out when memory is short.
-    The file has no name from the start, and its room is given back with the array.
+    dataset that is larger than memory can be decoded: its pages are written out when memory is short.
+    The file is unlinked at once, so its room is freed together with the array.
 
     Raises:
-        DataError: if there is no room for it; it says how much is needed.
+        DataError: if there is no room for it; the message says how much is needed.
     """
     size = count * 3 * height * width
     if size <= IN_MEMORY:
@@ -39,7 +39,7 @@ def allocate(count: int, height: int, width: int) -> Tensor:
                 _reserve(file.fileno(), size, folder)
             array = torch.from_file(path, shared=True, size=size, dtype=torch.uint8)
         finally:
-            with contextlib.suppress(OSError):  # a system that cannot remove a file in use keeps it
+            with contextlib.suppress(OSError):  # systems that cannot remove a file in use keep it
                 os.unlink(path)
     except OSError as error:
         free = f", {shutil.disk_usage(folder).free / GIB:.1f} GiB are free" if folder.is_dir() else ""
@@ -52,7 +52,7 @@ def allocate(count: int, height: int, width: int) -> Tensor:
 
 
 def _reserve(file: int, size: int, folder: os.PathLike[str]) -> None:
-    """Claims the blocks now: a disk that fills up later would end the process without a word."""
+    """Claims the blocks now, because a disk that fills up later would kill the process without an error message."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
     elif shutil.disk_usage(folder).free < size:

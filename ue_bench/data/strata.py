@@ -1,4 +1,4 @@
-"""Choosing a part of a dataset so that every class gives its share."""
+"""Draws a part of a dataset that holds the same share of every class."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def stratified(labels: Tensor | None, count: int, seed: int) -> Tensor:
-    """float64 [count], 0 to 1: each example's place in a random order; the first n places hold every class's share.
+    """float64 [count], 0 to 1: each example's place in a random order whose first n places are class-stratified.
 
-    A choice of the lowest places is nested: a smaller one lies within a larger one.
+    To draw n examples, take those with the n lowest places. Smaller draws are subsets of larger ones.
 
     Args:
-        labels: int64 [count], or None to draw over all examples alike.
-        count: of examples.
-        seed: of the order.
+        labels: int64 [count], or None to draw without regard to classes.
+        count: the number of examples.
+        seed: for the order.
     """
     generator = torch.Generator().manual_seed(seed)
     groups = labels if labels is not None else torch.zeros(count, dtype=torch.int64)

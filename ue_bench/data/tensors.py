@@ -1,4 +1,4 @@
-"""Named tensors: a hash of their content."""
+"""A hash of named tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Flickr8k, Flickr30k and MS-COCO share: found in one of the layouts they come in, divided, decoded."""
+"""What Flickr8k, Flickr30k and MS-COCO share: finding one of their layouts, dividing it into parts, decoding it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PARQUET = (
 
 @dataclass(frozen=True)
 class Found:
-    """Where a dataset lies: the layout, its folder or address, and its files of captions."""
+    """Where a dataset lies: its layout, its folder or address, and its files of captions."""
 
     layout: str
     root: str
@@ -53,14 +53,14 @@ class Captioned(Dataset):
     """A published dataset of photographs with captions; subclasses name its files.
 
     Attributes:
-        title: how tables call it.
-        origin: by which names the original data can be had.
-        folders: under ``UE_BENCH_DATA``; the first that holds a known layout counts.
-        layouts: for each layout the files that mark it, alternatives in order; the first found counts.
-        image_folders: of photographs, within the root; the first that has an image counts.
-        subfolders: of those, with which names of pictures begin.
-        sizes: training and test images of a split by seed.
-        long_side: of the original photographs, in pixels; smaller copies are called such.
+        title: the dataset's name in tables.
+        origin: the names under which the original data can be obtained.
+        folders: folders under ``UE_BENCH_DATA``; the first that holds a known layout is used.
+        layouts: for each layout the files that identify it, alternatives in order; the first found is used.
+        image_folders: folders of photographs within the root; an image is read from the first that has it.
+        subfolders: folders within those, with which the names of pictures begin.
+        sizes: number of training and test images where the split is drawn by seed.
+        long_side: longer side of the original photographs in pixels; tables mark smaller copies.
     """
 
     title: ClassVar[str] = ""
@@ -73,11 +73,11 @@ class Captioned(Dataset):
     long_side: ClassVar[int] = 500
 
     root: str = ""  # folder or fsspec address that holds the files; "": found under UE_BENCH_DATA
-    layout: str = ""  # of the files, one of those above; "": the first that is found there
-    train_images: Count | None = None  # a seeded subset of so many, nested, for small profiles; None: all
+    layout: str = ""  # layout of the files, one of those above; "": the first that is found
+    train_images: Count | None = None  # size of a seeded, nested subset, for small profiles; None: all
     test_images: Count | None = None  # the same for test data
-    captions_per_image: Count | None = 5  # the first so many of each image; None: all
-    seed: Whole = 0  # of the subsets, and of the split where the files give none
+    captions_per_image: Count | None = 5  # how many captions of each image to use, from the first; None: all
+    seed: Whole = 0  # for the subsets, and for the split if the files have none
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,7 +107,7 @@ class Captioned(Dataset):
         try:
             found = self._find()
         except DataError:
-            return None  # load() says what is wrong
+            return None  # load() raises the error
         files = [file for files in found.files for file in files]
         if found.layout != "parquet":
             files += find_split(found.root).values()
@@ -117,7 +117,7 @@ class Captioned(Dataset):
         return find_state(files)
 
     def label(self) -> str:
-        """How tables call it: with its split, with the size of a smaller copy, with what is left out."""
+        """The dataset's name in tables, with its split, the size of a smaller copy, and what is left out."""
         notes = []
         with contextlib.suppress(DataError):
             found = self._find()
@@ -163,7 +163,7 @@ class Captioned(Dataset):
         )
 
     def _divide(self, found: Found) -> Parts:
-        """Reads the captions; every image is in one part."""
+        """Reads the captions and puts every image into one part."""
         faults: list[str] = []
         files = [file for files in found.files for file in files]
         names = " and ".join(file.path for file in files)
@@ -181,9 +181,8 @@ class Captioned(Dataset):
         if found.layout != "karpathy":
             lists = find_split(found.root)
             train, test = self.sizes
-            test = min(
-                test, max(1, len(pictures) // 8)
-            )  # of a part of the dataset, too, enough is for training
+            # At most an eighth of an incomplete copy is for testing, so that enough is left for training.
+            test = min(test, max(1, len(pictures) // 8))
             parts = apply_split(pictures, lists) if lists else divide(pictures, train, test, self.seed)
         empty = [part for part in _PARTS if not parts[part]]
         if empty:
@@ -213,7 +212,7 @@ class Captioned(Dataset):
         return ImageSet(stored.images, captions=captions)
 
     def _describe_copy(self, file: File) -> str:
-        """``160x160 WEBP copy`` if the first image is no JPEG, or clearly smaller than the originals are."""
+        """``160x160 WEBP copy`` if the first image is not a JPEG file, or is clearly smaller than the originals."""
         data = read_first_image(file, _pick(file, "images", _IMAGE_COLUMNS))
         try:
             with open_image(io.BytesIO(data)) as image:

@@ -18,17 +18,17 @@ PART_OF = {  # words for the parts of a dataset
 
 
 def read_karpathy(file: File, faults: list[str]) -> Parts:
-    """Pictures of a file such as dataset_flickr8k.json, in its order.
+    """The pictures in a file such as dataset_flickr8k.json, in its order.
 
     ``images[].split`` is train, restval (which counts as train), val or test; ``filepath``, where there is
     one, is the folder of ``filename``; the captions are ``sentences[].raw``.
 
     Args:
-        file: to be read.
-        faults: gets what is wrong with single images.
+        file: the file to read.
+        faults: descriptions of images that cannot be used are appended to it.
 
     Raises:
-        DataError: if it is no such file.
+        DataError: if the file is not of this form.
     """
     parts: dict[str, list[Picture]] = {part: [] for part in PARTS}
     seen: set[str] = set()
@@ -54,17 +54,17 @@ def read_karpathy(file: File, faults: list[str]) -> Parts:
 
 
 def read_annotations(files: Sequence[File], faults: list[str]) -> list[Picture]:
-    """Pictures of files such as annotations/captions_train2014.json, in the order of ``images``.
+    """The pictures in files such as annotations/captions_train2014.json, in the order of ``images``.
 
-    A picture's folder is what the file's name ends in (train2014); its captions are in the order of
+    A picture's folder is the last part of the file's name (train2014); its captions are in the order of
     ``annotations``.
 
     Args:
-        files: to be read, one after the other.
-        faults: gets what is wrong with single images and captions.
+        files: the files to read, one after the other.
+        faults: descriptions of images and captions that cannot be used are appended to it.
 
     Raises:
-        DataError: if one is no such file.
+        DataError: if a file is not of this form.
     """
     pictures = []
     for file in files:
@@ -90,7 +90,7 @@ def read_annotations(files: Sequence[File], faults: list[str]) -> list[Picture]:
 
 
 def _read_lists(file: File, *keys: str) -> list[list[Any]]:
-    """The lists of that name in a JSON file."""
+    """The lists under these keys in a JSON file."""
     try:
         content = json.loads(read_text(file))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What CIFAR-10, CIFAR-100 and STL-10 share: found as Parquet or in torchvision's layout, or downloaded."""
+"""What CIFAR-10, CIFAR-100 and STL-10 share: they are Parquet files, or torchvision's files, or are downloaded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ue_bench.errors import ConfigError, DataError
 from ue_bench.seeds import derive
 
 _PARTS = ("train", "test")
-_SILENCE_SECONDS = 30.0  # after which a server that does not answer counts as absent
+_SILENCE_SECONDS = 30.0  # a server that has not answered for so long counts as absent
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Published(Dataset):
     """A dataset of fixed content, found under ``UE_BENCH_DATA`` or downloaded and checked by torchvision.
 
     Attributes:
-        title: how tables call it.
-        names: of its classes, by label.
-        folder: under ``UE_BENCH_DATA``, with train.parquet and test.parquet or torchvision's folder in it.
+        title: the dataset's name in tables.
+        names: the names of the classes, by label.
+        folder: folder under ``UE_BENCH_DATA`` that holds train.parquet and test.parquet, or torchvision's folder.
         native: torchvision's own folder; "" if torchvision does not have this dataset.
-        image_columns: of the Parquet files; the first that exists counts.
+        image_columns: possible columns of images in the Parquet files; the first that exists is used.
         label_columns: the same for labels.
     """
 
@@ -51,9 +51,9 @@ class Published(Dataset):
     image_columns: ClassVar[tuple[str, ...]] = ("image", "img")
     label_columns: ClassVar[tuple[str, ...]] = ("label", "labels")
 
-    train_images: int | None = None  # a seeded, class-stratified, nested part of so many; null: all
-    test_images: int | None = None  # the same of the test data
-    seed: int = 0  # of these parts
+    train_images: int | None = None  # size of a seeded, class-stratified, nested subset; null: all
+    test_images: int | None = None  # the same for test data
+    seed: int = 0  # for these subsets
 
     def __post_init__(self) -> None:
         for part in _PARTS:
@@ -62,7 +62,7 @@ class Published(Dataset):
                 raise ConfigError(f"{self.folder}.{part}_images must be at least 1, not {wanted}")
 
     def parameters(self) -> dict[str, Any]:
-        """None for the whole dataset, so that its trials keep the ids that they had before parts could be taken."""
+        """Empty for the whole dataset, so that its trials keep the ids that they had before subsets could be drawn."""
         whole = self.train_images is None and self.test_images is None
         return {} if whole else super().parameters()
 
@@ -72,13 +72,13 @@ class Published(Dataset):
         Args:
             root: the folder that holds, or will hold, the folder ``native``.
             part: "train" or "test".
-            download: fetch what is missing.
+            download: whether to download missing files.
 
         Returns:
             (images uint8 [N, 3, H, W], labels [N], integers from 0).
 
         Raises:
-            RuntimeError: if a file is absent or its sum differs.
+            RuntimeError: if a file is absent or its MD5 sum differs.
         """
         raise NotImplementedError
 
@@ -89,7 +89,8 @@ class Published(Dataset):
         else:
             root = self._native_root() or self._download()
             parts = [self._read_native(root, part, image_size) for part in _PARTS]
-        return Split(*(self._part_of(images, part) for images, part in zip(parts, _PARTS, strict=True)))
+        train, test = (self._part_of(images, part) for images, part in zip(parts, _PARTS, strict=True))
+        return Split(train, test)
 
     def to_download(self) -> str:
         if self._parquet_files() or self._native_root() is not None:
@@ -109,7 +110,7 @@ class Published(Dataset):
         return find_state(find_files(str(root / self.native), "*"))
 
     def label(self) -> str:
-        """How tables call it: a copy whose images went through JPEG, or a part, is never called by the plain name."""
+        """The dataset's name in tables, which says if the images went through JPEG or are a subset."""
         notes = [self._describe_copy()]
         notes += [f"{wanted:,} {part} images" for part in _PARTS if (wanted := self._wanted(part))]
         notes = [note for note in notes if note]
@@ -183,7 +184,7 @@ class Published(Dataset):
     def _download(self) -> Path:
         """Downloads into the cache; the folder appears there only when it is complete.
 
-        Two processes may do so at once: the first to end wins, its files are the same.
+        Two processes may do so at once: the files of the first to finish stay, and they are the same.
         """
         wanted = f"{self.folder}/train.parquet and {self.folder}/test.parquet"
         if not self.native:
@@ -204,7 +205,7 @@ class Published(Dataset):
                 except OSError:
                     if not (target / self.native).is_dir():
                         raise
-        except Exception as error:  # whatever the network, the server or the disk comes up with
+        except Exception as error:  # network, server and disk raise many kinds of errors
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise DataError(
                 f"{self.title} is not on this machine, and downloading it failed ({reason}). Either set "
@@ -215,7 +216,7 @@ class Published(Dataset):
 
 
 def describe_jpeg(data: bytes) -> str:
-    """``JPEG-75`` for a JPEG file of quality 75, ``JPEG`` if its tables are of none, "" for other files."""
+    """``JPEG-75`` for a JPEG file of quality 75, ``JPEG`` if its tables fit no quality, "" for other files."""
     if not data.startswith(b"\xff\xd8\xff"):
         return ""
     try:
@@ -230,7 +231,7 @@ def describe_jpeg(data: bytes) -> str:
 
 @functools.cache
 def _luminance_table(quality: int) -> list[int]:
-    """The brightness quantisation that Pillow writes at a quality."""
+    """The luminance quantisation table that Pillow writes at a quality."""
     buffer = io.BytesIO()
     Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
     return list(Image.open(buffer).quantization[0])  # type: ignore[attr-defined]
@@ -238,7 +239,7 @@ def _luminance_table(quality: int) -> list[int]:
 
 @contextlib.contextmanager
 def _patience(seconds: float) -> Iterator[None]:
-    """Sockets opened within give up after so long a silence; torchvision sets no limit of its own."""
+    """Sets a timeout for sockets that are opened within the context, because torchvision sets none."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -23,7 +23,7 @@ from ue_bench.data.pictures import (
 from ue_bench.datasets._karpathy import PART_OF, read_karpathy
 from ue_bench.errors import ConfigError, DataError
 
-_SPLIT_COLUMN = "split"  # the only name whose absence is no mistake
+_SPLIT_COLUMN = "split"  # a file may lack this column, but not one whose name the user gave
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Captions(Dataset):
 
     Every row of the CSV is one (image, caption) pair; an image may have many. Files are local or at any
     fsspec address; images are named relative to the file's folder or to ``images``, and lie
-    within it. The split is that of the column ``split`` (train, val or test; also restval, validation, dev),
-    or, where there is none, drawn by seed from the images' names. In JSON files it is ``images[].split``,
+    within it. The column ``split`` gives the split (train, val or test; also restval, validation, dev); without one,
+    the split is drawn by seed from the images' names. In JSON files it is ``images[].split``,
     with ``filename`` and ``sentences[].raw``. With ``image_size`` the shorter side is resized to it (antialiased
     bicubic) and the central square cut out.
     """
@@ -43,12 +43,16 @@ class Captions(Dataset):
     image_column: str = "image"  # column of the CSV with the images' names
     caption_column: str = "caption"  # column with one caption
     split_column: str = "split"  # column with the part; without such a column test_share is drawn
-    test: str = "test"  # part to measure on; val, say
-    test_share: Annotated[float, Range(above=0, below=1)] = 0.2  # of the images, where the file has no split
-    train_images: Count | None = None  # a seeded subset of so many, nested, for small profiles; None: all
+    test: str = "test"  # part to measure on: test or val
+    test_share: Annotated[float, Range(above=0, below=1)] = (
+        0.2  # share of test images if the file has no split
+    )
+    train_images: Count | None = None  # size of a seeded, nested subset, for small profiles; None: all
     test_images: Count | None = None  # the same for test data
-    captions_per_image: Count | None = None  # the first so many of each image; None: all
-    seed: Whole = 0  # of the subsets and of the drawn split
+    captions_per_image: Count | None = (
+        None  # how many captions of each image to use, from the first; None: all
+    )
+    seed: Whole = 0  # for the subsets and the drawn split
     outside: bool = False  # whether the file may name images by addresses, absolute paths and ../
 
     def __post_init__(self) -> None:
@@ -77,20 +81,20 @@ class Captions(Dataset):
 
     def _file(self) -> File:
         if not self.path:
-            raise ConfigError("captions does not know its file: set captions.path= to a CSV or JSON file")
+            raise ConfigError("captions has no file to read: set captions.path= to a CSV or JSON file")
         files = find_files("", self.path)
         if len(files) > 1:
-            raise ConfigError(f"captions.path '{self.path}' fits {len(files)} files; it must be one")
+            raise ConfigError(f"captions.path '{self.path}' matches {len(files)} files; it must match one")
         return files[0]
 
     def _folder(self) -> str:
-        """That the images' names begin at, as given: an address keeps its protocol."""
+        """The folder that the images' names are relative to, as the user gave it: an address keeps its protocol."""
         if self.images:
             return self.images
         return (self.path.rpartition("/")[0] or "/") if "/" in self.path else "."
 
     def _gather(self, file: File, faults: list[str]) -> tuple[list[Picture], list[Picture], list[File]]:
-        """(training pictures, test pictures, the files of both); adds all that is wrong to ``faults``."""
+        """(training pictures, test pictures, the files of both); appends everything that is wrong to ``faults``."""
         parts = read_karpathy(file, faults) if file.name.endswith(".json") else self._read_csv(file, faults)
         measured = PART_OF[self.test]
         empty = [part for part in ("train", measured) if not parts[part]]
@@ -100,7 +104,7 @@ class Captions(Dataset):
                 f"'{file.path}' has no image for {' and '.join(empty)} (it has {counts}): correct its "
                 "splits, or set captions.test= to the part to measure on"
             )
-        if faults:  # counts are not what they should be, so subsets are not drawn
+        if faults:  # some pictures are missing, so subsets cannot be drawn
             train, test = list(parts["train"]), list(parts[measured])
         else:
             train = self._choose("train", parts["train"], self.train_images)

@@ -18,8 +18,8 @@ _SIZE = 32  # pixels; scikit-learn's images are 8 x 8
 class Digits(Dataset):
     """Handwritten digits of scikit-learn (UCI Optical Recognition): 1,797 images, nothing to download.
 
-    Real, grey, 8x8 pixels; enlarged to ``image_size``, or to 32 where none is given (bicubic). A
-    fifth of each class, drawn once and for all from a fixed seed, is the test data.
+    Real grey images of 8x8 pixels, enlarged (bicubic) to ``image_size``, or to 32 if none is given. The
+    test data are a fifth of each class, drawn with a fixed seed.
     """
 
     def load(self, image_size: int | None) -> Split:

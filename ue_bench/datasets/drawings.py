@@ -13,10 +13,10 @@ from ue_bench.datasets._shapes.drawing import draw
 from ue_bench.datasets._shapes.scenes import Scenes, sample
 from ue_bench.errors import ConfigError
 
-_SIZE = 32  # pixels, where none is given
+_SIZE = 32  # pixels, if no image_size is given
 _TRAIN, _TEST = 2, 3  # streams of random numbers; those of ``shapes`` are 0 and 1
-_CAPTIONS = 4  # that are known to be said of a picture
-_TILT = 0.1  # of the tilt that ``shapes`` draws: nearly upright
+_CAPTIONS = 4  # forms of captions
+_TILT = 0.1  # share of the tilt that ``shapes`` draws: nearly upright
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ class Drawings(Dataset):
     """Drawn pictures of one nearly upright shape with plain captions: a public set beside ``shapes``.
 
     The shapes, colours and textures of ``shapes``, but hardly turned and without clutter, so that a small CLIP learns
-    in a minute what the words mean. Captions in turns name the shape alone ("a photo of a star") and with a colour or
-    texture ("a photo of a red star"). No picture and no caption is one of ``shapes``. For methods that learn from
-    public pairs, as T2UE's paper learns from MS-COCO and protects CIFAR-10. Nothing is downloaded. Raise ``version``
-    when the same fields draw other pixels or captions than before.
+    in a minute what the words mean. Captions alternate between the shape alone ("a photo of a star") and the shape with
+    a colour or texture ("a photo of a red star"). ``shapes`` has none of these pictures and captions. Made for methods
+    that learn from public pairs, as T2UE's paper learns from MS-COCO and protects CIFAR-10. Nothing is downloaded.
+    Raise ``version`` when the same fields draw other pixels or captions than before.
     """
 
     train_images: int = 3000
     test_images: int = 500
     seed: int = 0
-    captions_per_image: int = 2  # 1 to 4, each built differently
+    captions_per_image: int = 2  # 1 to 4, each of another form
 
     def __post_init__(self) -> None:
         for name, least in (("train_images", 1), ("test_images", 1), ("seed", 0), ("captions_per_image", 1)):
@@ -49,7 +49,7 @@ class Drawings(Dataset):
         return Split(self._part(_TRAIN, self.train_images, size), self._part(_TEST, self.test_images, size))
 
     def source_state(self) -> object:
-        """Constant: nothing but the fields decides what is drawn."""
+        """A constant, because the pictures depend on the fields only."""
         return "drawn"
 
     def _part(self, stream: int, count: int, size: int) -> ImageSet:
@@ -62,7 +62,7 @@ class Drawings(Dataset):
 
 
 def _captions(scenes: Scenes, row: int, count: int) -> tuple[str, ...]:
-    """``count`` sentences, every other one about the shape alone; a picture's first is drawn with it."""
+    """``count`` sentences, every other one about the shape alone; which one is first is drawn for each picture."""
     wording = scenes.wording[row]
     words = facts(scenes, row, float(wording[1]))
     shape, coloured = a(words.shape), a(words.colour, words.shape)

@@ -15,7 +15,7 @@ from ue_bench.datasets.imagefolder import ImageFolder
 from ue_bench.errors import ConfigError, DataError
 from ue_bench.seeds import derive
 
-# Sounds of which new names are made; none is a celebrity's.
+# Syllables of new names; no celebrity has such a name.
 _FIRST = ("Ba", "De", "Fi", "Go", "Ka", "Le", "Mi", "No", "Ra", "Se", "Ti", "Vo")
 _LAST = ("bor", "dan", "fel", "gim", "kor", "lum", "mer", "nib", "pol", "rus", "tev", "wen")
 TEMPLATES = (
@@ -31,7 +31,7 @@ LFW = ("lfw-py/lfw_funneled", "lfw_funneled", "lfw")
 
 
 class _People(ImageFolder):
-    """One folder of people instead of two of classes: what is wrong is told in the words of ``faces``."""
+    """One folder of people instead of two folders of classes, with error messages in the words of ``faces``."""
 
     def _leave_out(self, suffix: str) -> str:
         return "move them away"
@@ -44,12 +44,12 @@ class _People(ImageFolder):
 class Faces(Dataset):
     """Folders of faces, path/PERSON/*.jpg, with one test photograph of each person (MEM, 2024, section 5.4, PubFig).
 
-    People get new names, as in the paper, because a pretrained CLIP may know the real ones. The training photographs
-    are the rest of each person's, each with a template drawn for it; test photographs have the first template.
+    People get new names, as in the paper, because a pretrained CLIP may know the real ones. The other photographs of
+    each person are for training. A template is drawn for each of them; test photographs have the first template.
 
-    LFW has this layout, and nothing downloads it any more: unpack lfw-funneled.tgz, by hand, so that
-    lfw_funneled/PERSON/PERSON_0001.jpg lies under ``UE_BENCH_DATA``. Where ``path`` is empty, lfw-py/lfw_funneled/,
-    lfw_funneled/ and lfw/ are looked for there, in this order. Text files beside the people are passed over.
+    LFW has this layout, but cannot be downloaded automatically any more: unpack lfw-funneled.tgz by hand, so that
+    lfw_funneled/PERSON/PERSON_0001.jpg lies under ``UE_BENCH_DATA``. If ``path`` is empty, lfw-py/lfw_funneled/,
+    lfw_funneled/ and lfw/ are looked for there, in this order. Text files beside the people's folders are ignored.
     """
 
     path: str = ""  # folder or fsspec address with a folder for each person; "": LFW under UE_BENCH_DATA
@@ -57,16 +57,16 @@ class Faces(Dataset):
         TEMPLATES  # sentences with {} for the name; ours, the paper's are in a figure
     )
     rename: bool = True  # new names, drawn from the seed; false: the folders' names
-    least: Count = 2  # photographs that a person must have to take part
-    people: Count | None = None  # how many take part, drawn from the seed; null: all
+    least: Count = 2  # people with fewer photographs are left out
+    people: Count | None = None  # how many people to use, drawn from the seed; null: all
     test_photos: Count = 1  # of each person, drawn from the seed; paper. More share a caption: no i2t Hit@1
-    seed: Whole = 0  # of names, people and test photographs
+    seed: Whole = 0  # for names, people and test photographs
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.templates:
             raise ConfigError(
-                "faces.templates is empty; it must hold at least one sentence with {} for the name"
+                "faces.templates is empty; it must hold at least one sentence with {} where the name goes"
             )
         for text in self.templates:
             if text.count("{}") != 1:
@@ -127,7 +127,7 @@ class Faces(Dataset):
         if not self.rename:
             return person.replace("_", " ")
         count = len(_FIRST) * len(_LAST)
-        order = torch.randperm(count**2, generator=self._draw("names"))  # a first and a family name each
+        order = torch.randperm(count**2, generator=self._draw("names"))  # each is a first and a family name
         one, two = divmod(int(order[number]), count)
         return " ".join(_FIRST[part % len(_FIRST)] + _LAST[part // len(_FIRST)] for part in (one, two))
 
@@ -152,7 +152,7 @@ def _lfw() -> str:
     found = [root / name for name in LFW if (root / name).is_dir()] if root else []
     if not found:
         raise ConfigError(
-            f"faces does not know where its images are: set faces.path=FOLDER, with FOLDER/PERSON/*.jpg, or unpack LFW "
+            f"faces has no folder of images: set faces.path=FOLDER, with FOLDER/PERSON/*.jpg, or unpack LFW "
             f"as one of {', '.join(f'{name}/' for name in LFW)} in the folder that UE_BENCH_DATA names"
         )
     return str(found[0])

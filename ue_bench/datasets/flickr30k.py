@@ -22,7 +22,7 @@ class Flickr30k(Captioned):
                here or in splits/: MEM publishes the first two. Without a train.csv all other images are for
                training. Without these lists 29,000 training and 1,000 test images are drawn by seed
 
-    Tables say which split or copy it is: numbers of different splits cannot be compared. With ``image_size``
+    Tables say which split or copy was used, because numbers of different splits cannot be compared. With ``image_size``
     the shorter side is resized to it (antialiased bicubic) and the central square cut out.
     """
 
@@ -43,7 +43,10 @@ class Flickr30k(Captioned):
         ),
     }
     image_folders = (
-        *("flickr30k_images", "flickr30k-images", "images", "Images"),
+        "flickr30k_images",
+        "flickr30k-images",
+        "images",
+        "Images",
         "flickr30k_images/flickr30k_images",
     )
     sizes = (29_000, 1000)

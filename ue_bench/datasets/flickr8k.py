@@ -22,7 +22,7 @@ class Flickr8k(Captioned):
                images are for training, which are 6,091 (which 6,000 of them MEM trained on is not known).
                Without these lists 6,000 training and 1,000 test images are drawn by seed
 
-    Tables say which split or copy it is: numbers of different splits cannot be compared. With ``image_size``
+    Tables say which split or copy was used, because numbers of different splits cannot be compared. With ``image_size``
     the shorter side is resized to it (antialiased bicubic) and the central square cut out.
     """
 

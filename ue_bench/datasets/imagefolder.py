@@ -13,8 +13,19 @@ from ue_bench.data.files import File, connect, find_state, join, list_tree, unre
 from ue_bench.errors import ConfigError, DataError
 
 _IMAGES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif"),
-    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pbm",
 )
 _Classes = dict[str, list[tuple[str, File]]]  # for each class (relative path, file) of its images
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx")
@@ -24,15 +35,15 @@ _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx")
 class ImageFolder(Dataset):
     """Image files as path/train/CLASS/*.png and path/test/CLASS/*.png, local or at any fsspec address.
 
-    Classes are numbered in the order of their names, images sorted by relative path; folders within a class
-    belong to it; hidden files are passed over. With ``image_size`` the shorter side is resized to it
+    Classes are numbered in the order of their names, and images are sorted by relative path. Folders within a class
+    belong to it; hidden files are ignored. With ``image_size`` the shorter side is resized to it
     (antialiased bicubic) and the central square cut out. ``captions`` makes a sentence of each class's name,
     with spaces for underscores, so that CLIP models can be trained on faces or other classes, too.
     """
 
     path: str = ""  # folder or fsspec address that holds the two folders below
     train: str = "train"  # folder of training images in path, or a full address
-    test: str = "test"  # folder of test images in path, or a full address; val, say, for ImageNet
+    test: str = "test"  # folder of test images in path, or a full address; for ImageNet, val
     ignore: tuple[str, ...] = ()  # patterns of files to leave out, by name or relative path, such as *.txt
     captions: str = ""  # one caption an image: a sentence with {} for its class, "a photo of {}"; "": none
 
@@ -41,7 +52,7 @@ class ImageFolder(Dataset):
         if self.captions and self.captions.count("{}") != 1:
             raise ConfigError(
                 f"imagefolder.captions is '{self.captions}'; it must hold {{}} once, where the class's name "
-                "goes: 'a photo of {}', say"
+                "goes, as in 'a photo of {}'"
             )
 
     def load(self, image_size: int | None) -> Split:
@@ -72,13 +83,13 @@ class ImageFolder(Dataset):
         return ImageSet(images, labels, captions, names, tuple(path for path, _, _ in found))
 
     def images_by_class(self, folder: str) -> _Classes:
-        """Every image by class, in the order of the classes' names."""
+        """The images of each class, in the order of the classes' names."""
         address = join(self.path, folder)
         found = self._list(folder)
         wrong = [path for path in found if not path.lower().endswith(_IMAGES)]
         if wrong:
             raise DataError(
-                f"{address} holds {len(wrong)} files that are no images: {_some(wrong)}. Allowed are "
+                f"{address} holds {len(wrong)} files that are not images: {_some(wrong)}. Allowed are "
                 f"{' '.join(_IMAGES)}; {self._leave_out(_suffix(wrong[0]))}"
             )
         loose = [path for path in found if "/" not in path]
@@ -102,7 +113,7 @@ class ImageFolder(Dataset):
     def _list(self, folder: str) -> dict[str, File]:
         """Every file below ``folder`` by relative path, without hidden and ignored ones."""
         if not self.path and "://" not in folder and not folder.startswith(("/", "~")):
-            raise ConfigError(f"imagefolder does not know where its images are: set path=. {self._layout()}")
+            raise ConfigError(f"imagefolder has no folder of images: set path=. {self._layout()}")
         address = join(self.path, folder)
         system, root = connect(address)
         try:
@@ -115,12 +126,12 @@ class ImageFolder(Dataset):
             files = list_tree(system, root)
         except DataError:
             raise
-        except Exception as error:  # every file system has errors of its own
+        except Exception as error:  # each file system has its own errors
             raise unreadable(address, error) from error
         return {path: file for path, file in files.items() if not self._passes_over(path)}
 
     def _folders(self, address: str) -> list[str]:
-        """Names of the folders directly in ``address``, hidden and ignored ones left out."""
+        """Names of the folders directly in ``address``, without hidden and ignored ones."""
         system, root = connect(address)
         try:
             entries = system.ls(root, detail=True)
@@ -141,7 +152,7 @@ class ImageFolder(Dataset):
     def _layout(self) -> str:
         return (
             f"Needed are PATH/{self.train}/CLASS/*.png and PATH/{self.test}/CLASS/*.png; "
-            "set train= and test= if these two folders are called otherwise"
+            "set train= and test= if these two folders have other names"
         )
 
 

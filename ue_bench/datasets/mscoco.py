@@ -23,10 +23,10 @@ class Mscoco(Captioned):
                  the first. Without a train.csv all other images are for training. Without these lists 113,287
                  training and 5,000 test images are drawn by seed
 
-    Tables say which split or copy it is: numbers of different splits cannot be compared. With ``image_size``
+    Tables say which split or copy was used, because numbers of different splits cannot be compared. With ``image_size``
     the shorter side is resized to it (antialiased bicubic) and the central square cut out. All images at 224
-    pixels are 17 GiB, once in ``UE_BENCH_CACHE`` and twice while they are decoded; they are mapped, not held
-    in memory.
+    pixels take 17 GiB in ``UE_BENCH_CACHE``, and twice as much while they are decoded; they are memory-mapped,
+    not held in memory.
     """
 
     title = "MS-COCO"

@@ -20,11 +20,11 @@ class Parquet(Dataset):
 
     path: str = ""  # folder or fsspec address that holds the files, such as hf://datasets/OWNER/NAME
     train: str = "train.parquet"  # training file in path, a pattern (data/train-*.parquet), or a full address
-    test: str = "test.parquet"  # test file, pattern or address; validation.parquet, say, to measure on that
+    test: str = "test.parquet"  # test file in path, pattern or full address, such as validation.parquet
     image_column: str = "image"  # column of encoded images
     label_column: str = "label"  # column of integers from 0, or of strings in class_names; "" for none
-    caption_column: str = ""  # column of one text or a list of texts an image; "" for none
-    class_names: tuple[str, ...] = ()  # one a class, in order; empty: as the file's metadata says, if it does
+    caption_column: str = ""  # column of one text or a list of texts per image; "" for none
+    class_names: tuple[str, ...] = ()  # one per class, in order; empty: those in the file's metadata, if any
 
     def load(self, image_size: int | None) -> Split:
         if not self.label_column and not self.caption_column:
@@ -34,7 +34,7 @@ class Parquet(Dataset):
         train, test = (self._read(name, image_size) for name in (self.train, self.test))
         if not train.class_names and test.classes > train.classes:
             raise DataError(
-                f"test labels run to {test.classes - 1}, training labels to {train.classes - 1} only; both "
+                f"test labels run to {test.classes - 1}, but training labels to {train.classes - 1}; both "
                 "must have the same classes. Set class_names= to the names of all"
             )
         return Split(train, test)
@@ -45,7 +45,7 @@ class Parquet(Dataset):
     def _files(self, name: str) -> list[File]:
         if not self.path and "://" not in name and not name.startswith(("/", "~")):
             raise ConfigError(
-                f"parquet does not know where '{name}' is: set path= to a folder or address, or train= and "
+                f"parquet has no folder for '{name}': set path= to a folder or address, or train= and "
                 "test= to full addresses"
             )
         return find_files(self.path, name)

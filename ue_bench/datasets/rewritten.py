@@ -1,4 +1,4 @@
-"""A captioned dataset whose training captions are replaced by others of the same pictures."""
+"""A captioned dataset with other training captions for the same pictures."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Rewritten(Dataset):
 
     Its authors had Microsoft's GIT write captions of cropped, mirrored and rotated copies of each image. That needs a
     GIT model in a local folder (``model=``, and ``pip install 'ue-bench[text]'``). Without one, captions come from a
-    file (``captions=``), or from the dataset itself: ``keep=others`` leaves the first caption of each image out,
-    ``keep=first`` leaves it alone. Test captions stay as they are.
+    file (``captions=``), or from the dataset itself: ``keep=others`` leaves out the first caption of each image,
+    ``keep=first`` keeps only that one. Test captions stay as they are.
     """
 
-    of: str = "flickr8k"  # the dataset whose images these are
+    of: str = "flickr8k"  # the dataset that the images come from
     words: tuple[str, ...] = ()  # parameters of that dataset, such as [train_images=2000]
-    keep: Literal["", "others", "first"] = ""  # others: all captions but the first; first: that one alone
+    keep: Literal["", "others", "first"] = ""  # others: all captions but the first; first: only that one
     captions: str = (
-        ""  # CSV file image,caption; image counts the training images from 0; several rows an image
+        ""  # CSV file image,caption; image is a training image's number from 0; several rows per image
     )
     model: str = ""  # folder of a GIT model for transformers, such as git-base-coco
-    per_image: Count = 5  # model only: captions written for each image, each of another altered copy
-    seed: Whole = 0  # model only: of crops, mirrors and rotations
+    per_image: Count = 5  # model only: captions written for each image, each for a differently altered copy
+    seed: Whole = 0  # model only: for crops, mirrors and rotations
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,7 +46,9 @@ class Rewritten(Dataset):
                 f"not {' and '.join(ways) or 'none of them'}"
             )
         if self.of == "rewritten":
-            raise ConfigError("rewritten.of names another dataset, such as flickr8k, not rewritten itself")
+            raise ConfigError(
+                "rewritten.of must name another dataset, such as flickr8k, not rewritten itself"
+            )
 
     def load(self, image_size: int | None) -> Split:
         split = self._source().load(image_size)
@@ -101,13 +103,13 @@ def _kept(captions: tuple[tuple[str, ...], ...], keep: str) -> tuple[tuple[str, 
     lone = sum(len(texts) < 2 for texts in captions)
     if lone:
         raise DataError(
-            f"keep=others needs two captions an image; {lone} of {len(captions)} images have one only"
+            f"keep=others needs two captions per image; {lone} of {len(captions)} images have only one"
         )
     return tuple(texts[1:] for texts in captions)
 
 
 def _read(address: str, count: int) -> tuple[tuple[str, ...], ...]:
-    """Captions by the number of their image."""
+    """The captions of each image, by its number."""
     faults: list[str] = []
     (file,) = find_files("", address)
     found: list[list[str]] = [[] for _ in range(count)]
@@ -118,13 +120,13 @@ def _read(address: str, count: int) -> tuple[tuple[str, ...], ...]:
             faults.append(f"line {row.line} (no image '{row.image}')")
     faults += [f"image {number} has no caption" for number, texts in enumerate(found) if not texts]
     if faults:
-        advice = f"image must count the training images from 0 to {count - 1}, each with a caption"
+        advice = f"image must be a training image's number, 0 to {count - 1}, and each image needs a caption"
         raise faulty(faults, max(len(faults), count), "entries", file.path, advice)
     return tuple(tuple(texts) for texts in found)
 
 
 def _written(train: ImageSet, folder: str, per_image: int, seed: int) -> Iterator[tuple[str, ...]]:
-    """Captions by a GIT model, each of a freshly cropped, mirrored and rotated copy."""
+    """Captions that a GIT model writes, each for a newly cropped, mirrored and rotated copy."""
     try:
         from transformers import AutoModelForCausalLM, AutoProcessor
     except ImportError:

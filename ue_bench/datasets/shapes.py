@@ -12,7 +12,7 @@ from ue_bench.datasets._shapes.captioning import captions
 from ue_bench.datasets._shapes.drawing import draw
 from ue_bench.datasets._shapes.scenes import NAMES, sample
 
-_SIZE = 32  # pixels, where none is given
+_SIZE = 32  # pixels, if no image_size is given
 _TRAIN, _TEST = 0, 1  # streams of random numbers
 
 
@@ -20,19 +20,18 @@ _TRAIN, _TEST = 0, 1  # streams of random numbers
 class Shapes(Dataset):
     """Drawn pictures of ten shapes with labels and captions, nothing to download.
 
-    One shape a picture, in any colour, texture, size, place and direction, on another colour with some
-    clutter. All shapes cover the same area, so that only the outline tells the class: a victim has to learn
-    something, and takes noise that marks the class for the easier way. Image sizes differ in sharpness and
-    grain alone.
+    Each picture has one shape, in any colour, texture, size, place and direction, on another colour with some
+    clutter. All shapes have the same area, so that only the outline shows the class: a victim has to learn
+    something, and noise that marks the class is easier to learn. Image sizes differ in sharpness and grain only.
 
-    Every ten pictures from the start hold each class once, and the first pictures of a seed are the same
-    however many follow. Raise ``version`` when the same fields draw other pixels or captions than before.
+    Every ten pictures in a row, from the first, hold each class once, and a seed's first pictures do not depend on how
+    many follow. Raise ``version`` when the same fields draw other pixels or captions than before.
     """
 
     train_images: Count = 5000
     test_images: Count = 1000
     seed: Whole = 0
-    captions_per_image: Annotated[int, Range(1, 5)] = 2  # 1 to 5, each built differently
+    captions_per_image: Annotated[int, Range(1, 5)] = 2  # 1 to 5, each of another form
 
     def load(self, image_size: int | None) -> Split:
         size = _SIZE if image_size is None else image_size
@@ -49,5 +48,5 @@ class Shapes(Dataset):
         )
 
     def source_state(self) -> object:
-        """Constant: nothing but the fields decides what is drawn, and reading is faster than drawing."""
+        """A constant, because the pictures depend on the fields only; reading them is faster than drawing them."""
         return "drawn"

@@ -27,7 +27,7 @@ class Stl10(Published):
         from torchvision.datasets import STL10
 
         class Labelled(STL10):
-            """Asks for the labelled images only: the others' 2.8 GB are neither needed nor summed up."""
+            """Requires the labelled images only: the other 2.8 GB are not needed, so their MD5 sums are not checked."""
 
             train_list = STL10.train_list[:2]
 

@@ -11,7 +11,7 @@ from ue_bench.datasets.mscoco import Mscoco
 class TinyMscoco(Mscoco):
     """A seeded sample of MS-COCO: 6,000 training and 1,000 test images, five captions each; our definition.
 
-    T2UE (2025) reports numbers on a "Tiny-MSCOCO" that it does not define, so that theirs cannot be compared
+    T2UE (2025) reports numbers on a "Tiny-MSCOCO" that it does not define, so its numbers cannot be compared
     with ours. The training images are drawn from MS-COCO's training part, the test images from its test part.
     Files and layouts are those of the dataset ``mscoco``.
     """
@@ -22,6 +22,6 @@ class TinyMscoco(Mscoco):
     test_images: int | None = 1000  # drawn by seed from its test part
 
     def label(self) -> str:
-        """How tables call it; that the sample is ours is part of the name."""
+        """The dataset's name in tables, which says that the sample is ours."""
         name, _, notes = super().label().partition(" (")
         return f"{name} (our own sample{', ' + notes if notes else ')'}"

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ue_bench.datasets._shapes.scenes import COLOURS, NAMES, TEXTURES, Scenes
 
 SMALL, LARGE = 0.51, 0.58  # radii, in half-pictures: below is small, above is large
-MIDDLE = 0.12  # half-pictures: a centre no farther from the picture's, along x or y, is in the middle there
+MIDDLE = 0.12  # half-pictures: up to this distance from the picture's centre, along x or y, is "the middle"
 
-# Words for the same thing, of which each caption picks one.
+# Synonyms, of which each caption picks one.
 SIZES = {"small": ("small", "little"), "": ("", "medium-sized"), "large": ("large", "big")}
 ADJECTIVES = {
     "plain": ("", "plain"),
@@ -34,7 +34,7 @@ ROWS, COLUMNS = (("upper", "top"), ("",), ("lower", "bottom")), ("left", "", "ri
 
 @dataclass(frozen=True)
 class Facts:
-    """The words for one picture, as one caption puts them; a word that does not apply is empty."""
+    """The words that one caption uses for one picture; a word that does not apply is empty."""
 
     shape: str
     colour: str
@@ -70,7 +70,7 @@ TEMPLATES: tuple[Callable[[Facts], str], ...] = (plainly, place_first, ground_fi
 
 
 def captions(scenes: Scenes, count: int) -> tuple[tuple[str, ...], ...]:
-    """``count`` sentences for each picture, no two built alike; the first ones do not depend on ``count``."""
+    """``count`` sentences for each picture, each of another form; the first ones do not depend on ``count``."""
     orders = scenes.wording[:, : len(TEMPLATES)].argsort(axis=1)
     return tuple(
         tuple(TEMPLATES[orders[row, k]](facts(scenes, row, scenes.wording[row, 5 + k])) for k in range(count))
@@ -79,7 +79,7 @@ def captions(scenes: Scenes, count: int) -> tuple[tuple[str, ...], ...]:
 
 
 def facts(scenes: Scenes, row: int, choice: float) -> Facts:
-    """What is to be said of picture ``row``, in the synonyms that ``choice`` (0..1) picks."""
+    """The words for picture ``row``, in the synonyms that ``choice`` (0..1) selects."""
     colours, texture = tuple(COLOURS), TEXTURES[scenes.texture[row]]
 
     def pick(words: tuple[str, ...], digit: int) -> str:

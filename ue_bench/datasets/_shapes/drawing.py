@@ -1,4 +1,4 @@
-"""Scenes become 8-bit pixels, at any size, many pictures at a time."""
+"""Draws scenes as 8-bit pixels, at any size, many pictures at a time."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from ue_bench.datasets._shapes.outlines import Array, outline
 from ue_bench.datasets._shapes.scenes import NAMES, PALETTE, TEXTURES, Scenes
 
-CHUNK = 1 << 17  # pixels that are drawn at once: the arrays of one chunk fit a CPU's cache
-GRAIN = 2  # steps of 1/255: uniform noise of single pixels
+CHUNK = 1 << 17  # pixels that are drawn at once, so that the arrays of a chunk fit into a CPU's cache
+GRAIN = 2  # steps of 1/255: radius of the uniform noise on each pixel
 SHADE = 0.08  # in 0..1: how far the two tones of a texture are from the colour itself
 GROUND_SHADE = 0.02
 
 
 def draw(scenes: Scenes, size: int, seed: tuple[int, ...]) -> NDArray[np.uint8]:
-    """uint8 [N, 3, size, size]. ``seed`` is that of the grain, the one thing that differs between sizes."""
+    """uint8 [N, 3, size, size]. ``seed`` is for the grain, which is drawn anew at every size."""
     images = np.empty((len(scenes), 3, size, size), dtype=np.uint8)
     grain = np.random.default_rng((*seed, 2, size))
     step = max(1, CHUNK // size**2)
@@ -28,7 +28,7 @@ def draw(scenes: Scenes, size: int, seed: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def paint(scenes: Scenes, size: int) -> Array:
-    """float64 [N, 3, size, size], nearly 0..1, without grain."""
+    """float64 [N, 3, size, size], about 0..1, without grain."""
     line = (np.arange(size) + 0.5) * (2 / size) - 1
     x, y = line[None, None, :], line[None, :, None]
     soft = 2 / size  # an edge fades over one pixel
@@ -56,7 +56,7 @@ def across(numbers: NDArray) -> NDArray:
 
 
 def coverage(distance: Array, soft: float) -> Array:
-    """The share of each pixel that lies inside, from the signed distance of its middle."""
+    """The share of each pixel that lies inside, from the signed distance of its centre."""
     return (0.5 - distance / soft).clip(0, 1)
 
 
@@ -67,7 +67,7 @@ def cover(canvas: Array, distance: Array, soft: float, colour: Array, opacity: A
 
 
 def segment(ends: Array, x: Array, y: Array) -> Array:
-    """Distances to the segments between (x, y) and (x, y) [N, 4]."""
+    """Distances to line segments, whose ends [N, 4] are x, y of the first and x, y of the second."""
     ax, ay, bx, by = (across(column) for column in ends.T)
     dx, dy = bx - ax, by - ay
     along = (((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-9)).clip(0, 1)
@@ -75,7 +75,7 @@ def segment(ends: Array, x: Array, y: Array) -> Array:
 
 
 def shape_distance(scenes: Scenes, x: Array, y: Array) -> Array:
-    """float64 [N, size, size]: to the outline of each picture's shape, where it stands."""
+    """float64 [N, size, size]: signed distances to the outline of each picture's shape, at its place."""
     dx, dy = x - across(scenes.centre[:, 0]), y - across(scenes.centre[:, 1])
     cos, sin = across(np.cos(scenes.angle)), across(np.sin(scenes.angle))
     radius = across(scenes.radius)
@@ -88,12 +88,12 @@ def shape_distance(scenes: Scenes, x: Array, y: Array) -> Array:
 
 
 def texture(kinds: NDArray[np.int64], weave: Array, x: Array, y: Array, soft: float) -> Array:
-    """float64 [N, size, size], -1..1, of mean 0 or close to it."""
+    """float64 [N, size, size]: the textures, -1..1, with a mean of about 0."""
     cos, sin = across(np.cos(weave[:, 0])), across(np.sin(weave[:, 0]))
     period = across(weave[:, 1])
     along, beside = cos * x + sin * y, cos * y - sin * x
     u, v = wave(along / period + across(weave[:, 2])), wave(beside / period + across(weave[:, 3]))
-    sharp = period / (4 * soft)  # of the waves' slope, so that a tone changes within about two pixels
+    sharp = period / (4 * soft)  # factor on the waves' slope, so that a tone changes within about two pixels
     tones = {
         "plain": np.zeros_like(u),
         "striped": u * sharp,
@@ -105,12 +105,12 @@ def texture(kinds: NDArray[np.int64], weave: Array, x: Array, y: Array, soft: fl
 
 
 def wave(phase: Array) -> Array:
-    """A triangle wave of period 1 between -1 and 1: no sine, so that every machine draws the same pixels."""
+    """A triangle wave of period 1 between -1 and 1. It is not a sine, so that all machines draw the same pixels."""
     return np.abs((phase - np.floor(phase)) * 4 - 2) - 1
 
 
 def smooth_field(points: Array, line: Array) -> Array:
-    """[N, 3, 3, 3] values at corners, edges and middle -> [N, 3, size, size], linear in between."""
+    """[N, 3, 3, 3] values at corners, edges and centre -> [N, 3, size, size], linear in between."""
     weights = np.maximum(1 - np.abs(line[None, :] - np.array([-1.0, 0.0, 1.0])[:, None]), 0)
     first, second, third = (points[:, :, k, None, :] * weights[k][:, None] for k in range(3))
     rows = first + second + third

@@ -1,6 +1,6 @@
 """Ten shapes as implicit functions: negative inside, positive outside, close to a distance near the edge.
 
-Every shape covers the same area and, but for the circle and the ring, is told by its outline alone.
+All shapes have the same area and, except the circle and the ring, can be distinguished only by their outlines.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Array = NDArray[np.floating]
 
 
 def outline(name: str, x: Array, y: Array) -> Array:
-    """The signed distance of points to a shape that covers as much as a circle of radius 1.
+    """The signed distance of points to a shape with the area of a circle of radius 1.
 
     Args:
         name: one of ``SHAPES``.
@@ -27,7 +27,7 @@ def outline(name: str, x: Array, y: Array) -> Array:
 
 @functools.cache
 def unit_scale(name: str) -> float:
-    """What brings a shape as it is written below to the area of a circle of radius 1."""
+    """The factor that scales a shape, as it is written below, to the area of a circle of radius 1."""
     line = (np.arange(800) + 0.5) / 200 - 2
     covered = float((SHAPES[name](line[None, :], line[:, None]) < 0).mean()) * 16
     return float(np.sqrt(np.pi / covered))
@@ -43,9 +43,9 @@ def box(x: Array, y: Array, width: float, height: float) -> Array:
 
 
 def sides(x: Array, y: Array, count: int, inner: float) -> Array:
-    """[count, ...]: distances to the lines around a regular polygon with one corner up.
+    """[count, ...]: signed distances to the sides of a regular polygon with one corner up.
 
-    ``inner`` is the radius of the circle that touches them all.
+    ``inner`` is the radius of the inscribed circle.
     """
     angles = np.pi * (2 * np.arange(count) + 1) / count - np.pi / 2
     return np.stack([x * np.cos(a) + y * np.sin(a) - inner for a in angles])

@@ -1,4 +1,4 @@
-"""What is in each drawn picture, as numbers: no pixels yet."""
+"""The content of each drawn picture as numbers, before any pixels are drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ue_bench.datasets._shapes.outlines import SHAPES
 NAMES = tuple(SHAPES)
 TEXTURES = ("plain", "striped", "dotted", "checkered", "shaded")
 
-# Red, green, blue in 0..1. All stay clear of black and white, so that noise of 8/255 is not clipped away.
+# Red, green, blue in 0..1. None is near black or white, so that noise of 8/255 is not clipped.
 COLOURS = {
     "red": (0.80, 0.16, 0.16),
     "orange": (0.88, 0.52, 0.14),
@@ -28,14 +28,14 @@ COLOURS = {
     "black": (0.12, 0.12, 0.12),
 }
 PALETTE = np.array(list(COLOURS.values()))
-CONTRAST = 0.45  # at least so far apart, in RGB 0..1, are a shape and its background
+CONTRAST = 0.45  # smallest distance, in RGB 0..1, between the colours of a shape and its background
 
-LINES, BLOBS = 3, 4  # of clutter, at most
-OPACITY = (-0.6, 0.8)  # of clutter; what falls below 0 is absent
-RADIUS = (0.46, 0.63)  # half-pictures
-TILT = np.pi  # radians to either side
-FIELD = 0.03  # in 0..1, to either side: unevenness of the background
-LIGHT = 0.04  # share, to either side: change of brightness from the middle to an edge
+LINES, BLOBS = 3, 4  # the most lines and blobs of clutter in a picture
+OPACITY = (-0.6, 0.8)  # range of the clutter's opacity; what is drawn below 0 is absent
+RADIUS = (0.46, 0.63)  # range of a shape's radius in half-pictures
+TILT = np.pi  # largest rotation of a shape to either side, in radians
+FIELD = 0.03  # in 0..1: largest unevenness of the background, up or down
+LIGHT = 0.04  # largest relative change of brightness from the centre to an edge, up or down
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,16 @@ class Scenes:
     Attributes:
         labels: int64 [N], the shape.
         colour, ground: int64 [N], the colours of shape and background, rows of ``PALETTE``.
-        texture, ground_texture: int64 [N], of ``TEXTURES``.
-        centre: [N, 2], x and y. radius: [N], of the circle of the same area. angle: [N], radians.
+        texture, ground_texture: int64 [N], the textures of shape and background, indices of ``TEXTURES``.
+        centre: [N, 2], x and y of the shape.
+        radius: [N], that of a circle with the shape's area.
+        angle: [N], radians.
         tint, ground_tint: [N, 3], how far the two colours are from the palette's.
         weave, ground_weave: [N, 4], angle, period and the two offsets of the textures.
         field: [N, 3, 3, 3], an uneven light and colour of the background, interpolated between 3x3 points.
         light: [N, 2], a change of brightness across the whole picture, along x and y.
         lines: [N, LINES, 9], and blobs: [N, BLOBS, 7], the clutter (see ``drawing``).
-        wording: [N, 16], uniform in 0..1: what the captions choose by.
+        wording: [N, 16], uniform in 0..1: the numbers that select the captions' forms and words.
     """
 
     labels: NDArray[np.int64]
@@ -77,13 +79,13 @@ class Scenes:
         return len(self.labels)
 
     def __getitem__(self, part: slice | NDArray) -> Scenes:
-        return Scenes(*(getattr(self, name)[part] for name in self.__dataclass_fields__))
+        return Scenes(**{name: getattr(self, name)[part] for name in self.__dataclass_fields__})
 
 
 class Deal:
-    """Deals out the columns of one table of uniform numbers: a picture's numbers are a row of it.
+    """Deals out the columns of a table of uniform random numbers in which each row belongs to a picture.
 
-    So the first pictures are the same however many follow.
+    The first pictures therefore do not depend on how many follow.
     """
 
     def __init__(self, seed: tuple[int, ...], rows: int, columns: int):
@@ -103,7 +105,7 @@ class Deal:
 
 
 def sample(count: int, seed: tuple[int, ...]) -> Scenes:
-    """``count`` pictures; each ten in a row hold every shape once, in random order."""
+    """``count`` pictures; every ten in a row, from the first, hold each shape once, in random order."""
     blocks = -(-count // len(NAMES))
     labels = np.random.default_rng((*seed, 1)).random((blocks, len(NAMES))).argsort(axis=1).ravel()[:count]
     deal = Deal((*seed, 0), count, 160)
@@ -132,7 +134,7 @@ def sample(count: int, seed: tuple[int, ...]) -> Scenes:
 
 
 def contrasting(colour: NDArray[np.int64], choice: NDArray[np.float64]) -> NDArray[np.int64]:
-    """For each colour one of those that stand out from it, by a number in 0..1."""
+    """For each colour, one of the colours with enough contrast to it, selected by a number in 0..1."""
     apart = np.sqrt(((PALETTE[:, None] - PALETTE[None]) ** 2).sum(2)) >= CONTRAST
     allowed = apart[colour]
     wanted = (choice * allowed.sum(1)).astype(np.int64)
@@ -140,14 +142,14 @@ def contrasting(colour: NDArray[np.int64], choice: NDArray[np.float64]) -> NDArr
 
 
 def weave(deal: Deal) -> NDArray[np.float64]:
-    """[N, 4]: angle in radians, period and offsets in half-pictures."""
+    """[N, 4]: a texture's angle in radians, and its period and two offsets in half-pictures."""
     return np.concatenate(
         [deal.numbers(0, np.pi, 1), deal.numbers(0.28, 0.42, 1), deal.numbers(0, 1, 2)], axis=1
     )
 
 
 def lines(deal: Deal) -> NDArray[np.float64]:
-    """[N, LINES, 9]: two end points, half the width, the colour's three parts, opacity (0: absent)."""
+    """[N, LINES, 9]: two end points, half the width, the colour's three channels, opacity (0: absent)."""
     ends = deal.numbers(-1.1, 1.1, LINES, 4)
     width = deal.numbers(0.02, 0.05, LINES, 1)
     colours = deal.numbers(0.1, 0.9, LINES, 3)
@@ -156,7 +158,7 @@ def lines(deal: Deal) -> NDArray[np.float64]:
 
 
 def blobs(deal: Deal) -> NDArray[np.float64]:
-    """[N, BLOBS, 7]: centre, radius, the colour's three parts, opacity (0: absent)."""
+    """[N, BLOBS, 7]: centre, radius, the colour's three channels, opacity (0: absent)."""
     centre = deal.numbers(-1, 1, BLOBS, 2)
     radius = deal.numbers(0.06, 0.16, BLOBS, 1)
     colours = deal.numbers(0.1, 0.9, BLOBS, 3)
