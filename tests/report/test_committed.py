@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,16 @@ def test_the_tables_of_the_pages_are_what_the_records_give_today():
     assert blocks == len(COMMITTED) + 1, (
         "every table in a page of its own, the quickstart's in the README as well"
     )
+
+
+def test_every_picture_is_on_a_page_and_small():
+    shown = {
+        path
+        for page in RESULTS.glob("*.md")
+        for path in re.findall(r"!\[[^\]]+\]\((figures/\S+)\)", page.read_text(encoding="utf-8"))
+    }
+    assert shown == {f"figures/{path.name}" for path in (RESULTS / "figures").iterdir()}
+    assert all((RESULTS / path).stat().st_size < 80_000 for path in shown)
 
 
 def test_every_committed_plan_is_among_them_and_every_record_is_whole():

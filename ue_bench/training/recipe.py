@@ -45,7 +45,7 @@ PRESETS = {
     # T2UE's clean accuracies (90.34 on CIFAR-10) are closer to training without augmentation: report both.
     "no_augmentation": Recipe(crop_padding=0, flip=False),
     # For small victims on a CPU, some 1,000 to 1,500 steps. Without crops, because so short a training does not learn
-    # noise at fixed pixels through random shifts: with crops every noise looks harmless (measured, see results/).
+    # noise at fixed pixels through random shifts: with crops every noise looks harmless.
     "tiny": Recipe(epochs=16, batch_size=64, warmup_epochs=1.0, crop_padding=0),
 }
 
