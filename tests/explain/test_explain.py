@@ -303,7 +303,7 @@ def test_mistakes_are_told(pairs_store, tmp_path):
         (["trial=zzz", here], "there is no trial 'zzz' in store"),
         (["trial=a", f"store={tmp_path / 'empty'}"], "it holds none"),
         (["trial=", here], "trial= is missing"),
-        (["trial=f", here, "count=0"], "count= is a whole number, 1 to 24"),
+        (["trial=f", here, "count=0"], "count= is a whole number from 1 to 24"),
         (["trial=f", here, "trial=g"], "given twice"),
         ([f"trial={trial_of(store, 'marker', 'failed')}", here], "no ink.*no victim to explain"),
     ):

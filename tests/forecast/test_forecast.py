@@ -326,7 +326,7 @@ def test_all_measurements_together_may_be_bounded(toy, monkeypatch):
     progress.say = said.append  # type: ignore[method-assign]
     known = calibrate(trials, evidence_of(trials, environment), environment, progress, total=0.0)
     assert not known.calibrated and set(known.failures.values()) == {"not measured within 0 s"}
-    assert said[0].startswith("calibration: 4 costs that no record tells are measured on slices of the data")
+    assert said[0].startswith("calibration: 4 costs without a record are measured on slices of the data")
     monkeypatch.setattr(calibrating, "TRAINING_SECONDS", 0.0)
     calibrate(trials, evidence_of(trials, environment), environment, progress)
     assert [line.split(" on a slice")[0].strip() for line in said[2:]] == [

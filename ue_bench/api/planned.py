@@ -67,7 +67,7 @@ class PlannedRun:
 
         Args:
             progress: of the measurements.
-            measure: True to measure on slices of the data what no record tells.
+            measure: True to measure costs without a record on slices of the data.
             short: True to measure for two minutes at most.
         """
         todo = self.pending()[1]

@@ -1,4 +1,4 @@
-"""Words in, tables out: the only room that knows the command line. Here: runs, their cost and their reports."""
+"""The command line, the only package that knows it. This module has the commands for runs, costs and reports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(
     calibrate: Annotated[
         bool | None,
         typer.Option(
-            help="Measure on slices of the data what no record tells the cost of. A dry run does, in two minutes.",
+            help="Measure costs without a record on slices of the data. A dry run does so, in two minutes.",
             show_default=False,
         ),
     ] = None,
@@ -76,7 +76,7 @@ def cost(
     words: Words = None,
     format: Annotated[str, typer.Option(help="markdown, csv or json.")] = "markdown",
     calibrate: Annotated[
-        bool, typer.Option(help="Measure on a slice of the data what no record tells the cost of.")
+        bool, typer.Option(help="Measure costs without a record on slices of the data.")
     ] = True,
 ) -> None:
     """Say what a suite has cost and what the rest will: ue-bench cost suite=NAME [the words of a run].
@@ -201,7 +201,7 @@ def apply_noise(words: Words = None) -> None:
 
 
 def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last plan of each suite and profile; how many others there are goes to standard error."""
+    """The last plan of each suite and profile; the number of older ones is printed to standard error."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for plan in plans:
         groups.setdefault((plan["suite"], plan["profile"]), []).append(plan)
@@ -214,7 +214,7 @@ def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _draw(report: Any, store: str, plugins: tuple[str, ...], folder: Path) -> None:
-    """Every figure of a report that can be made, each named on standard error, and why others cannot."""
+    """Draws every figure of a report that can be made; names each on standard error, with the reason for the others."""
     from ue_bench.overview import draw_all
     from ue_bench.trials.environment import Environment
 
@@ -240,7 +240,7 @@ def _show_warning(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    """Ours as a sentence; others' with the place that they come from."""
+    """Prints a warning: one of ue-bench as a sentence, any other with its file and line."""
     ours = Path(filename).is_relative_to(Path(__file__).parents[1])
     place = "" if ours else f"{filename}:{lineno}: {category.__name__}: "
     typer.echo(visible(f"ue-bench: warning: {place}{message}"), err=True)

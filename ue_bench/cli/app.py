@@ -1,4 +1,4 @@
-"""The program that commands are added to, and what commands share."""
+"""The program to which commands are added, and what commands share."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ Words = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", sho
 
 
 def one_of(what: str, word: str, allowed: tuple[str, ...]) -> None:
-    """ConfigError, which names the nearest ones, unless the word is allowed."""
+    """Raises a ConfigError that names the nearest words, unless the word is allowed."""
     if word not in allowed:
         raise unknown(what, word, allowed)

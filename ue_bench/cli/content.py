@@ -1,4 +1,4 @@
-"""What there is, what it is, and whether it keeps its contract: list, show, new, check."""
+"""The commands for content: list, show, new, check."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def show(
     name: str,
     plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
 ) -> None:
-    """Tell what something is, what it may see, its parameters with units, its paper."""
+    """Show what something is, what it may see, its parameters with units, its paper."""
     from ue_bench.describe import describe
     from ue_bench.registry import Registry
 

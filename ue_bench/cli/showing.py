@@ -1,4 +1,4 @@
-"""How a report is shown: as a terminal's table where a person looks, else as Markdown."""
+"""How a report is shown: as a terminal's table on a terminal, otherwise as Markdown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMAT_HELP = f"{', '.join(FORMATS)}; without it: terminal on a terminal, else m
 
 
 def choose_view(format: str | None, wide: bool = False, details: bool = False) -> tuple[str, View]:
-    """(format, view) for standard output; on a terminal tables are as wide as it is, and no wider than a page.
+    """(format, view) for standard output; tables are as wide as the terminal, but not wider than a page.
 
     Raises:
         ConfigError: for a format that does not exist.

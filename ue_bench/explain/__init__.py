@@ -1,1 +1,1 @@
-"""Pictures that explain one trial: what its victim made of clean and of published examples."""
+"""Figures that explain one trial: what its victim learned about clean and published examples."""

@@ -1,4 +1,4 @@
-"""What a victim looks at: maps over pictures, and each word's part in a caption's similarity."""
+"""What a victim looks at: attention maps over pictures, and each word's part in a caption's similarity."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ue_bench.explain.subject import Subject
 from ue_bench.report.figures.style import Drawn, save
 from ue_bench.training.towers import Towers, trim
 
-SIDE, GAP, WORDS = 1.3, 0.35, 6.0  # inches: of a picture; between parts; of a line of words
+SIDE, GAP, WORDS = 1.3, 0.35, 6.0  # inches: a picture's side; between parts; the width of a line of words
 MAP, BOTH = "inferno", "PuOr_r"  # colour maps: attention; for (orange) and against (purple)
-SHARE = 0.6  # of the map's colours in a blended picture
+SHARE = 0.6  # share of the map's colours in a blended picture
 
 
 def draw_attention(subject: Subject, model: nn.Module, folder: Path, count: int) -> Drawn:
@@ -56,13 +56,13 @@ def draw_attention(subject: Subject, model: nn.Module, folder: Path, count: int)
 
 
 def class_maps(model: nn.Module, place: Place, sample: Sample, device: torch.device) -> Tensor:
-    """float32 [n, h, w]: what speaks for each image's own class."""
+    """float32 [n, h, w]: the evidence for each image's own class."""
     images = torch.cat(list(batches(sample.images, device)))
     return attention_maps(place, model, images, target=sample.groups.to(device))
 
 
 def pair_maps(towers: Towers, place: Place, sample: Sample, device: torch.device) -> Tensor:
-    """float32 [n, h, w]: what in each picture speaks for its caption, triggers included."""
+    """float32 [n, h, w]: the evidence in each picture for its caption, triggers included."""
     assert sample.tokens is not None
     images = torch.cat(list(batches(sample.images, device)))
     with torch.no_grad():
@@ -86,7 +86,7 @@ def pair_readings(towers: Towers, sample: Sample, device: torch.device) -> list[
 
 
 def token_words(towers: Any, sample: Sample, number: int, reading: Reading) -> list[Word]:
-    """A caption's tokens without start and end, coloured by their share, those of the trigger marked."""
+    """A caption's tokens without start and end, coloured by their share; the trigger's tokens are marked."""
     import matplotlib
 
     assert sample.tokens is not None and sample.marked is not None
@@ -96,7 +96,7 @@ def token_words(towers: Any, sample: Sample, number: int, reading: Reading) -> l
     colour = matplotlib.colormaps[BOTH]
     fills = [
         colour(0.5 + 0.3 * float(share) / top)[:3] for share in shares
-    ]  # never too dark for black letters
+    ]  # never too dark to read black text on
     return [
         Word(towers.decode([token]) or "·", place < int(sample.marked[number]), _hex(fill))
         for place, (token, fill) in enumerate(zip(tokens, fills, strict=True))
@@ -104,7 +104,7 @@ def token_words(towers: Any, sample: Sample, number: int, reading: Reading) -> l
 
 
 def blend(image: Tensor, attention: Tensor) -> Tensor:
-    """uint8 [3, H, W]: a picture in grey under the colours of its map (float [h, w], at least 0, scaled to its top)."""
+    """uint8 [3, H, W]: a grey picture under its map's colours (float [h, w], at least 0, scaled by its maximum)."""
     import matplotlib
 
     large = functional.interpolate(attention[None, None], image.shape[1:], mode="bilinear")[0, 0]
@@ -122,7 +122,7 @@ def _figure(
     readings: Sequence[Sequence[Reading]],
     foot: str,
 ) -> Any:
-    """A line for each example: its pictures and maps, and beside them its captions."""
+    """A row for each example: its pictures and maps, with its captions beside them."""
     import matplotlib
 
     each = (1 + bool(maps)) * len(states)
@@ -152,8 +152,8 @@ def _figure(
                         canvas.text(left + 1.485 * SIDE, y + SIDE / 2, "nothing", ha="center", color="white")
             if words:
                 for part in range(len(states)):
-                    told, reading = ("clean", "as published")[part], readings[part][number]
-                    line = f"{told}: cosine {reading.similarity:.2f}; {reading.blank:.2f} without the words"
+                    state_name, reading = ("clean", "as published")[part], readings[part][number]
+                    line = f"{state_name}: cosine {reading.similarity:.2f}; {reading.blank:.2f} without the words"
                     at = y + 0.07 + part * SIDE / 2
                     canvas.text(x + each * SIDE + 0.15, at, line, color="#555555", fontsize=7.5)
                     canvas.words(x + each * SIDE + 0.15, at + 0.19, WORDS, 2, words[part][number])
@@ -163,7 +163,8 @@ def _figure(
         if words:
             triggers = any(word.marked for state in words for caption in state for word in caption)
             more = "words: integrated gradients; orange raises the cosine, purple lowers it"
-            more += "; framed: the trigger" * triggers
+            if triggers:
+                more += "; framed: the trigger"
             canvas.text(0.15, canvas.height - 0.14, more, color="#555555")
     return canvas.figure
 

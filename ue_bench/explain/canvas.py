@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ue_bench.report.figures.style import SETTINGS
 
-MONO = "DejaVu Sans Mono"  # comes with matplotlib; every letter is as wide as the next
-ADVANCE = 0.602  # width of a letter, in font sizes
+MONO = "DejaVu Sans Mono"  # comes with matplotlib; all its characters have the same width
+ADVANCE = 0.602  # width of a character, as a share of the font size
 TRIGGER = "#A3283A"
 PLAIN: Any = {**SETTINGS, "axes.grid": False}
 
@@ -23,9 +23,9 @@ class Word:
     """A word or a piece of one.
 
     Attributes:
-        text: as shown.
-        marked: part of a trigger.
-        fill: a colour behind it, or "".
+        text: the text as shown.
+        marked: True for a part of a trigger.
+        fill: the colour behind it, or "".
     """
 
     text: str
@@ -43,7 +43,7 @@ class Canvas:
         self.figure = Figure(figsize=(width, height))
 
     def text(self, x: float, y: float, text: str, **style: Any) -> None:
-        """Writes a line (or some) with its middle at ``y``; never read as mathematics."""
+        """Writes one or more lines with their middle at ``y``; the text is never read as mathematics."""
         style = {"va": "center", "fontsize": 8, "parse_math": False, **style}
         self.figure.text(x / self.width, 1 - y / self.height, text, **style)
 
@@ -64,11 +64,11 @@ class Canvas:
     def words(
         self, x: float, y: float, width: float, lines: int, words: Sequence[Word], size: float = 8.0
     ) -> None:
-        """Writes words in at most ``lines`` lines; what does not fit becomes three dots.
+        """Writes words in at most ``lines`` lines; three dots replace the words that do not fit.
 
         Args:
             y: the middle of the first line.
-            size: of the letters, in points.
+            size: the font size, in points.
         """
         letter, gap = ADVANCE * size / 72, 1.0 if not any(word.fill for word in words) else 1.5
         most = width / letter
@@ -95,11 +95,11 @@ class Canvas:
 
 
 def place_words(words: Sequence[Word], most: float, lines: int, gap: float) -> list[tuple[Word, int, float]]:
-    """(word, its line, its column) of all words that fit; columns are letters' widths.
+    """(word, its line, its column) for all words that fit; a column is as wide as a character.
 
     Args:
-        most: columns of a line.
-        lines: how many there are.
+        most: columns in a line.
+        lines: number of lines.
         gap: columns between words.
 
     Example: "a", "dog", "runs" in 6 columns and gap 1 stand at (0, 0), (0, 2), (1, 0).
@@ -121,7 +121,7 @@ def place_words(words: Sequence[Word], most: float, lines: int, gap: float) -> l
 
 
 def printable(text: str) -> str:
-    """The text in one line, a small box for each letter that the font does not have."""
+    """The text in one line, with a small box for each character that the font lacks."""
     letters = _letters()
     return "".join(letter if ord(letter) in letters else "▯" for letter in " ".join(text.split()))
 
@@ -134,7 +134,7 @@ def _letters() -> frozenset[int]:
 
 
 def _end_with_dots(placed: list[tuple[Word, int, float]], most: float) -> None:
-    """Puts three dots at the end of the last line, in place of what stands there."""
+    """Replaces the end of the last line by three dots."""
     while placed and placed[-1][2] + len(placed[-1][0].text) + 4 > most and placed[-1][2] > 0:
         placed.pop()
     if placed:

@@ -15,9 +15,9 @@ from ue_bench.explain.subject import Subject
 from ue_bench.gallery import amplify
 from ue_bench.report.figures.style import Drawn, save
 
-SIDE, GAP = 1.35, 0.35  # inches: of a picture; between cards
-LINES = 3  # of a caption
-ACROSS = 2  # cards
+SIDE, GAP = 1.35, 0.35  # inches: a picture's side; between cards
+LINES = 3  # lines of a caption
+ACROSS = 2  # cards side by side
 
 
 def draw_cards(subject: Subject, model: nn.Module, folder: Path, count: int) -> Drawn:
@@ -73,18 +73,19 @@ def _figure(title: str, clean: Sample, published: Sample, noise: Tensor, foot: s
                     heading = ("picture", "noise", "published")[part]
                     canvas.text(x + (part + 0.485) * SIDE, y - 0.11, heading, ha="center")
             decibels = psnr(clean.images[number], published.images[number])
-            told = (
+            caption = (
                 f"PSNR {decibels:.1f} dB"
                 if math.isfinite(decibels)
                 else "unchanged: saturated where noise is"
             )
-            canvas.text(x + 2.97 * SIDE, y + SIDE + 0.09, told, ha="right", color="#555555", fontsize=7.5)
+            canvas.text(x + 2.97 * SIDE, y + SIDE + 0.09, caption, ha="right", color="#555555", fontsize=7.5)
             words = (
                 caption_words(published, number) if captions else [Word(f"label: {published.texts[number]}")]
             )
             canvas.words(
                 x, y + SIDE + (0.27 if captions else 0.09), 3 * SIDE if captions else 2 * SIDE, LINES, words
             )
-        triggers = captions and any(published.triggers)
-        canvas.text(0.15, canvas.height - 0.15, foot + "; bold: the trigger" * triggers, color="#555555")
+        if captions and any(published.triggers):
+            foot += "; bold: the trigger"
+        canvas.text(0.15, canvas.height - 0.15, foot, color="#555555")
     return canvas.figure

@@ -20,18 +20,19 @@ from ue_bench.words import read_plugins, read_whole, read_words
 
 WORDS = {"trial": "", "store": "runs", "out": "", "count": "6", "device": "auto", "plugins": ""}
 USAGE = "ue-bench explain trial=ID [store=DIR out=DIR count=6 device=auto plugins=[...]]"
-MOST = 24  # examples shown one by one
+MOST = 24  # the most examples that are shown one by one
 
 
 def explain_command(words: Sequence[str]) -> int:
-    """Draws what explains one trial: features, curves, cards, attention.
+    """Draws the figures that explain one trial: features, curves, cards, attention.
 
-    ``trial=ID``, a trial's id or the beginning of it, and if need be ``store= out= count= device= plugins=``. The
-    trained victim and its clean control's are taken from the store, or trained once more and kept there.
+    The words are ``trial=ID``, a trial's id or the beginning of it, and optionally ``store= out= count= device=
+    plugins=``. The trial's victim and that of its clean control are taken from the store, or trained again and kept
+    there.
 
     Returns:
-        0: every picture that this trial can have is written; 1: some are not, each is named with its reason. A mistake
-        raises UEBenchError.
+        0 if every figure that this trial can have is written; 1 if some are not, each named with its reason. A
+        mistake raises UEBenchError.
     """
     given = read_words(words, WORDS, ("trial",), USAGE)
     count = read_whole(given, "count", least=1, most=MOST)
@@ -44,11 +45,11 @@ def explain_command(words: Sequence[str]) -> int:
         raise ConfigError(f"out={given['out']} is a file: name a folder")
     subject = load_subject(record, environment)
     print(visible(f"trial {record['id']}: {subject.title}"))
-    model, told = recover_victim(subject, environment, choose_progress())
-    print(visible(told))
+    model, origin = recover_victim(subject, environment, choose_progress())
+    print(visible(origin))
     control = find_control(store, record)
-    clean, lack, told = recover_clean(record, control, environment, choose_progress())
-    print(visible(told))
+    clean, lack, origin = recover_clean(record, control, environment, choose_progress())
+    print(visible(origin))
     failed = False
     pictures: dict[str, Callable[[], Drawn]] = {
         "features": lambda: draw_features(subject, model, folder, clean, lack),

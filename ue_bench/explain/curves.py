@@ -1,4 +1,4 @@
-"""How a trial's victim went over its epochs, beside the clean control: from records only."""
+"""The curves of a trial's victim over its epochs, beside the clean control's; drawn from records only."""
 
 from __future__ import annotations
 
@@ -12,24 +12,22 @@ from ue_bench.dimensions import method_in_words, trial_in_words
 from ue_bench.report.figures.style import BLACK, COLOURS, DASHES, GREY, SETTINGS, Drawn, save
 from ue_bench.trials.store import Store
 
-ALIKE = (  # what a control shares with the trial that it is the control of
-    *(
-        "paradigm",
-        "image_size",
-        "train_fingerprint",
-        "test_fingerprint",
-        "victim",
-        "defense",
-        "recipe",
-        "seed",
-    ),
+ALIKE = (  # the settings that a trial shares with its control
+    "paradigm",
+    "image_size",
+    "train_fingerprint",
+    "test_fingerprint",
+    "victim",
+    "defense",
+    "recipe",
+    "seed",
 )
 WAYS = {"i2t": "image to text", "t2i": "text to image"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: whose it is, the way of retrieval or "", (epoch, value) points, and how it is drawn."""
+    """A curve: its run, the way of retrieval or "", its (epoch, value) points, and its look."""
 
     name: str
     way: str
@@ -51,7 +49,7 @@ def find_control(store: Store, record: Mapping[str, Any]) -> dict[str, Any] | No
 
 
 def draw_curves(record: Mapping[str, Any], control: Mapping[str, Any] | None, folder: Path) -> Drawn:
-    """Writes ``curves.png``: the training loss, and what test data (and for classifiers training data) shows."""
+    """Writes ``curves.png``: the training loss and the metrics on test data, for classifiers on training data too."""
     panels = curves_of(record, control)
     if not panels:
         return Drawn("curves", problem="the record has no curves")
@@ -107,7 +105,7 @@ def curves_of(record: Mapping[str, Any], control: Mapping[str, Any] | None) -> d
 
 
 def _add_guessing(record: Mapping[str, Any], panels: Mapping[str, list[Line]]) -> None:
-    """The level lines that guessing reaches, where the record knows them."""
+    """Adds level lines for guessing, if the record holds its values."""
     known = (record.get("notes") or {}).get("random_retrieval") or {}
     for panel, metric in (("median rank (MedR)", "medr"), ("Hit@10 (%)", "hit@10")):
         values = [known[f"{way}_{metric}"] for way in WAYS if f"{way}_{metric}" in known]

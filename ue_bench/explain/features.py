@@ -1,4 +1,4 @@
-"""Where victims put examples: the clean control's and the trial's features of clean and published ones, by t-SNE."""
+"""Features of clean and published examples in the clean control's and the trial's victim, drawn by t-SNE."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ue_bench.explain.subject import Subject
 from ue_bench.report.figures.style import COLOURS, GREY, MARKERS, Drawn, save
 from ue_bench.training.towers import Towers, trim
 
-PICTURES, CAPTIONS = 40, 5  # of a panel; captions of each picture
-CLASSES, EACH = 10, 30  # of a panel; images of each class
-SEED = 0  # of t-SNE, the same in every figure
+PICTURES, CAPTIONS = 40, 5  # pictures in a panel; captions of each picture
+CLASSES, EACH = 10, 30  # classes in a panel; images of each class
+SEED = 0  # the seed of t-SNE, the same in every figure
 PALETTE = (*COLOURS, GREY)
 PALE = "#C9C9C9"
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """A sample, and what a victim makes of it.
+    """A sample, and a victim's features of it.
 
     Attributes:
         title: the examples and the victim, in words.
         sample: the examples.
-        points: float32 [n, D]: features of images; for pairs also those of captions.
+        points: float32 [n, D]: the images' features, for pairs also the captions'.
     """
 
     title: str
@@ -43,17 +43,17 @@ class Panel:
 def draw_features(
     subject: Subject, model: nn.Module, folder: Path, clean: nn.Module | None = None, lack: str = ""
 ) -> Drawn:
-    """Writes ``features.png``: clean training data in a clean victim; then test data, and training data clean and as
-    published, in the trial's.
+    """Writes ``features.png``: clean training data in the clean control's victim, then the trial's victim.
 
-    Every panel is a t-SNE of its own: places in different panels mean nothing to each other.
+    The trial's victim is shown on test data, on clean training data and on the same as published. Every panel is a
+    t-SNE of its own, so positions cannot be compared between panels.
 
     Args:
         subject: the trial.
         model: its victim.
         folder: where to write.
-        clean: the clean control's victim; None: the first panel is left out.
-        lack: why there is none, for the caption.
+        clean: the clean control's victim; with None the first panel is left out.
+        lack: why there is no clean victim, for the caption.
     """
     panels = panels_of(subject, model, clean)
     classes = len(panels[-1].sample.groups.unique())
@@ -68,7 +68,7 @@ def draw_features(
 
 
 def panels_of(subject: Subject, model: nn.Module, clean: nn.Module | None = None) -> list[Panel]:
-    """The figure's panels: the clean control's, if there is one, on the very training examples of the trial's."""
+    """The figure's panels; the clean control's, if there is one, shows the same training examples as the trial's."""
     images = subject.trial.paradigm == "supervised"
     if images:
         samples = image_samples(subject, CLASSES, EACH)
@@ -99,7 +99,7 @@ def pair_features(towers: Towers, sample: Sample, device: torch.device) -> tuple
 
 @torch.no_grad()
 def penultimate(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
-    """float32 [n, D] on the CPU: what the last linear layer gets, or timm's features before the head without one.
+    """float32 [n, D] on the CPU: the input of the last linear layer, or without one timm's features before the head.
 
     Args:
         images: uint8 [n, 3, H, W].
@@ -112,7 +112,7 @@ def penultimate(model: nn.Module, images: Tensor, device: torch.device) -> Tenso
     hooks = [
         layer.register_forward_pre_hook(catch) for layer in model.modules() if isinstance(layer, nn.Linear)
     ]
-    found, body = [], model  # of any type: timm's models share methods, not a class
+    found, body = [], model  # timm's models share methods but no class
     try:
         for batch in batches(images, device):
             caught.clear()
@@ -125,7 +125,7 @@ def penultimate(model: nn.Module, images: Tensor, device: torch.device) -> Tenso
 
 
 def embed(points: Tensor) -> Tensor | None:
-    """float32 [n, 2]: t-SNE of float [n, D] with a fixed seed; None if points are not finite or all one point."""
+    """float32 [n, 2]: t-SNE of float [n, D] with a fixed seed; None if points are not finite or all equal."""
     if len(points) < 4 or not bool(points.isfinite().all()) or float(points.std(dim=0).max()) < 1e-7:
         return None
     from sklearn.manifold import TSNE
@@ -147,7 +147,7 @@ def _before_head(model: Any, batch: Tensor) -> Tensor:
 
 
 def draw_panels(lines: Sequence[str], panels: Sequence[Panel]) -> Any:
-    """The figure: its title's lines over panels side by side."""
+    """The figure: the lines of its title above panels side by side."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -187,7 +187,7 @@ def draw_panels(lines: Sequence[str], panels: Sequence[Panel]) -> Any:
 
 
 def _classes(axis: Any, sample: Sample, places: Tensor) -> dict[str, Any]:
-    """Dots in their class's colour and shape; returns what a legend needs."""
+    """Draws each image as a dot in its class's colour and shape; returns the legend's handles by name."""
     handles = {}
     for number, kind in enumerate(sample.groups.unique().tolist()):
         x, y = places[sample.groups == kind].T.numpy()
@@ -198,7 +198,7 @@ def _classes(axis: Any, sample: Sample, places: Tensor) -> dict[str, Any]:
 
 
 def _pairs(axis: Any, sample: Sample, places: Tensor) -> dict[str, Any]:
-    """A line from each picture to its caption; some pictures with all their captions in colour."""
+    """Draws a line from each picture to its caption, in colour for some pictures; returns the legend's handles."""
     count = len(sample)
     images, texts = places[:count], places[count:]
     pictures = int(sample.groups.max()) + 1

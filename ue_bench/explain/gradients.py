@@ -1,4 +1,4 @@
-"""Which pixels and which words a victim's answer hangs on: Grad-CAM and integrated gradients, by captum."""
+"""Which pixels and which words a victim's output depends on: Grad-CAM and integrated gradients, by captum."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from ue_bench.errors import UnavailableError
 from ue_bench.training.towers import Towers
 
-GRID = 4  # positions a side that a map needs at least, to point at anything
-STEPS = 64  # of the path that integrated gradients go along
-EXTRA = 16  # class and register tokens that a transformer may have beside its patches
-BLANK = 0  # the token id that captions are padded with
+GRID = 4  # the fewest positions a side of a map
+STEPS = 64  # steps of the path of integrated gradients
+EXTRA = 16  # the most class and register tokens that a transformer may have beside its patches
+BLANK = 0  # the token id with which captions are padded
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where in a network attention is read.
+    """The place in a network where attention is read.
 
     Attributes:
-        name: of the module.
+        name: the module's name.
         module: a part with convolutions (its output is read), or a transformer block (its input is).
         grid: (h, w) positions.
         tokens: True for a transformer block.
@@ -40,7 +40,7 @@ class Place:
 
 
 def captum() -> Any:
-    """``captum.attr``, or UnavailableError with what to type."""
+    """``captum.attr``; UnavailableError, which says what to install, if it is missing."""
     try:
         import captum.attr
     except ImportError as error:
@@ -53,15 +53,15 @@ def captum() -> Any:
 def find_place(model: nn.Module, run: Callable[[Tensor], Any], image: Tensor) -> Place:
     """The last convolutional stage whose map has at least GRID positions a side, or the last transformer block.
 
-    Found by looking at what runs, so that it does not depend on how a family names its parts.
+    It is found by observing the modules that run, so it does not depend on the names of a model's parts.
 
     Args:
-        model: in evaluation mode.
-        run: what the model does with images.
+        model: the model in evaluation mode.
+        run: calls the model on images.
         image: float [1, 3, H, W].
 
     Raises:
-        UnavailableError: if there is neither.
+        UnavailableError: if the model has neither.
     """
     events: list[tuple[str, nn.Module, tuple[int, ...], tuple[int, ...]]] = []
 
@@ -108,7 +108,7 @@ def find_place(model: nn.Module, run: Callable[[Tensor], Any], image: Tensor) ->
 def attention_maps(
     place: Place, score: Callable[..., Tensor], images: Tensor, *further: Any, target: Any = None
 ) -> Tensor:
-    """float32 [n, h, w] on the CPU, at least 0: what speaks for the score, position by position.
+    """float32 [n, h, w] on the CPU, at least 0: the evidence for the score at each position.
 
     Grad-CAM (Selvaraju et al., ICCV 2017); for transformers gradient times activation, summed over a token's values.
 
@@ -135,9 +135,9 @@ class Reading:
     """What a caption's tokens add to its similarity with a picture.
 
     Attributes:
-        shares: float32 [L]: by token; they sum to ``similarity - blank`` but for the path's coarseness.
+        shares: float32 [L], one for each token; their sum is ``similarity - blank`` up to the error of a finite path.
         similarity: cosine of picture and caption.
-        blank: the same for a caption of as many padding tokens.
+        blank: the same for a caption of the same length that consists of padding tokens.
     """
 
     shares: Tensor
@@ -148,7 +148,7 @@ class Reading:
 def read_caption(towers: Towers, picture: Tensor, tokens: Tensor, steps: int = STEPS) -> Reading:
     """Integrated gradients (Sundararajan et al., ICML 2017) of the cosine, on the token embedding.
 
-    The path starts from the same caption with padding in place of its words; start and end token stay.
+    The path starts from the same caption with its words replaced by padding; the start and end tokens stay.
 
     Args:
         picture: float [1, D], the image's features, of length 1.
@@ -175,5 +175,5 @@ def _has_convolution(module: nn.Module) -> bool:
 
 
 def _is_block(module: nn.Module) -> bool:
-    """A transformer block, in anybody's spelling: two normalisations side by side."""
+    """True for a transformer block of any library: a module that directly holds two normalisations."""
     return sum(isinstance(part, nn.LayerNorm) for part in module.children()) >= 2

@@ -1,4 +1,4 @@
-"""Which examples are shown, as they were and as they were published, for a victim to look at."""
+"""The examples that are shown to a victim: clean and as published."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Sample:
     """Some examples in one state.
 
     Attributes:
-        name: what they are, in words.
+        name: the sample in words.
         images: uint8 [n, 3, H, W].
-        groups: int64 [n]: the class of an image; the picture that a pair shows, counted within the sample.
+        groups: int64 [n]: an image's class, or the number within the sample of the picture that a pair shows.
         texts: n captions without triggers, or n class names.
         triggers: for each caption the words before it, or "".
         tokens: int64 [n, L] as the victim reads them, triggers included; None for images with labels.
-        marked: int64 [n]: how many tokens behind the start token are the trigger's.
+        marked: int64 [n]: the number of tokens after the start token that belong to the trigger.
     """
 
     name: str
@@ -45,19 +45,19 @@ class Sample:
 
 
 def spread(count: int, wanted: int) -> Tensor:
-    """int64: at most ``wanted`` of ``count`` places, evenly over all. Example: 5 and 3 give 0, 2, 4."""
+    """int64: at most ``wanted`` of ``count`` places, evenly spaced. Example: 5 and 3 give 0, 2, 4."""
     return torch.linspace(0, count - 1, min(count, wanted)).round().long()
 
 
 def pair_samples(subject: Subject, towers: Towers, images: int, captions: int) -> list[Sample]:
-    """Pairs of test pictures, then of protected training pictures clean, then the same pairs as published.
+    """Pairs of test pictures, clean pairs of protected training pictures, and the same pairs as published.
 
     Args:
-        images: how many pictures of each.
-        captions: at most how many pairs of a picture.
+        images: number of pictures in each sample.
+        captions: the most pairs of a picture.
 
     Returns:
-        Three samples; two, test and training pairs, if nothing is published with noise.
+        Three samples, or the first two if nothing is published with noise.
     """
     train, test = Pairs.of(subject.split.train), Pairs.of(subject.split.test)
     chosen = subject.protected if len(subject.protected) else torch.arange(len(train))
@@ -84,14 +84,14 @@ def pair_samples(subject: Subject, towers: Towers, images: int, captions: int) -
 
 
 def image_samples(subject: Subject, classes: int, each: int) -> list[Sample]:
-    """Test images, protected training images clean, the same as published: the same classes in all three.
+    """Test images, clean protected training images, and the same as published, all of the same classes.
 
     Args:
-        classes: at most how many classes.
-        each: at most how many images of a class.
+        classes: the most classes.
+        each: the most images of a class.
 
     Returns:
-        Three samples; two if nothing is published with noise.
+        Three samples, or the first two if nothing is published with noise.
     """
     train, test = subject.split.train, subject.split.test
     assert train.labels is not None and test.labels is not None
@@ -118,9 +118,9 @@ def publish_images(subject: Subject, index: Tensor) -> Tensor:
 
 
 def first_examples(subject: Subject, count: int) -> Tensor:
-    """int64 [n]: the protected training examples that are shown one by one, each of another picture.
+    """int64 [n]: the protected training examples that are shown one by one, each of a different picture.
 
-    Of all training examples if none is protected.
+    If none is protected, they are chosen from all training examples.
     """
     train = subject.split.train
     chosen = subject.protected
@@ -132,7 +132,7 @@ def first_examples(subject: Subject, count: int) -> Tensor:
 
 
 def sample_examples(subject: Subject, model: object, count: int) -> tuple[Sample, Sample | None]:
-    """(``first_examples`` clean, the same as published or None without noise), with tokens if they have captions."""
+    """``first_examples`` clean, and as published or None without noise; with tokens if they have captions."""
     index = first_examples(subject, count)
     if subject.trial.paradigm == "supervised":
         clean = _sample_images("clean", subject.split.train, index)
@@ -151,7 +151,7 @@ def batches(images: Tensor, device: torch.device, size: int = 64) -> Iterator[Te
 
 
 def _pairs_of_some(image_of_pair: Tensor, chosen: Tensor, images: int, captions: int) -> Tensor:
-    """int64: the first ``captions`` of the chosen pairs of each of ``images`` pictures, evenly over all."""
+    """int64: the first ``captions`` of the chosen pairs of each of ``images`` pictures, which are evenly spaced."""
     owners = image_of_pair[chosen]
     pictures = owners.unique()
     kept = [chosen[owners == picture][:captions] for picture in pictures[spread(len(pictures), images)]]

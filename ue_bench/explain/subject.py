@@ -29,11 +29,11 @@ class Subject:
     """A finished trial and what it was made of.
 
     Attributes:
-        record: as the store keeps it.
-        trial: the record's.
-        split: the trial's data, the same as then.
-        perturbation: its noise; all zeros for a trial without any.
-        device: to compute on.
+        record: the trial's record.
+        trial: the trial that the record describes.
+        split: the trial's data, checked to be unchanged.
+        perturbation: its noise; all zeros for a trial without noise.
+        device: the device to compute on.
     """
 
     record: Mapping[str, Any]
@@ -51,7 +51,7 @@ class Subject:
     def protected(self) -> Tensor:
         """int64 [k]: the training examples (images, or pairs) that are published with noise.
 
-        As the record's mask says; records of older runs have none, there it is drawn again.
+        The record's mask says which. Records of older runs have no mask, so it is drawn again.
         """
         train, trial = self.split.train, self.trial
         if trial.poison_ratio == 0 or self.perturbation.budget.empty:
@@ -65,7 +65,7 @@ def find_record(store: Store, word: str) -> dict[str, Any]:
     """The record of the finished trial whose id is ``word`` or begins with it.
 
     Raises:
-        ConfigError: if no trial or several fit, or if the trial has failed or is still to be done.
+        ConfigError: if no trial or several trials match, or if the trial has failed or is still to be run.
     """
     planned = {entry["id"]: entry for plan in store.read_plans() for entry in plan["trials"]}
     known = sorted({*planned, *store.names("trials", ".json")})
@@ -119,5 +119,6 @@ def _listed(store: Store, keys: list[str], planned: Mapping[str, Mapping[str, An
     if not keys:
         return "it holds none. See: ue-bench run suite=NAME"
     words = [f"{key} is {trial_in_words(planned[key])}" if key in planned else key for key in keys[:SHOWN]]
-    more = [f"and {len(keys) - SHOWN} more"] * (len(keys) > SHOWN)
-    return "; ".join([*words, *more])
+    if len(keys) > SHOWN:
+        words.append(f"and {len(keys) - SHOWN} more")
+    return "; ".join(words)

@@ -1,4 +1,4 @@
-"""The trial's trained victim: from the store, or trained once more and then kept there."""
+"""The trial's trained victim: from the store, or trained again and then kept there."""
 
 from __future__ import annotations
 
@@ -61,35 +61,38 @@ def recover_clean(
     environment: Environment,
     progress: Progress,
 ) -> tuple[nn.Module | None, str, str]:
-    """(the clean control's victim or None, why there is none in a few words, the same or where it is from at length).
+    """The clean control's victim.
 
     Args:
-        record: the trial's that is explained.
-        control: its clean control's, or None.
-        environment: of the store.
-        progress: for a training that is done again.
+        record: the record of the trial that is explained.
+        control: the record of its clean control, or None.
+        environment: the run's environment, with its store.
+        progress: shows a training that is done again.
+
+    Returns:
+        (the victim or None, why there is none in a few words or "", its origin or its absence in a sentence).
     """
     if control is None:
         clean = record["poison_ratio"] == 0
         lack = "it saw clean data itself" if clean else "the store holds no clean control of it"
         return None, lack, f"no clean victim beside this one: {lack}"
     try:
-        victim, told = recover_victim(load_subject(control, environment), environment, progress)
+        victim, origin = recover_victim(load_subject(control, environment), environment, progress)
     except UEBenchError as error:
         return None, "its clean control's cannot be had", f"no clean victim beside this one: {error}"
-    return victim, "", f"clean control {control['id']}: {told}"
+    return victim, "", f"clean control {control['id']}: {origin}"
 
 
 def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Whether a second training found what the record says, in words."""
+    """Whether a second training gave the values of the record, in words."""
     if before == now:
         return "it reaches exactly what its record says"
     names = [
         name for name, value in before.items() if now.get(name) != value and not isinstance(value, Mapping)
     ]
-    told = ", ".join(f"{name} {now.get(name)} (record: {before[name]})" for name in names[:4])
+    changes = ", ".join(f"{name} {now.get(name)} (record: {before[name]})" for name in names[:4])
     return (
-        f"it differs from its record: {told or 'in earlier epochs'}. Another device, other library versions and "
+        f"it differs from its record: {changes or 'in earlier epochs'}. Another device, other library versions and "
         "dropout can do that"
     )
 

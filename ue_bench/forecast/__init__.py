@@ -1,1 +1,1 @@
-"""What the work that is left will take: from records, and from measurements on slices of the data."""
+"""Predicts the cost of the remaining work, from records and from measurements on slices of the data."""

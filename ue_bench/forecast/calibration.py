@@ -1,4 +1,6 @@
-"""Measures what no record tells: methods and trainings for real, on slices of the data, in a scratch store.
+"""Measures costs for which there is no record, by running methods and trainings on slices of the data.
+
+The results go to a scratch store.
 
 Everything runs in a worker process that is ended when one measurement takes too long, so that asking for a price
 does not cost it.
@@ -38,26 +40,26 @@ from ue_bench.trials.poison import poison_mask
 from ue_bench.trials.protect import make_noise
 from ue_bench.trials.trial import Trial
 
-CAP_SECONDS = 60.0  # that one measurement may take
-SHORT_SECONDS = 120.0  # that all of them may take in a dry run, each a quarter of it at most
+CAP_SECONDS = 60.0  # the limit of one measurement
+SHORT_SECONDS = 120.0  # the limit of all measurements in a dry run; each may take a quarter of it
 GROW_SECONDS = 2.0  # a slice that took less is followed by a larger one
 REPEAT_SECONDS = (
     5.0  # a first slice that took less is done again: imports and the like are no part of a price
 )
 FIRST_IMAGES = 256
 TRAINING_BATCHES = 8
-TRAINING_SECONDS = 3.0  # for which a training is measured
+TRAINING_SECONDS = 3.0  # the time for which a training is measured
 
 
 @dataclass(frozen=True)
 class SlicedEnvironment(Environment):
-    """An environment whose training and test sets are cut to so many images, every class in its share."""
+    """An environment whose training and test sets are cut to a number of images; classes keep their shares."""
 
     images: int = FIRST_IMAGES
 
     @classmethod
     def of(cls, environment: Environment, store: str, images: int) -> SlicedEnvironment:
-        """The same environment, cut, with another store."""
+        """The same environment with cut data and another store."""
         return cls(store, environment.device, environment.plugins, images)
 
     def load(self, trial: Trial) -> Split:
@@ -67,7 +69,7 @@ class SlicedEnvironment(Environment):
 
 @dataclass(frozen=True)
 class Measurement(Task):
-    """A task to be done on so many images."""
+    """A task that is measured on a given number of images."""
 
     images: int = FIRST_IMAGES
 
@@ -91,20 +93,20 @@ def calibrate(
     cap: float = CAP_SECONDS,
     total: float = math.inf,
 ) -> Evidence:
-    """The evidence with measurements of whatever it does not tell about these trials; it says what it measures.
+    """Adds to the evidence measurements of every cost that it lacks for these trials, and shows what it measures.
 
     Args:
         todo: trials to come.
-        environment: of the run; its store is not touched.
-        cap: seconds that one measurement may take; what takes longer stays unknown.
-        total: seconds that all of them may take; what is not reached by then stays unknown.
+        environment: the run's environment; its store is not changed.
+        cap: seconds that one measurement may take; a cost that takes longer to measure stays unknown.
+        total: seconds that all measurements may take together; costs that are not reached by then stay unknown.
     """
     jobs = list(_jobs(todo, evidence))
     if not jobs:
         return evidence
     bound = f"at most {cap:g} s a try" + (f", {duration(total)} in all" if total < math.inf else "")
     progress.say(
-        f"calibration: {len(jobs)} costs that no record tells are measured on slices of the data, {bound}"
+        f"calibration: {len(jobs)} costs without a record are measured on slices of the data, {bound}"
     )
     end = time.monotonic() + total
     records, failures, sizes = list(evidence.calibrated), dict(evidence.failures), dict(evidence.sizes)
@@ -132,9 +134,9 @@ def calibrate(
 
 
 def _in_turns(tries: Sequence[Iterator[Outcome]], end: float) -> Iterator[tuple[int, int, Outcome | None]]:
-    """(place, turn, outcome): a first one of everything before a second one of anything.
+    """Yields (place, turn, outcome), the first outcome of every job before the second outcome of any.
 
-    When it is ``end`` (of ``time.monotonic``), None of all that has had no turn, and no more.
+    After ``end`` (of ``time.monotonic``) it yields None for every job that has had no turn, and then stops.
     """
     going, turn = dict(enumerate(tries)), 0
     while going:
@@ -149,7 +151,7 @@ def _in_turns(tries: Sequence[Iterator[Outcome]], end: float) -> Iterator[tuple[
 
 
 def _jobs(todo: Sequence[Trial], evidence: Evidence) -> Iterator[tuple[Measurement, str]]:
-    """(what to measure, what it stands for): one for all trials that cost the same an image."""
+    """Yields (what to measure, what it stands for), once for all trials with the same cost per image."""
     trials = {trial.id: trial for trial in todo}
     seen: set[Any] = set()
     for piece in predict(todo, evidence):
@@ -164,7 +166,7 @@ def _jobs(todo: Sequence[Trial], evidence: Evidence) -> Iterator[tuple[Measureme
 
 
 def _what(job: Measurement) -> str:
-    """What is measured, in words: ``em (class)``, ``training of resnet18, cutout``."""
+    """The measurement in words: ``em (class)``, ``training of resnet18, cutout``."""
     trial = job.trial
     if job.kind != "protect":
         return f"training of {trial.victim.name}, {trial.defense.name}"
@@ -173,10 +175,10 @@ def _what(job: Measurement) -> str:
 
 
 def _tries(job: Measurement, most: int, worker: Worker, cap: float, end: float) -> Iterator[Outcome]:
-    """One measurement of a training; of a noise one on a slice, one on another, then larger ones while that is quick.
+    """Yields one measurement of a training, or several of a noise: on two slices, then on larger ones while quick.
 
-    Two sizes tell what a method does once from what it does for each image. A failed one ends them, and so does the
-    time ``end`` (of ``time.monotonic``).
+    Two sizes separate a method's fixed cost from its cost per image. A failure ends the series, and so does the time
+    ``end`` (of ``time.monotonic``).
     """
 
     def attempt() -> Outcome:
@@ -213,7 +215,7 @@ def _reason(job: Measurement, outcome: Outcome, most: int, cap: float) -> str:
 
 
 def measure(job: Measurement, environment: Environment) -> Outcome:
-    """Does one task on a slice: what it cost in a record's form, and the slice's size; or why it failed."""
+    """Runs one task on a slice; returns its cost in the form of a record and the slice's size, or why it failed."""
     try:
         with tempfile.TemporaryDirectory() as scratch:
             sliced = SlicedEnvironment.of(environment, scratch, job.images)
@@ -229,7 +231,7 @@ def measure(job: Measurement, environment: Environment) -> Outcome:
 
 
 def _noise(trial: Trial, environment: Environment) -> dict[str, Any]:
-    """A method run on a slice; what it notes as ``prepare`` is the whole preparation, which knows no slices."""
+    """Runs a method on a slice. Its ``prepare`` is the whole preparation, which does not depend on the slice."""
     _, facts = make_noise(trial, environment, Progress())
     return {
         "config": trial.config(),
@@ -241,7 +243,7 @@ def _noise(trial: Trial, environment: Environment) -> dict[str, Any]:
 
 
 def _lend(trial: Trial, environment: Environment, scratch: Environment) -> None:
-    """Copies what the method prepares once from the run's store, if it is there, so that nobody makes it again."""
+    """Copies what the method prepares once from the run's store, if it is there, so that it is not made again."""
     method = create_method(trial.method, scratch, trial.paradigm)
     if not method.prepares:
         return
@@ -257,7 +259,7 @@ def _lend(trial: Trial, environment: Environment, scratch: Environment) -> None:
 
 
 def _training(trial: Trial, environment: Environment, split: Split) -> dict[str, Any]:
-    """A victim trained on clean images, after one epoch to warm up, for as many epochs as take a few seconds."""
+    """Trains a victim on clean images: one epoch to warm up, then as many epochs as take a few seconds."""
     examples = len(ProtectorView(split.train, Access.NOTHING, trial.paradigm))
     nothing = torch.zeros(1, 3, *split.train.image_size, dtype=torch.int8)
     noise = Perturbation(nothing, torch.zeros(examples, dtype=torch.int64), Budget("linf", 0))

@@ -1,4 +1,4 @@
-"""What is known of costs: records of a machine like this one, how large their data was, what the store holds."""
+"""What is known about costs: records of a machine like this one, the sizes of their data, and what the store holds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TRAINING = ("train", "evaluate")
 
 @dataclass(frozen=True)
 class Size:
-    """How large a dataset is: training and test images, and (height, width) in pixels."""
+    """The size of a dataset: numbers of training and test images, and (height, width) in pixels."""
 
     train: int
     test: int
@@ -34,25 +34,25 @@ class Size:
 
     @classmethod
     def of(cls, split: Split) -> Size:
-        """A loaded dataset's."""
+        """The size of a loaded dataset."""
         return cls(len(split.train), len(split.test), split.train.image_size)
 
     def images(self, phase: str) -> int:
-        """Those that a phase goes through."""
+        """The number of images that a phase processes."""
         return self.test if phase == "evaluate" else self.train
 
 
 @dataclass
 class Evidence:
-    """What predictions rest on.
+    """The evidence for predictions.
 
     Attributes:
-        records: finished trials of a machine like this one.
-        calibrated: measurements on slices, in a record's form.
+        records: records of finished trials of a machine like this one.
+        calibrated: measurements on slices, in the form of records.
         sizes: training fingerprint -> size, for the data of both and of the trials to come.
         made: keys of noise that is in the store already.
-        prepared: keys of what is in the store already for methods to share.
-        once: name -> method, of those that prepare once for any number of datasets.
+        prepared: keys of preparations that are in the store already.
+        once: name -> method, for methods that prepare once for any number of datasets.
         failures: what could not be measured (``noise_of`` or ``training_of`` a trial) -> why.
     """
 
@@ -66,7 +66,7 @@ class Evidence:
 
 
 def gather(todo: Sequence[Trial], store: Store, environment: Environment) -> Evidence:
-    """All that a store tells of the costs of these trials on this machine."""
+    """Everything that a store holds about the costs of these trials on this machine."""
     if not todo:
         return Evidence()
     records = store.read_records(store.names("trials", ".json")).values()
@@ -81,7 +81,7 @@ def gather(todo: Sequence[Trial], store: Store, environment: Environment) -> Evi
 
 
 def usable_here(records: Iterable[Record], device: Mapping[str, Any]) -> list[Record]:
-    """Those of finished trials of a device like this one: its kind and name, and the threads of a CPU."""
+    """The records of finished trials on a device with the same type and name and, for a CPU, number of threads."""
     names = ("type", "name", "threads") if device["type"] == "cpu" else ("type", "name")
     wanted = [device[name] for name in names]
     done = (record for record in records if record.get("status") == "done")
@@ -91,7 +91,7 @@ def usable_here(records: Iterable[Record], device: Mapping[str, Any]) -> list[Re
 def sizes_of(plans: Iterable[Mapping[str, Any]], records: Iterable[Record]) -> dict[str, Size]:
     """The sizes that a store keeps, by training fingerprint.
 
-    Plans hold them; of older plans' data, the records of noise tell at least how many images it marks.
+    Plans hold them. For the data of older plans, the records of noise hold at least the number of protected images.
     """
     found = {}
     for record in records:
@@ -106,30 +106,30 @@ def sizes_of(plans: Iterable[Mapping[str, Any]], records: Iterable[Record]) -> d
 
 
 def training_of(config: Config) -> str:
-    """Equal for trainings that cost the same an image and epoch."""
+    """A key that is equal for trainings with the same cost per image and epoch."""
     recipe, names = config["recipe"], ("paradigm", "victim", "defense")
     return dumps([*(config[name] for name in names), recipe.get("batch_size"), recipe.get("bf16")])
 
 
 def noise_of(config: Config) -> str:
-    """Equal for noises that differ by data and seed only."""
+    """A key that is equal for noises that differ only by data and seed."""
     return dumps([config["paradigm"], config["method"]])
 
 
 def preparation_of(config: Config, method: Method) -> str:
-    """Equal for preparations that differ by seed only; ``method`` knows which of its fields have no part in them."""
+    """A key that is equal for preparations that differ only by seed; ``method`` says which fields do not matter."""
     chosen = config["method"]
     parameters = {k: v for k, v in (chosen["parameters"] or {}).items() if k not in method.protect_only}
     return dumps({**chosen, "parameters": parameters})
 
 
 def empty(config: Config) -> bool:
-    """True if the budget allows no noise: then there is none to make."""
+    """True if the budget allows no noise, so that there is none to make."""
     return ((config["method"]["parameters"] or {}).get("budget") or {}).get("radius") == 0
 
 
 def passes(config: Config, phase: str) -> float:
-    """What a phase is repeated for: 1 for noise; for a training its epochs, less where images are withheld."""
+    """How often a phase goes through the data: 1 for noise; a training's epochs, less where images are withheld."""
     if phase not in TRAINING:
         return 1.0
     withheld = config["poison_ratio"] if phase == "train" and empty(config) else 0.0
@@ -137,7 +137,7 @@ def passes(config: Config, phase: str) -> float:
 
 
 def costs(records: Iterable[Record], phase: str) -> list[Pair]:
-    """(seconds, device seconds) of a phase: of each noise once, or of one pass of each training."""
+    """(seconds, device seconds) of a phase, for each noise once or for one pass of each training."""
     found: dict[Any, Pair] = {}
     for number, record in enumerate(records):
         config = record["config"]
@@ -150,7 +150,7 @@ def costs(records: Iterable[Record], phase: str) -> list[Pair]:
 
 
 def points(records: Iterable[Record], phase: str, size: Size, sizes: Mapping[str, Size]) -> dict[int, Pair]:
-    """Number of images -> mean costs, of records whose images are as large as these."""
+    """Number of images -> mean costs, from records whose images have the same height and width."""
     groups: dict[int, list[Record]] = {}
     for record in records:
         other = sizes.get(record["config"]["train_fingerprint"])
@@ -160,14 +160,15 @@ def points(records: Iterable[Record], phase: str, size: Size, sizes: Mapping[str
 
 
 def mean(pairs: Sequence[Pair]) -> Pair:
-    """Of both clocks."""
+    """The mean on both clocks."""
     return statistics.fmean(pair[0] for pair in pairs), statistics.fmean(pair[1] for pair in pairs)
 
 
 def extrapolate(known: Mapping[int, float], images: int) -> float:
-    """What this many images cost, from what other numbers of images did.
+    """The cost of a number of images, from the known costs of other numbers.
 
-    The straight line through the two nearest; it never falls. One alone counts by the image.
+    It lies on the straight line through the two nearest numbers, which never falls. A single known cost is scaled by
+    the number of images.
 
     Example: ``extrapolate({100: 3.0, 200: 5.0}, 400)`` is 9: 1 at the start and 2 for each hundred.
     ``extrapolate({100: 3.0}, 400)`` is 12.
@@ -183,7 +184,7 @@ def extrapolate(known: Mapping[int, float], images: int) -> float:
 
 
 class Sharing:
-    """Which methods prepare something together, learnt from records that carry the same ``prepare_key``."""
+    """Which methods share a preparation, learned from records with the same ``prepare_key``."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.keys: dict[tuple[str, str, int], str] = {}  # (method, data, seed) -> key
@@ -204,13 +205,13 @@ class Sharing:
                 self.any_data |= methods
 
     def work(self, config: Config) -> tuple[str, str, int]:
-        """Equal for trials that share what is prepared."""
+        """A key that is equal for trials that share a preparation."""
         method = noise_of(config)
         data = "" if method in self.any_data else config["train_fingerprint"]
         return min(self.together.get(method, {method})), data, config["seed"]
 
     def kept(self, work: tuple[str, str, int], prepared: Container[str]) -> bool:
-        """True if the store holds it."""
+        """True if the store holds the preparation."""
         method, data, seed = work
         methods = self.together.get(method, {method})
         keys = [k for (m, d, s), k in self.keys.items() if m in methods and s == seed and data in ("", d)]

@@ -1,4 +1,4 @@
-"""What the missing trials will cost: judged by records, or by short measurements, one piece of work at a time."""
+"""What the missing trials will cost, predicted from records or short measurements, one piece of work at a time."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Piece:
 
     Attributes:
         phase: prepare, protect, train or evaluate.
-        id: of the trial; of the first that needs it where trials share the work.
-        method: its name.
+        id: the trial's id; for shared work that of the first trial that needs it.
+        method: the method's name.
         noise: the key of the noise that is made, or "".
         source: ``records`` (of the same work with another seed or number of epochs), ``scaled records`` (of the
             same on other data, by the number of images), ``calibration`` (measured on a slice) or ``unknown``.
-        seconds: wall clock, or None if nothing tells.
-        device_seconds: core-seconds on a CPU, seconds for which an accelerator is held; or None.
-        why: what keeps an unknown cost from being known.
+        seconds: wall clock, or None if unknown.
+        device_seconds: core-seconds on a CPU, seconds for which an accelerator is held, or None if unknown.
+        why: why the cost is unknown, or "".
     """
 
     phase: str
@@ -58,10 +58,10 @@ class Piece:
 
 
 def predict(todo: Iterable[Trial], evidence: Evidence) -> list[Piece]:
-    """The pieces of work of these trials, each with what it will cost and how that is known.
+    """The pieces of work of these trials, each with its predicted cost and the source of the prediction.
 
-    Noise that trials share stands with the first of them, and so does what methods prepare together or once for any
-    data. What the store holds already costs nothing and has no piece, nor has the noise of a budget that allows none.
+    Shared noise and shared preparations carry the id of the first trial that needs them. There is no piece for what
+    the store holds already, nor for the noise of a budget that allows none.
     """
     sharing = Sharing([*evidence.records, *evidence.calibrated])
     pieces: list[Piece] = []
@@ -103,7 +103,7 @@ def _piece(phase: str, trial: Trial, config: Config, evidence: Evidence) -> Piec
 def _preparation(
     trial: Trial, config: Config, sharing: Sharing, evidence: Evidence
 ) -> tuple[Any, Piece | None]:
-    """(equal for trials that share what is prepared, its piece or None if the store holds it)."""
+    """(a key that is equal for trials that share a preparation, its piece or None if the store holds it)."""
     once = evidence.once.get(trial.method.name)
     if once:
         key = prepare_key(trial.method, trial.seed, once)
@@ -114,7 +114,7 @@ def _preparation(
 
 
 def _once(trial: Trial, config: Config, method: Method, evidence: Evidence) -> Piece:
-    """What is prepared for any number of datasets: it costs the same whatever the data, so nothing is scaled."""
+    """The piece of a preparation for any number of datasets: its cost does not depend on the data or its size."""
     common, what = ("prepare", trial.id, trial.method.name, trial.noise_key), preparation_of(config, method)
     for source, records in ((RECORDS, evidence.records), (CALIBRATION, evidence.calibrated)):
         alike = [record for record in records if preparation_of(record["config"], method) == what]
@@ -127,8 +127,8 @@ def recall(pieces: Iterable[Piece], before: Mapping[str, Any] | None = None) -> 
     """A forecast as a plan's header keeps it: for each piece of work the last prediction before it was done.
 
     Args:
-        pieces: foretold now, of what is still missing.
-        before: what the header held; work that was done since keeps its prediction.
+        pieces: predictions made now, for the work that is still missing.
+        before: the forecast that the header held; work that has been done since keeps its prediction.
 
     Returns:
         ``{"trials": {id: phases}, "noises": {key: phases}}``, phases ``{phase: [seconds, device seconds, source]}``.
@@ -146,13 +146,13 @@ def recall(pieces: Iterable[Piece], before: Mapping[str, Any] | None = None) -> 
 def note_forecast(
     header: dict[str, Any], pieces: Iterable[Piece], plans: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Puts into a plan's header, as ``forecast``, what its work will cost.
+    """Puts the predicted cost of a plan's work into its header, as ``forecast``.
 
-    A run that goes on where another stopped keeps what the other foretold of the work that it did.
+    A run that continues another keeps the other's predictions for the work that the other did.
 
     Args:
-        header: of the plan.
-        pieces: of the work that is missing.
+        header: the plan's header.
+        pieces: the pieces of the work that is missing.
         plans: the headers that the store keeps, oldest first.
     """
     ids = [entry["id"] for entry in header["trials"]]
@@ -164,8 +164,10 @@ def note_forecast(
 
 
 def in_words(pieces: Iterable[Piece], spread: Spread = QUIET) -> str:
-    """How long all of it takes: ``8 to 20 min (records)``, ``at least 3.5 h (records; unknown: protect of x)``; "" if
-    nothing tells."""
+    """How long all pieces take: ``8 to 20 min (records)``, ``at least 3.5 h (records; unknown: protect of x)``.
+
+    The text is empty if no cost is known.
+    """
     pieces = list(pieces)
     known = [(piece.seconds, piece.source) for piece in pieces if piece.seconds is not None]
     if not known:
@@ -175,13 +177,13 @@ def in_words(pieces: Iterable[Piece], spread: Spread = QUIET) -> str:
     about = [", ".join(dict.fromkeys(source for _, source in known)), *spread.reasons()]
     if missing := unknown_work(pieces):
         if least < 1:
-            return ""  # it would say nothing
+            return ""  # "at least 0 s" says nothing
         return f"at least {duration(least)} ({'; '.join([*about, f'unknown: {missing}'])})"
     return f"{duration_range(least, most)} ({'; '.join(about)})"
 
 
 def unknown_work(pieces: Iterable[Piece]) -> str:
-    """What nothing tells of: ``noise of x and y, training``."""
+    """The work whose cost is unknown: ``noise of x and y, training``."""
     lost = [piece for piece in pieces if piece.seconds is None]
     noises = " and ".join(dict.fromkeys(piece.method for piece in lost if piece.noise))
     phases = dict.fromkeys(piece.phase for piece in lost if not piece.noise)

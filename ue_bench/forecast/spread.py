@@ -1,4 +1,4 @@
-"""How far a forecast may be off: by what it rests on, by how earlier ones fared, by what else the machine does."""
+"""The range of a forecast: by its sources, by the errors of earlier forecasts, and by the machine's load."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from ue_bench.report.cost import check_forecast
 
 # Predictions of one source lie within these factors of the truth on a quiet machine.
 USUAL = {"records": 1.25, "scaled records": 1.6, "calibration": 2.0}
-PLANS = 10  # the newest ones that are looked at
-FARTHEST = 10.0  # a factor; what was off by more tells of an accident
-BUSY = 1.5  # a slow-down from which on it is mentioned
+PLANS = 10  # the number of newest plans that are considered
+FARTHEST = (
+    10.0  # a factor; an earlier forecast that was off by more, as after an accident, counts as this much
+)
+BUSY = 1.5  # the smallest slowdown that is mentioned
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,9 @@ class Spread:
     """What widens a forecast.
 
     Attributes:
-        least: the smallest factor by which earlier work took longer than foretold, at most 1.
-        most: the largest one, at least 1.
-        slowdown: by which other work on this machine may slow a run down, at least 1.
+        least: the smallest ratio of taken to predicted time in earlier work, at most 1.
+        most: the largest such ratio, at least 1.
+        slowdown: the factor by which other work on this machine may slow a run down, at least 1.
     """
 
     least: float = 1.0
@@ -31,7 +33,7 @@ class Spread:
     slowdown: float = 1.0
 
     def range(self, seconds: float, source: str) -> tuple[float, float]:
-        """(least, most) seconds of work that is foretold to take ``seconds``.
+        """(least, most) seconds of work that is predicted to take ``seconds``.
 
         Example: ``Spread(most=3.0, slowdown=2.0).range(100, "records")`` is (80, 600).
         """
@@ -39,7 +41,7 @@ class Spread:
         return seconds * min(1 / usual, self.least), seconds * max(usual, self.most) * self.slowdown
 
     def reasons(self) -> list[str]:
-        """What made it wider than usual, in words."""
+        """Why the range is wider than usual, in words."""
         found = []
         if self.most > max(USUAL.values()) or self.least < 1 / max(USUAL.values()):
             low, high = (f"{100 * (factor - 1):+.0f} %" for factor in (self.least, self.most))
@@ -52,12 +54,12 @@ class Spread:
 def look_around(
     plans: Iterable[Mapping[str, Any]], records: Mapping[str, Mapping[str, Any]], threads: int
 ) -> Spread:
-    """The spread that a store's earlier forecasts and the machine's load tell.
+    """The spread, from a store's earlier forecasts and the machine's load.
 
     Args:
         plans: the headers that the store keeps, oldest first.
-        records: of the store's trials, by id.
-        threads: of the CPU that a run uses; 0 on an accelerator, which other work on the CPU hardly slows down.
+        records: the store's records, by trial id.
+        threads: number of CPU threads that a run uses; 0 on an accelerator, which other CPU work hardly slows down.
     """
     factors = [1.0]
     for plan in list(plans)[-PLANS:]:
@@ -69,7 +71,7 @@ def look_around(
 
 
 def slowdown(threads: int) -> float:
-    """By which the work that the machine does already slows down a run of so many threads; 1 on a quiet machine."""
+    """The factor by which the machine's present load slows down a run of ``threads`` threads; 1 on a quiet machine."""
     if not threads or not hasattr(os, "getloadavg"):
         return 1.0
     return max(1.0, (os.getloadavg()[0] + threads) / (os.cpu_count() or 1))

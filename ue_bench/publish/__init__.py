@@ -1,1 +1,1 @@
-"""Protecting people's own pictures: noise from captions where the pictures are not, added where they are."""
+"""Protecting people's own pictures: noise is made from captions on one machine and added to pictures on another."""

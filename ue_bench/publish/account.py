@@ -1,4 +1,4 @@
-"""What became of every file: as a table on the terminal, and as a CSV file beside the pictures."""
+"""The outcome for every file, as a table on the terminal and as a CSV file beside the pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ COLUMNS = (
     "max change /255",
     "why, or what else changed",
 )
-SHOWN = 50  # rows of pictures in order that the terminal shows; what is not in order is always shown
+SHOWN = (
+    50  # the most pictures in order that the terminal shows; pictures that are not in order are always shown
+)
 WHAT_IT_IS = """\
 What this protection is: noise that is meant to make models which are trained on these pictures in future learn the
 noise instead of what the pictures show. What it is not: it does nothing against models that exist already, nor against
@@ -55,7 +57,7 @@ def summarise(outcomes: Sequence[Outcome]) -> str:
 
 
 def check_report(out: Path) -> None:
-    """ConfigError if a file is called as the report will be, and is none."""
+    """Raises ConfigError if a file has the report's name but is not such a report."""
     path = out / REPORT
     if not os.path.lexists(path):
         return
@@ -72,7 +74,7 @@ def check_report(out: Path) -> None:
 
 
 def write_report(out: Path, outcomes: Sequence[Outcome]) -> Path:
-    """Writes every outcome to ``out/report.csv``, in place of an earlier one.
+    """Writes every outcome to ``out/report.csv``, replacing an earlier report.
 
     Raises:
         StoreError: if it cannot be written.
@@ -104,7 +106,7 @@ def _cells(outcome: Outcome) -> list[str]:
 
 
 def _printable(word: str) -> str:
-    """A file's name may hold anything: what no terminal should get is spelt out."""
+    """A file's name with every character spelled out that a terminal should not receive."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
         for letter in word

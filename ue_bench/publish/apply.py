@@ -1,4 +1,4 @@
-"""Noise onto a folder of pictures: every file is accounted for, none stops the others."""
+"""Adds noise to a folder of pictures. Every file gets an outcome, and no file stops the others."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Settings:
     Attributes:
         exif: ``strip`` or ``keep``.
         format: ``png`` or ``webp``, both lossless.
-        match: ``name`` or ``stem``: how files find their noise.
+        match: ``name`` or ``stem``: how files are matched with their noise.
         resize: ``nearest``: noise is stretched to a picture's size; ``none``: other sizes are refused.
-        overwrite: whether files in the way, in the folder to write to, are replaced.
+        overwrite: whether existing files in the output folder are replaced.
         inside: whether one of the two folders may lie within the other.
-        max_pixels: larger pictures are refused.
+        max_pixels: the most pixels of a picture; larger pictures are refused.
     """
 
     exif: str = "strip"
@@ -45,15 +45,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file, or of one noise.
+    """The outcome for one file, or for one noise.
 
     Attributes:
         name: its path within the folder, or the name that the captions give it.
         status: one of STATUSES.
         reason: why it was not written, or what else was changed.
-        output: its path within the folder written to, or "".
-        kind: the mode in which it is written, such as ``RGB``; "" if it is not.
-        change: how far it was changed, or None.
+        output: its path within the output folder, or "".
+        kind: the mode in which it is written, such as ``RGB``; "" if it is not written.
+        change: how far its pixels were changed, or None.
         open: True if a picture is left unprotected.
     """
 
@@ -71,10 +71,10 @@ def apply_noise(
 ) -> Iterator[Outcome]:
     """Protects every picture of a folder for which there is noise, one after the other.
 
-    The sources are never written to. What is already there and intact is not written again.
+    The sources are never written to. A picture that is already there and intact is not written again.
 
     Raises:
-        ConfigError: before anything is written, if the folders do not fit, or no picture has noise.
+        ConfigError: before anything is written, if the folders may not be used together or no picture has noise.
     """
     check_folders(images, out, settings.inside)
     files = list(list_folder(images, out if _within(out, images) else None))
@@ -89,7 +89,7 @@ def apply_noise(
     several = _repeated(outputs.values())
 
     def _misplaced(target: Path) -> str:
-        """Why nothing may be written there, or "": links in ``out`` may lead anywhere."""
+        """Why nothing may be written to the target, or "". Links in ``out`` may lead anywhere."""
         if os.path.realpath(target) in sources:
             return f"it would be written over a source, {target}"
         real = Path(os.path.realpath(target.parent))
@@ -128,10 +128,13 @@ def apply_noise(
 
 
 def _without_noise(path: Path, name: str, nearly: bool = False) -> Outcome:
-    """A picture that no caption names, or another file; ``nearly``: one names it with another extension."""
+    """The outcome for a picture without a caption, or for another file.
+
+    ``nearly`` is True if a caption names the picture with another extension.
+    """
     try:
         picture = is_picture(path)
-    except Exception as error:  # of a file that no caption names
+    except Exception as error:  # a file that no caption names must not stop the others
         reason = explain(error) if isinstance(error, OSError) else type(error).__name__
         return Outcome(
             name, "skipped", f"no caption of that name, and it cannot be read: {reason}", open=True
@@ -145,7 +148,7 @@ def _without_noise(path: Path, name: str, nearly: bool = False) -> Outcome:
 def _protect(
     noise: NoiseFile, row: int, source: Path, target: Path, outcome: Outcome, settings: Settings
 ) -> Outcome:
-    """One picture: opened, changed, checked, written, read back."""
+    """Protects one picture: opens, changes, checks and writes it, and reads it back."""
     try:
         picture = open_picture(source, settings.exif, settings.format, settings.max_pixels)
         steps = noise.noise[row].numpy()
@@ -185,7 +188,7 @@ def _protect(
 
 
 def check_folders(images: Path, out: Path, inside: bool) -> None:
-    """ConfigError unless ``images`` is a folder, and ``out`` can be one that is safe to write to."""
+    """Raises ConfigError unless ``images`` is a folder and ``out`` is, or can become, a folder safe to write to."""
     if not images.is_dir():
         raise ConfigError(f"images={images} is no folder: name the one that holds the pictures")
     if out.exists() and not out.is_dir():
@@ -207,9 +210,9 @@ def _within(inner: Path, outer: Path) -> bool:
 
 
 def name_outputs(names: list[str], form: str) -> dict[str, str]:
-    """What each picture is written as: its path with the new extension, behind the old one where two would collide.
+    """The output path of each picture: with the new extension, or with it added to the old one if two would collide.
 
-    Upper and lower case are not told apart, because some file systems do not.
+    Paths that differ only in case collide, because some file systems ignore case.
     """
     short = {name: os.path.splitext(name)[0] + f".{form}" for name in names}
     several = _repeated(short.values())

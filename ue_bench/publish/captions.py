@@ -1,4 +1,4 @@
-"""Pictures by name: what captions call them, and which noise a file in a folder gets."""
+"""Pictures by name: the names in a captions file, and the noise that a file in a folder gets."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def read_captions(path: str) -> dict[str, tuple[str, ...]]:
     """The captions of each picture, by its path within the folder of pictures, in the order of their first rows.
 
     Args:
-        path: of a CSV file whose first line names the columns ``image`` and ``caption``; any number of rows a picture.
+        path: a CSV file whose first line names the columns ``image`` and ``caption``; any number of rows a picture.
 
     Raises:
-        DataError: if it cannot be read, naming every line that has no image or caption, or an image outside of
-            a folder.
+        DataError: if it cannot be read; it names every line without an image or caption, and every line whose image
+            is not a path within a folder.
     """
     files = find_files("", path)
     if len(files) != 1:
@@ -46,7 +46,7 @@ def read_captions(path: str) -> dict[str, tuple[str, ...]]:
 
 
 def normal_name(name: str) -> str:
-    """One spelling for one path: forward slashes, no ``./``, and letters with accents as one character."""
+    """A normal form of a path: forward slashes, no ``./``, and letters with accents as one character."""
     return posixpath.normpath(unicodedata.normalize("NFC", name).replace("\\", "/"))
 
 
@@ -56,11 +56,11 @@ def stem(name: str) -> str:
 
 
 class Matcher:
-    """Which of the named noises a file gets.
+    """Finds the noise that a file gets.
 
     Args:
-        names: of the noises, from ``read_captions``.
-        match: ``name``: the whole path must be the same; ``stem``: its extension may be another.
+        names: the names of the noises, from ``read_captions``.
+        match: ``name``: the whole path must be equal; ``stem``: the extension may differ.
     """
 
     def __init__(self, names: Sequence[str], match: str):
@@ -71,12 +71,12 @@ class Matcher:
             self._stems.setdefault(stem(name), []).append(index)
 
     def find(self, name: str) -> list[int]:
-        """The noises that fit a file's path: none, one, or several that cannot be told apart."""
+        """The numbers of the noises that match a file's path: none, one, or several if the match is ambiguous."""
         exact = self._names.get(normal_name(name))
         if exact is not None:
             return [exact]
         return self._stems.get(stem(name), []) if self._match == "stem" else []
 
     def find_by_stem(self, name: str) -> bool:
-        """Whether a noise would fit if extensions were ignored."""
+        """Whether a noise would match if extensions were ignored."""
         return stem(name) in self._stems

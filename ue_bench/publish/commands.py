@@ -1,4 +1,4 @@
-"""The commands ``noise`` and ``apply``: key=value words in, files and an exit status out."""
+"""The commands ``noise``, ``export`` and ``apply``: they take key=value words and return an exit status."""
 
 from __future__ import annotations
 
@@ -63,18 +63,18 @@ USAGE = {
     "export": "ue-bench export method=NAME out=FILE, or trial=ID format=imagefolder out=DIR",
     "apply": "ue-bench apply noise=FILE images=FOLDER out=FOLDER",
 }
-SIDES = (8, 4096)  # of noise, in pixels
+SIDES = (8, 4096)  # the least and the most pixels of a side of noise
 
 
 def noise_command(words: Sequence[str]) -> int:
     """Makes noise for pictures that are elsewhere, from their captions.
 
-    ``method=NAME captions=captions.csv size=224 out=noise.safetensors``, and if need be ``prepared=`` (a file of
-    ``export``, instead of training), ``seed= epsilon= profile= device= store= plugins= overwrite=`` and the method's
-    parameters as ``NAME.parameter=``.
+    The words are ``method=NAME captions=captions.csv size=224 out=noise.safetensors``, and optionally ``prepared=`` (a
+    file written by ``export``, in place of training), ``seed= epsilon= profile= device= store= plugins= overwrite=``
+    and the method's parameters as ``NAME.parameter=``.
 
     Returns:
-        0. A mistake raises UEBenchError.
+        The exit status 0. A mistake raises UEBenchError.
     """
     given = read_words(words, NOISE, ("method", "captions", "size", "out"), USAGE["noise"], dotted=True)
     name, out = given["method"], Path(given["out"]).expanduser()
@@ -126,7 +126,7 @@ def _ask_first(
     epsilon: float | None,
     environment: Environment,
 ) -> None:
-    """ConfigError with all ways and their prices, where a preparation that costs much is missing and not asked for."""
+    """Raises ConfigError with all ways and their costs if a costly preparation is missing and was not asked for."""
     kind, store = type(request.method), environment.open_store()
     if not kind.preparations or request.preparation in store.names("prepared", ".safetensors"):
         return
@@ -146,11 +146,11 @@ def _ask_first(
 def export_command(words: Sequence[str]) -> int:
     """Writes what a method prepared in a store to one file, for ``ue-bench noise prepared=FILE`` elsewhere.
 
-    ``method=NAME out=FILE.safetensors``, and if need be ``store= key= overwrite=``. With ``trial=`` or ``noise=`` it
-    writes a protected training set, see ``export_training_set``.
+    The words are ``method=NAME out=FILE.safetensors``, and optionally ``store= key= overwrite=``. With ``trial=`` or
+    ``noise=`` it writes a protected training set, see ``export_training_set``.
 
     Returns:
-        0. A mistake raises UEBenchError.
+        The exit status 0. A mistake raises UEBenchError.
     """
     if any(word.partition("=")[0].strip() in ("trial", "noise", "format") for word in words):
         return export_training_set(words)
@@ -172,13 +172,13 @@ def export_command(words: Sequence[str]) -> int:
 
 
 def apply_command(words: Sequence[str]) -> int:
-    """Adds noise to a folder of pictures, and writes them without loss to another.
+    """Adds noise to a folder of pictures, and writes them without loss to another folder.
 
-    ``noise=noise.safetensors images=FOLDER out=FOLDER``, and if need be ``exif=strip|keep format=png|webp
-    match=name|stem resize=nearest|none overwrite= inside= max_pixels=``.
+    The words are ``noise=noise.safetensors images=FOLDER out=FOLDER``, and optionally ``exif=strip|keep
+    format=png|webp match=name|stem resize=nearest|none overwrite= inside= max_pixels=``.
 
     Returns:
-        0: every picture is protected; 1: some are not, each is named; 130: stopped. A mistake raises UEBenchError.
+        0 if every picture is protected; 1 if some are not, each named; 130 if stopped. A mistake raises UEBenchError.
     """
     given = read_words(words, APPLY, ("noise", "images", "out"), USAGE["apply"])
     settings = Settings(
@@ -209,14 +209,14 @@ def apply_command(words: Sequence[str]) -> int:
         failed, where = True, str(error)
     print(visible(f"{describe(noise)}\n{build_table(outcomes)}\n{summarise(outcomes)}; {where}"))
     if stopped:
-        print("stopped: what is written is whole and kept; the same command goes on")
+        print("stopped: the files written so far are complete; the same command continues")
         return 130
     print(f"\n{WHAT_IT_IS}")
     return 1 if failed else 0
 
 
 def _check_alone(given: Mapping[str, str], preparation: Preparation) -> None:
-    """ConfigError for words that what is prepared has settled already."""
+    """Raises ConfigError for words that set something which the preparation has fixed already."""
     if given.get("profile"):
         raise ConfigError(
             f"profile={given['profile']} cannot change what is prepared already: leave out profile= or prepared="

@@ -1,4 +1,4 @@
-"""The files below a folder: every one is named, and what cannot be followed says why."""
+"""Lists the files below a folder, with a reason for each entry that cannot be read or followed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Found:
-    """Something in a folder of pictures.
+    """An entry in a folder of pictures.
 
     Attributes:
         name: its path within the folder, with forward slashes.
@@ -26,7 +26,7 @@ class Found:
 
 
 def list_folder(root: Path, leave_out: Path | None = None) -> Iterator[Found]:
-    """Everything below ``root``, sorted; links are followed, but not round in circles.
+    """Everything below ``root``, sorted; links are followed, but not in circles.
 
     Args:
         root: a folder.

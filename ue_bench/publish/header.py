@@ -1,4 +1,4 @@
-"""What a file's header must say before any of it is used: whoever can write a file can write its checksum, too."""
+"""Checks a file's header before any of it is used: whoever can write a file can write its checksum, too."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ue_bench.errors import DataError
 
 
 def check_header(facts: Any, wanted: Mapping[str, Any], path: object) -> None:
-    """DataError unless every fact is there and of its type.
+    """Raises DataError unless every wanted fact is there and has its type.
 
     Args:
-        facts: of the file.
+        facts: the header's facts.
         wanted: {"name" or "outer.name": type}; types are str, int, float, dict, or a list such as ``list[str]``.
-        path: of the file, for the error.
+        path: the file's path, for the error.
     """
     for key, kind in wanted.items():
         value = facts

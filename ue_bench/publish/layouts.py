@@ -1,4 +1,4 @@
-"""Layouts in which training sets are handed round: folders of pictures, Parquet, NumPy arrays. None loses a bit."""
+"""Lossless layouts in which training sets are exchanged: folders of pictures, Parquet, NumPy arrays."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from PIL import Image
 
 from ue_bench.data.imageset import ImageSet
 
-ROWS = 512  # rows of Parquet written at once
+ROWS = 512  # rows of Parquet that are written at once
 
 
 def write_imagefolder(folder: Path, part: str, data: ImageSet) -> None:
-    """``PART/CLASS/NAME.png``; without labels ``PART/NAME.png`` and a line an image and caption in captions.csv."""
+    """``PART/CLASS/NAME.png``; without labels ``PART/NAME.png``, and a row for each caption in captions.csv."""
     assert data.names is not None
     folders = None if data.labels is None else class_folders(data)
     places = []
@@ -44,7 +44,7 @@ def write_imagefolder(folder: Path, part: str, data: ImageSet) -> None:
 
 
 def class_folders(data: ImageSet) -> list[str]:
-    """A folder's name for each class; sorted, they number the classes as the data does."""
+    """A folder name for each class; sorted by name, the folders have the order of the class numbers."""
     assert data.labels is not None
     names = [name.replace("/", "_").strip(". ") for name in data.class_names or ()]
     if names and names == sorted(set(names)) and all(names):
@@ -82,7 +82,7 @@ def write_parquet(folder: Path, part: str, data: ImageSet) -> None:
 
 
 def write_npz(folder: Path, part: str, data: ImageSet) -> None:
-    """``PART.npz``: images uint8 [N, 3, H, W], labels int64 [N]; captions as text, a JSON list an image."""
+    """``PART.npz``: images uint8 [N, 3, H, W], labels int64 [N]; captions as text, a JSON list for each image."""
     arrays: dict[str, np.ndarray] = {"images": data.images.numpy()}
     if data.labels is not None:
         arrays["labels"] = data.labels.numpy()

@@ -54,8 +54,8 @@ class NoiseFile:
 
     Attributes:
         noise: int8 (int16 where needed) [N, 3, H, W], steps of 1/255; read from the file as it is needed.
-        names: of the N pictures, as the captions call them.
-        budget: what every noise keeps.
+        names: names of the N pictures, as in the captions file.
+        budget: the budget that every noise keeps.
         facts: method, seed, size, versions, the captions' hash and the rest of the file's header.
     """
 
@@ -67,14 +67,14 @@ class NoiseFile:
 
 @dataclass(frozen=True)
 class Request:
-    """All that can change the noise.
+    """Everything that can change the noise.
 
     Attributes:
-        name: of the method.
-        method: configured, one noise a picture.
-        captions: of each picture, by name.
+        name: the method's name.
+        method: the configured method, with one noise for each picture.
+        captions: the captions of each picture, by the picture's name.
         image_size: (height, width) of the noise in pixels.
-        seed: from which the method's seeds derive.
+        seed: the seed from which the method's seeds derive.
     """
 
     name: str
@@ -95,12 +95,12 @@ class Request:
 
     @property
     def preparation(self) -> str:
-        """The key of what the method prepares once."""
+        """The key of the method's preparation."""
         return prepare_key(self.choice, self.seed, self.method)
 
     @property
     def key(self) -> str:
-        """The same for requests that give the same noise."""
+        """A key that is equal for requests that give the same noise."""
         return digest([self.choice, self.captions_hash, self.image_size, self.seed])
 
 
@@ -111,17 +111,17 @@ def choose_method(
     epsilon: float | None = None,
     profile: str = "",
 ) -> Method:
-    """The method, set to one noise a picture unless ``parameters`` say another granularity.
+    """The configured method, with one noise for each picture unless ``parameters`` say another granularity.
 
     Args:
-        registry: where it is found.
+        registry: the registry in which it is found.
         name: its name.
-        parameters: of the method.
+        parameters: the method's parameters.
         epsilon: linf radius, 8 or 8/255, or None for the method's own.
         profile: one of the method's presets, as suites use them; "" for the paper's settings.
 
     Raises:
-        ConfigError: if it needs more than captions: it says what, and which methods do not.
+        ConfigError: if it needs more than captions; the message says what, and names the methods that do not.
     """
     kind: type[Method] = registry.load("methods", name)
     reason = _shortfall(kind)
@@ -151,7 +151,7 @@ def choose_method(
 
 
 def _shortfall(kind: type[Method]) -> str:
-    """Why a method cannot work where the pictures are not, or ""."""
+    """Why a method cannot work without the pictures, or ""."""
     budget = next((field.default for field in dataclasses.fields(kind) if field.name == "budget"), None)
     if Access.IMAGES in kind.access:
         return "must see the pictures"
@@ -160,22 +160,21 @@ def _shortfall(kind: type[Method]) -> str:
     if not set(PER_PICTURE) & set(kind.granularities):
         return f"makes one noise a {' or '.join(kind.granularities)}, not one a picture"
     needs = kind.access & (Access.LABELS | Access.CLASS_NAMES)
-    if (
-        needs and "contrastive" not in kind.paradigms
-    ):  # those that learn from captions read labels class-wise only
+    # A contrastive method reads labels only to make class-wise noise.
+    if needs and "contrastive" not in kind.paradigms:
         return f"needs {' and '.join(needs.words())}, which captions do not give"
     return ""
 
 
 def _suitable(registry: Registry) -> list[str]:
-    """Names of all methods that need captions at most."""
+    """Names of all methods that need no more than captions."""
     found = []
     for name in registry.names("methods"):
         try:
             if not _shortfall(registry.load("methods", name)):
                 found.append(name)
         except UEBenchError:
-            continue  # a broken plug-in is not offered; asking for it by name tells why
+            continue  # a broken plug-in is not offered; asking for it by name reports the reason
     return found
 
 
@@ -189,7 +188,7 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
     method, name = request.method, request.name
     texts = tuple(request.captions.values())
     if method.granularity == "pair":
-        texts = tuple(each[:1] for each in texts)  # a picture has one noise: the one of its first caption
+        texts = tuple(each[:1] for each in texts)  # a picture has one noise, made from its first caption
     if method.prepares:
         progress.say(_where_from(request, environment))
     view = ProtectorView.of_captions(texts, request.image_size, method.access, name)
@@ -200,7 +199,7 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
         warning = told_of_captions(about, seen[0], caption_hashes(texts)) if seen else None
         if warning:
             made.context.warn(warning)
-    told = made.facts()
+    cost = made.facts()
     if perturbation.triggers is not None:
         raise ConfigError(f"{name} also puts words before captions, which noise for pictures cannot carry")
     facts = {
@@ -219,7 +218,7 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
         "seed": request.seed,
         "image_size": list(request.image_size),
         "public_data": made.public_data,
-        **{key: told[key] for key in ("seconds", "notes", "warnings", "device", "versions", "commit")},
+        **{key: cost[key] for key in ("seconds", "notes", "warnings", "device", "versions", "commit")},
     }
     return NoiseFile(
         _one_each(perturbation, view), tuple(request.captions), perturbation.budget, plain(facts)
@@ -227,7 +226,7 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
 
 
 def _where_from(request: Request, environment: Environment) -> str:
-    """One line: what the method prepares once is there, or what making it now means."""
+    """One line that says whether the method's preparation is in the store, or else what making it now means."""
     store = environment.open_store()
     if request.preparation in store.names("prepared", ".safetensors"):
         return f"{request.name}: what it prepares once is in the store {environment.store}"
@@ -239,7 +238,7 @@ def _where_from(request: Request, environment: Environment) -> str:
 
 
 def _reduced(method: Method) -> list[str]:
-    """The parameters that are as small as one of the method's presets makes them."""
+    """The parameters that have the value of one of the method's presets, which is below the paper's."""
     changed = method.changed_parameters(PARADIGM)
     small = [item for preset in method.presets.values() for item in preset.items()]
     free = method.variants | method.protect_only | {"granularity"}
@@ -247,7 +246,7 @@ def _reduced(method: Method) -> list[str]:
 
 
 def _one_each(perturbation: Perturbation, view: ProtectorView) -> Tensor:
-    """[N, 3, H, W]: for every picture the noise of its first example."""
+    """[N, 3, H, W]: the noise of each picture's first example."""
     pictures = view.image_of_example
     first = torch.searchsorted(pictures, torch.arange(int(pictures[-1]) + 1))
     rows = perturbation.rows[first]
@@ -274,10 +273,10 @@ def write_noise(path: Path, noise: NoiseFile) -> None:
 
 
 def read_noise(path: Path) -> NoiseFile:
-    """Reads a noise file, mapped into memory, and checks it whole.
+    """Reads a noise file, mapped into memory, and checks all of it.
 
     Raises:
-        DataError: if there is none, it is something else, or it is damaged.
+        DataError: if the file does not exist, is of another kind, or is damaged.
         PerturbationError: if its noise breaks a promise.
     """
     if not path.is_file():
@@ -288,7 +287,7 @@ def read_noise(path: Path) -> NoiseFile:
         with safetensors.safe_open(os.fspath(path), framework="pt") as file:
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except Exception as error:  # whatever damage makes the reader stumble over
+    except Exception as error:  # the reader raises errors of many types on damaged files
         raise DataError(f"'{path}' is damaged, or no noise file: {type(error).__name__}: {error}") from error
     if not isinstance(facts, dict) or facts.get("kind") != KIND or "noise" not in tensors:
         raise DataError(f"'{path}' is no noise file of ue-bench noise, but something else in the same format")
@@ -308,7 +307,7 @@ def read_noise(path: Path) -> NoiseFile:
         Perturbation(noise, torch.arange(len(names)), budget).check(len(names), (height, width))
     except UEBenchError:
         raise
-    except Exception as error:  # whatever a header made by hand leads to
+    except Exception as error:  # a header made by hand can lead to errors of many types
         raise DataError(
             f"'{path}' is damaged, or was not written by ue-bench: {type(error).__name__}: {error}"
         ) from error
@@ -316,14 +315,15 @@ def read_noise(path: Path) -> NoiseFile:
 
 
 def describe(noise: NoiseFile) -> str:
-    """What is in the file, by which method, and what the method warned of."""
+    """What is in the file, which method made it, and the method's warnings."""
     facts = noise.facts
     height, width = facts["image_size"]
     changed = ", ".join(f"{name}={value}" for name, value in facts["changed"].items())
     reduced = ", ".join(facts.get("reduced", []))
-    lines = [
-        *[f"THIS IS A TRIAL, and most likely protects nothing: {reduced} less than in the paper"]
-        * bool(reduced),
+    lines = []
+    if reduced:
+        lines.append(f"THIS IS A TRIAL, and most likely protects nothing: {reduced} less than in the paper")
+    lines += [
         f"noise for {len(noise.names)} pictures, {height}x{width} pixels, {noise.budget}, seed {facts['seed']}",
         f"by {facts['method']['name']}{f' ({changed})' if changed else ''}: {facts['summary']}",
         *facts["warnings"],

@@ -1,4 +1,4 @@
-"""A picture from a file, in a form that noise can be added to and that keeps its look."""
+"""Reads a picture from a file, in a form to which noise can be added and that keeps its look."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OUTPUTS = ("png", "webp")
 EXIF = ("strip", "keep")
 WEBP_SIDE = 16383
 
-_FOREIGN = {  # extensions of pictures that Pillow does not read, or whose small preview it would take for them
+_FOREIGN = {  # pictures that Pillow does not read, or of which it would read only a small preview
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
     **dict.fromkeys(
         (".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2"), "a camera's raw format"
@@ -38,19 +38,19 @@ _EXIF_PARTS, _EXIF_DROPPED = (
 
 
 class Refused(Exception):
-    """Why a picture cannot be protected, or a file is none."""
+    """A picture cannot be protected, or a file is no picture; the message says why."""
 
 
 @dataclass
 class Picture:
-    """A picture, upright, in a mode that noise can be added to and a file can keep.
+    """A picture, upright, in a mode to which noise can be added and that a file can store.
 
     Attributes:
-        image: mode RGB, RGBA, L, LA or I;16.
+        image: the pixels, in mode RGB, RGBA, L, LA or I;16.
         icc: its colour profile, or None.
-        exif: what is kept of it, or None.
-        chunks: PNG chunks that its look depends on.
-        notes: what was changed beside the noise, in words.
+        exif: the EXIF data that is kept, or None.
+        chunks: the PNG chunks on which its look depends.
+        notes: what was changed apart from the noise, in words.
     """
 
     image: Image.Image
@@ -61,18 +61,21 @@ class Picture:
 
 
 def looks_like_a_picture(path: Path) -> bool:
-    """Whether the name's extension is one of pictures."""
+    """Whether the file's extension is one that pictures have."""
     return path.suffix.lower() in (*_USUAL, *_FOREIGN)
 
 
 @contextlib.contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    """The file as Pillow sees it, its pixels not decoded yet; Refused if it is none that can be decoded."""
+    """Opens the file with Pillow without decoding its pixels; raises Refused if it cannot be decoded."""
     if path.suffix.lower() in _FOREIGN:
         raise Refused(f"{_FOREIGN[path.suffix.lower()]}: export it as PNG, JPEG, WebP or TIFF first")
     if path.stat().st_size == 0:
         raise Refused("an empty file")
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # the same check follows, in clear words
+    limit, Image.MAX_IMAGE_PIXELS = (
+        Image.MAX_IMAGE_PIXELS,
+        None,
+    )  # the same check follows, with a clear message
     try:
         with open_image(path, max_pixels) as image:
             if image.format == "PPM":
@@ -87,7 +90,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file can be opened as a picture, or is called like one; its pixels are not read."""
+    """Whether a file can be opened as a picture or has a picture's extension; its pixels are not read."""
     try:
         with _opened(path, PIXELS):
             return True
@@ -98,17 +101,17 @@ def is_picture(path: Path) -> bool:
 def open_picture(path: Path, exif: str, form: str, max_pixels: int = PIXELS) -> Picture:
     """Reads a picture in the form in which it will be written.
 
-    The EXIF orientation is applied to the pixels. Palette, 1-bit, CMYK and YCbCr pictures are converted, colours that
-    stand for transparency become an alpha channel; 16-bit grey stays.
+    The EXIF orientation is applied to the pixels. Palette, 1-bit, CMYK and YCbCr pictures are converted; colours that
+    stand for transparency become an alpha channel; 16-bit grey stays 16-bit.
 
     Args:
         path: a local file.
         exif: ``strip`` or ``keep``.
-        form: ``png`` or ``webp``, that it will be written as.
-        max_pixels: more are refused.
+        form: ``png`` or ``webp``, the format in which it will be written.
+        max_pixels: the most pixels; larger pictures are refused.
 
     Raises:
-        Refused: if it is no picture, is broken, or of a kind that would lose something: it says why.
+        Refused: if it is no picture, is broken, or would lose something; the message says why.
     """
     with _opened(path, max_pixels) as image:
         try:
@@ -130,7 +133,7 @@ def open_picture(path: Path, exif: str, form: str, max_pixels: int = PIXELS) -> 
             picture.exif = _keep_exif(image, picture.notes)
         try:
             ImageOps.exif_transpose(image, in_place=True)
-        except Exception as error:  # EXIF is written by any camera of thirty years
+        except Exception as error:  # EXIF comes from thirty years of cameras and may break in any way
             picture.notes.append(
                 f"its EXIF is damaged: if the picture lies on its side, turn it ({_reason(error)})"
             )
@@ -142,7 +145,7 @@ def open_picture(path: Path, exif: str, form: str, max_pixels: int = PIXELS) -> 
 
 
 def _check_depth(image: Image.Image, path: Path) -> None:
-    """Refused for pictures of 16 bits a colour, which Pillow cuts to 8 without a word."""
+    """Raises Refused for pictures of 16 bits a colour, which Pillow cuts to 8 bits silently."""
     if image.mode.startswith(("I", "F")):
         return
     bits = [8]
@@ -180,7 +183,7 @@ def _convert(image: Image.Image, picture: Picture) -> Image.Image:
 
 
 def _convert_cmyk(image: Image.Image, picture: Picture) -> Image.Image:
-    """RGB, through the picture's own profile where it has one that works."""
+    """Converts CMYK to RGB, by the picture's own profile if it has one that works."""
     profile, picture.icc = picture.icc, None  # it describes inks, not RGB
     if profile:
         try:
@@ -192,7 +195,7 @@ def _convert_cmyk(image: Image.Image, picture: Picture) -> Image.Image:
                 picture.notes.append("CMYK converted to sRGB by its profile")
                 return converted
         except (ImportError, OSError, ImageCms.PyCMSError):
-            pass  # then as without a profile
+            pass  # converted below, as without a profile
     picture.notes.append("CMYK converted to RGB without a profile: colours may look different")
     return image.convert("RGB")
 
@@ -227,7 +230,7 @@ def _keep_exif(image: Image.Image, notes: list[str]) -> bytes | None:
 
 
 def _look(info: dict[Any, Any]) -> list[tuple[bytes, bytes]]:
-    """The PNG chunks that say how colours without a profile are meant."""
+    """The PNG chunks that define the colours of a picture without a profile."""
     if "srgb" in info:
         return [(b"sRGB", bytes([info["srgb"]]))]
     chunks = []

@@ -1,4 +1,4 @@
-"""Noise onto the pixels of a picture, strip by strip, so that a huge one needs no memory but its own."""
+"""Adds noise to the pixels of a picture, strip by strip, so that a huge picture needs little further memory."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-STRIP = 1 << 20  # pixels worked on at once
-_COLOURS = {"L": 1, "LA": 1, "I;16": 1}  # channels that noise goes on; 3 in the others
+STRIP = 1 << 20  # pixels processed at once
+_COLOURS = {"L": 1, "LA": 1, "I;16": 1}  # number of channels that get noise; 3 in other modes
 
 
 @dataclass(frozen=True)
 class Change:
-    """How far a picture was changed, over its colours.
+    """How far a picture's colours were changed.
 
     Attributes:
-        largest: in steps of 1/255.
-        psnr_db: infinite if nothing changed.
+        largest: the largest change, in steps of 1/255.
+        psnr_db: PSNR in decibels; infinite if nothing changed.
     """
 
     largest: float
@@ -27,18 +27,18 @@ class Change:
 
 
 def add_noise(image: Image.Image, noise: np.ndarray) -> Change:
-    """Makes ``image`` clip(image + noise, 0, 255), in place and strip by strip; alpha stays as it is.
+    """Replaces ``image`` by clip(image + noise, 0, 255), in place and strip by strip; alpha is not changed.
 
-    Noise of another size is stretched by nearest neighbour: its values stay whole steps. A grey picture, by its mode
-    or because red, green and blue are equal everywhere, stays grey: it gets the mean of the noise's three channels,
-    rounded to nearest. In a 16-bit picture a step is 257.
+    Noise of another size is stretched by nearest neighbour, so its values stay whole steps. A grey picture, by its
+    mode or because red, green and blue are equal everywhere, stays grey: it gets the mean of the noise's three
+    channels, rounded to nearest. In a 16-bit picture a step is 257.
 
     Args:
         image: mode RGB, RGBA, L, LA or I;16.
         noise: int8 or int16 [3, h, w], steps of 1/255.
 
     Returns:
-        What the change came to.
+        The change of the picture.
     """
     (width, height), channels = image.size, _COLOURS.get(image.mode, 3)
     steps = np.asarray(noise).astype(np.int32)
@@ -67,13 +67,13 @@ def _is_grey(image: Image.Image) -> bool:
 
 
 def strips(image: Image.Image) -> Iterator[tuple[int, int]]:
-    """(first row, row behind the last) of strips of at most STRIP pixels, or one row."""
+    """Yields (first row, row after the last) of strips of at most STRIP pixels, and of at least one row."""
     rows = max(1, STRIP // image.width)
     for top in range(0, image.height, rows):
         yield top, min(top + rows, image.height)
 
 
 def crop(image: Image.Image, top: int, bottom: int) -> np.ndarray:
-    """[rows, width, channels] of a strip."""
+    """A strip of the image as an array [rows, width, channels]."""
     pixels = np.asarray(image.crop((0, top, image.width, bottom)))
     return pixels if pixels.ndim == 3 else pixels[..., None]

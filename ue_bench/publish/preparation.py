@@ -1,4 +1,4 @@
-"""What a method prepared once, as one file: taken from where it was trained to where people make noise with it."""
+"""A method's preparation as one file, to be taken from the machine that made it to one that makes noise with it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ HEADER = {
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """A trained generator, say.
+    """What a method prepared once, such as a trained generator.
 
     Attributes:
-        tensors: as the method's ``prepare`` gave them.
-        facts: the method with its parameters, the seed, what it cost, the public data it learned from.
+        tensors: the tensors that the method's ``prepare`` returned.
+        facts: the method with its parameters, the seed, the cost, and the public data that it learned from.
     """
 
     tensors: Mapping[str, Tensor]
@@ -47,21 +47,21 @@ class Preparation:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The method's, as it was prepared."""
+        """The parameters with which the method prepared it."""
         return dict(self.facts["method"]["parameters"])
 
     @property
     def seed(self) -> int:
-        """That it was made with, and noise is drawn with."""
+        """The seed with which it was made; noise is made from it with the same seed."""
         return int(self.facts["seed"])
 
     @property
     def key(self) -> str:
-        """Its name in the store that it comes from."""
+        """Its key in the store that it comes from."""
         return str(self.facts["prepare_key"])
 
     def describe(self) -> str:
-        """Where it comes from, in words."""
+        """Its method, seed, data and cost in words."""
         about = [
             f"{each.get('dataset')} ({each.get('train_images')} images)" for each in self.facts["public_data"]
         ]
@@ -70,13 +70,13 @@ class Preparation:
         return f"{self.method}, seed {self.facts['seed']}, {learned}"
 
     def put(self, store: Store, key: str) -> None:
-        """Keeps it where runs and ``ue-bench noise`` look for it, unless it is there."""
+        """Puts it into a store, where runs and ``ue-bench noise`` look for it, unless it is there already."""
         if load_tensors(store, "prepared", key) is None:
             save_tensors(store, "prepared", key, self.tensors, {**self.facts, "prepare_key": key})
 
 
 def list_preparations(store: Store, name: str, keys: Iterable[str]) -> list[Preparation]:
-    """What a method prepared in a store, of the artefacts with these keys."""
+    """A method's preparations among a store's artefacts with these keys."""
     found = []
     for key in keys:
         loaded = load_tensors(store, "prepared", key)
@@ -88,14 +88,14 @@ def list_preparations(store: Store, name: str, keys: Iterable[str]) -> list[Prep
 def ways_to_prepare(
     kind: type[Method], name: str, command: str, store: Store, keys: Mapping[str, str]
 ) -> ConfigError:
-    """The error for a method whose costly preparation is in no store and was not asked for.
+    """The error for a method whose costly preparation is not in the store and was not asked for.
 
     Args:
-        kind: states what preparing costs, by profile.
-        name: of the method.
-        command: that was typed, without a profile.
-        store: where prepared work is kept.
-        keys: by profile, the key of what would be prepared with it.
+        kind: the method's class, which states the cost of preparing by profile.
+        name: the method's name.
+        command: the command that was typed, without a profile.
+        store: the store in which preparations are kept.
+        keys: profile -> key of the preparation that would be made with it.
     """
     there = list_preparations(store, name, store.names("prepared", ".safetensors"))
     at_hand = {each.key: each for each in there}
@@ -121,15 +121,15 @@ def ways_to_prepare(
 
 
 def find_preparation(store: Store, name: str, wanted: str | None = None) -> Preparation:
-    """What a method prepared in a store.
+    """The preparation that a method made in a store.
 
     Args:
-        store: where runs kept it.
-        name: the method's.
-        wanted: its key, or None if there is only one.
+        store: the store in which runs kept it.
+        name: the method's name.
+        wanted: the preparation's key, or None if there is only one.
 
     Raises:
-        ConfigError: if there is none, or several and no key.
+        ConfigError: if there is none, or if there are several and no key is given.
     """
     found = list_preparations(store, name, [wanted] if wanted else store.names("prepared", ".safetensors"))
     if len(found) == 1:
@@ -156,10 +156,10 @@ def write_preparation(path: Path, preparation: Preparation) -> None:
 
 
 def read_preparation(path: Path) -> Preparation:
-    """Reads the file, mapped into memory, and checks it whole.
+    """Reads the file, mapped into memory, and checks all of it.
 
     Raises:
-        DataError: if there is none, it is something else, or it is damaged.
+        DataError: if the file does not exist, is of another kind, or is damaged.
     """
     if not path.is_file():
         raise DataError(
@@ -181,15 +181,15 @@ def read_preparation(path: Path) -> Preparation:
 
 
 def check_settings(preparation: Preparation, method: Method) -> None:
-    """ConfigError if the method is set otherwise than it was when it prepared."""
+    """Raises ConfigError if the method's settings differ from those with which it prepared."""
     before = preparation.parameters
     now = plain(method.recorded("contrastive"))
-    free = method.protect_only | method.files  # a file may lie elsewhere: its content is in the edition
+    free = method.protect_only | method.files  # a file may lie elsewhere; the edition covers its content
     changed = [name for name in now if name not in free and now[name] != before.get(name)]
     now["version"], before["version"] = method.edition(), preparation.facts["method"].get("version")
     changed += ["version"] if now["version"] != before["version"] else []
     if changed:
-        told = ", ".join(f"{name}={now[name]} (prepared: {before.get(name)})" for name in changed)
+        values = ", ".join(f"{name}={now[name]} (prepared: {before.get(name)})" for name in changed)
         raise ConfigError(
-            f"what {preparation.method} prepared does not fit its settings here: {told}. Leave them out"
+            f"what {preparation.method} prepared does not fit its settings here: {values}. Leave them out"
         )

@@ -1,4 +1,4 @@
-"""A protected training set with its clean test set, written so that any other code can train on it."""
+"""Writes a protected training set with its clean test set, so that any other code can train on it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ USAGE = "ue-bench export trial=ID format=imagefolder out=DIR, or noise=KEY in tr
 
 
 def export_training_set(words: Sequence[str]) -> int:
-    """Writes what a trial's victim was given before any defense, and the clean test set.
+    """Writes the training set of a trial's victim before any defense, and the clean test set.
 
-    ``trial=ID`` (at the trial's ratio, with its mask) or ``noise=KEY`` (all images protected), ``format=imagefolder``,
-    ``parquet`` or ``npz``, ``out=DIR``, and if need be ``store= plugins=``.
+    The words are ``trial=ID`` (at the trial's ratio, with its mask) or ``noise=KEY`` (all images protected),
+    ``format=imagefolder``, ``parquet`` or ``npz``, ``out=DIR``, and optionally ``store= plugins=``.
 
     Returns:
-        0. A mistake raises UEBenchError, and leaves nothing at ``out``.
+        The exit status 0. A mistake raises UEBenchError and leaves nothing at ``out``.
     """
     given = read_words(words, KEYS, ("out",), USAGE)
     if bool(given["trial"]) == bool(given["noise"]):
@@ -70,15 +70,14 @@ def export_training_set(words: Sequence[str]) -> int:
 def published_set(subject: Subject) -> ImageSet:
     """The training set as the trial's victim gets it, before any defense.
 
-    In contrastive trials an image stands once with all of its captions, unless its pairs have noises of their own: then
-    every pair is an entry.
+    In contrastive trials an image appears once with all of its captions. If its pairs have noises of their own, every
+    pair is an entry.
     """
     clean = subject.split.train
     found, _ = poisoned(subject.trial, clean, subject.perturbation)
     if isinstance(found, ImageSet):
-        if (
-            len(found) < len(clean) and found.names is None
-        ):  # some are withheld: the others keep their numbers
+        # Where images are withheld, the others keep their numbers as names.
+        if len(found) < len(clean) and found.names is None:
             kept = (~draw_mask(subject.trial, clean)).nonzero()[:, 0].tolist()
             width = len(str(len(clean)))
             return dataclasses.replace(found, names=tuple(f"{index:0{width}}.png" for index in kept))
@@ -105,7 +104,7 @@ def _images_of(pairs: Pairs, clean: ImageSet) -> ImageSet:
 
 
 def _named(data: ImageSet, count: int, part: str) -> ImageSet:
-    """The set with a name for each image: its own, or its number; all end in .png."""
+    """The set with a name for each image, its own or its number; all names end in .png."""
     names = data.names or tuple(f"{index:0{len(str(max(count, len(data))))}}" for index in range(len(data)))
     stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
     if len(set(stems)) < len(stems):
@@ -124,7 +123,7 @@ def _find(environment: Environment, trial: str, noise: str) -> Subject:
 
 
 def _record_with(store: Store, key: str) -> Mapping[str, Any]:
-    """The record of any finished trial that used this noise: it knows the data."""
+    """The record of any finished trial that used this noise, since it names the data."""
     known = store.names("noise", ".safetensors")
     if key not in known:
         raise unknown("noise", key, known, f"the folder noise/ of store {store.address}")

@@ -1,4 +1,4 @@
-"""Pictures to files without loss: whole or not at all, and read back before they count."""
+"""Writes pictures to files without loss: completely or not at all, and read back for comparison."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def write_picture(picture: Picture, target: Path, form: str) -> None:
 
     Raises:
         OSError: if it cannot be written.
-        Refused: if what is read back is not what was written.
+        Refused: if the file that is read back differs from the picture.
     """
     options: dict[str, Any] = {"icc_profile": picture.icc, "exif": picture.exif or b""}
     if form == "webp":
         options |= {"lossless": True, "quality": 60}  # quality means effort here
-        options["exact"] = True  # colours stay where they cannot be seen
+        options["exact"] = True  # keeps the colours of transparent pixels
     else:
         information = PngImagePlugin.PngInfo()
         for name, content in picture.chunks:
@@ -43,7 +43,7 @@ def write_picture(picture: Picture, target: Path, form: str) -> None:
 
 @contextlib.contextmanager
 def write_whole(target: Path) -> Iterator[BinaryIO]:
-    """A file to write that appears under its name when it is complete, and not at all if anything goes wrong."""
+    """Yields a file to write; it appears under its name when it is complete, and not at all if anything fails."""
     temporary = target.with_name(f".{uuid.uuid4().hex[:12]}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -56,7 +56,7 @@ def write_whole(target: Path) -> Iterator[BinaryIO]:
 
 
 def find_difference(picture: Picture, path: Path, form: str) -> str:
-    """What a file has that ``picture`` has not, "" if it holds just its pixels, profile and EXIF."""
+    """How a file differs from ``picture`` in format, size, pixels, profile or EXIF, or "" if it does not."""
     image = picture.image
     try:
         with _opened_anyhow(path) as there:
@@ -70,7 +70,7 @@ def find_difference(picture: Picture, path: Path, form: str) -> str:
             if _bare(there.info.get("exif")) != _bare(picture.exif):
                 return "other EXIF data"
             if form == "webp" and (there.mode, image.mode) == ("RGB", "RGBA"):
-                there = there.convert(image.mode)  # it drops an alpha channel that is opaque everywhere
+                there = there.convert(image.mode)  # WebP drops an alpha channel that is opaque everywhere
             for top, bottom in strips(image):
                 if not np.array_equal(crop(there, top, bottom), crop(image, top, bottom)):
                     return "other pixels"
@@ -81,7 +81,7 @@ def find_difference(picture: Picture, path: Path, form: str) -> str:
 
 @contextlib.contextmanager
 def _opened_anyhow(path: Path) -> Iterator[Image.Image]:
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # its size was allowed before
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # the size was checked before
     try:
         with Image.open(path, formats=[form.upper() for form in OUTPUTS]) as image:
             yield image
@@ -94,7 +94,7 @@ def _bare(exif: bytes | None) -> bytes:
 
 
 def explain(error: OSError) -> str:
-    """Why the system refused, in words."""
+    """The system's reason for an error, in words."""
     if error.errno == errno.ENOSPC:
         return "the disk is full"
     return error.strerror or " ".join(str(error).split())[:120] or type(error).__name__
