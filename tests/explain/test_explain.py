@@ -309,7 +309,7 @@ def test_mistakes_are_told(pairs_store, tmp_path):
     ):
         with pytest.raises(ConfigError, match=message):
             explain_command(words)
-    with pytest.raises(ConfigError, match="trials begin with ''.*is random \\(pair\\), clip_tiny, Shapes"):
+    with pytest.raises(ConfigError, match="trials begin with ''.*is random \\(pair\\), shapes, clip_tiny"):
         find_record(Store(store), "")
 
 

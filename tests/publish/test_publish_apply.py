@@ -193,7 +193,9 @@ def test_stopping_keeps_what_is_whole_and_the_next_run_goes_on(home, monkeypatch
         return real(*given)
 
     monkeypatch.setattr(apply, "add_noise", stop_at_the_second)
-    assert list(home.apply(status=130)) == ["a.png"] and "the same command continues" in capsys.readouterr().out
+    assert (
+        list(home.apply(status=130)) == ["a.png"] and "the same command continues" in capsys.readouterr().out
+    )
     monkeypatch.setattr(apply, "add_noise", real)
     assert [row["status"] for row in home.apply().values()] == ["skipped", "written"]
 
