@@ -1,4 +1,4 @@
-"""Adversarial examples of a frozen, clean-trained surrogate as noise; methods differ in what they aim at."""
+"""Adversarial examples of a frozen, clean-trained surrogate, used as noise; methods differ in their targets."""
 
 from __future__ import annotations
 
@@ -29,39 +29,45 @@ from ue_bench.training.recipe import ContrastiveRecipe, Recipe
 
 from .transforms import ShiftFlip, mean_colour
 
-DECAYS = (2.667, 1.6, 1.142)  # epochs // each: where the learning rate falls; 14, 24 and 35 of 40
+DECAYS = (2.667, 1.6, 1.142)  # the learning rate falls at epochs // each: after 14, 24 and 35 of 40
 
 
 @dataclass(frozen=True)
 class AdversarialNoise(Method):
-    """Noise that takes each image, however shifted and mirrored, to where the surrogate errs as wanted.
+    """Noise that makes the surrogate err as wanted on each image, also when the image is shifted or mirrored.
 
-    The authors sweep the data once an iteration; here a batch takes all its iterations in a row, which comes
-    to the same, because the surrogate is frozen and no image depends on another. They work on images
-    normalised by mean and deviation; here the mean colour is only what comes in at the border.
+    The authors go through the data once per iteration. Here each batch does all its iterations in a row, which
+    gives the same result, because the surrogate is frozen and no image depends on another. They normalise images
+    by mean and standard deviation; here the mean colour only fills the border of shifted images.
 
-    A subclass says what is wanted: ``aim``, ``aim_of_pairs`` and ``away``.
+    A subclass defines the error that is wanted: ``aim``, ``aim_of_pairs`` and ``away``.
 
     Attributes:
-        away: climb away from the aim instead of towards it.
+        away: whether the noise leads away from the aim (untargeted) instead of towards it (targeted).
     """
 
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
-    granularity: str = "image"  # one noise an image; contrastive runs also pair (MEM's paper)
+    granularity: str = "image"  # one noise per image; contrastive runs also pair (MEM's paper)
     surrogate: str = "resnet18"  # a victim, trained on clean data; papers
-    surrogate_epochs: Count = 40  # learning rate x0.1 after 14, 24 and 35, in proportion; contrastive cosine
+    surrogate_epochs: Count = (
+        40  # learning rate x0.1 after 14, 24 and 35 of 40, in proportion; contrastive: cosine
+    )
     surrogate_batch_size: Count = 128  # images or pairs; authors' codes
     learning_rate: Positive = 0.1  # SGD, contrastive AdamW; authors' codes
     momentum: float = 0.9  # supervised only: SGD with Nesterov's momentum; authors' code
     weight_decay: NotNegative = 5e-4  # authors' codes
-    warmup_epochs: float = 0.0  # supervised only: linear; authors' code has none, short trainings gain by one
+    warmup_epochs: float = (
+        0.0  # supervised only: linear; authors' code has none, short trainings benefit from one
+    )
     warmup_steps: Whole = 10_000  # contrastive only: linear; MEM's code
     shift: NotNegative = 4.0  # supervised only: pixels, farthest shift; code (its "8" spans both ways)
     flip: Share = 0.5  # supervised only: share of images mirrored, for surrogate and noise; code
     iterations: Count = 250  # sign steps, each on a new shift and flip; paper
     step_size: Positive | None = None  # steps of 1/255; None: a twentieth of the budget, 0.4 of 8; codes
     batch_size: Count = 512  # images or pairs, for noise; authors' codes
-    restarts: Count = 8  # supervised only: from new random noise, the one of lowest mean loss is kept; paper
+    restarts: Count = (
+        8  # supervised only: each from new random noise; the one of lowest mean loss is kept; paper
+    )
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS | Access.CAPTIONS
@@ -82,10 +88,10 @@ class AdversarialNoise(Method):
 
     @abstractmethod
     def aim(self, labels: Tensor, classes: int) -> Tensor:
-        """int64 [N]: for each label the one that the surrogate should see, or with ``away`` should not."""
+        """int64 [N]: for each label, the label that the surrogate shall predict or, with ``away``, shall not."""
 
     def aim_of_pairs(self, image_of: Tensor) -> Tensor:
-        """int64 [pairs]: for each pair the one whose caption its image is led to, or with ``away`` away from.
+        """int64 [pairs]: for each pair, the pair whose caption its image is moved towards or, with ``away``, away from.
 
         Args:
             image_of: int64 [pairs], ascending: the image of each pair.
@@ -93,7 +99,7 @@ class AdversarialNoise(Method):
         return torch.arange(len(image_of))
 
     def conflict(self, paradigm: str) -> str:
-        """Why these settings make no sense in the paradigm, or ""."""
+        """Why these settings make no sense in the paradigm; "" if they do."""
         return find_conflict(self, paradigm)
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
@@ -103,7 +109,7 @@ class AdversarialNoise(Method):
         return self._images(view, context)
 
     def _pairs(self, view: ProtectorView, context: Context) -> Perturbation:
-        """Contrastive runs: one pass from zero, nothing moved, no restarts."""
+        """Noise for contrastive runs: one pass from zero, without shifts, flips or restarts."""
         name = type(self).__name__.lower()
         aim = self.aim_of_pairs(view.image_of_example)
         recipe = ContrastiveRecipe(
@@ -122,8 +128,10 @@ class AdversarialNoise(Method):
         noise = PairNoise(view, context, wanted, walk, rows=rows, batch_size=self.batch_size)
         with frozen(model):
             noise.improve(model)
-            (clean, missed), (before, _) = noise.judge(model, own, False), noise.judge(model, wanted, False)
-            (after, _), (truth, missed_now) = noise.judge(model, wanted, True), noise.judge(model, own, True)
+            clean, missed = noise.judge(model, own, protected=False)
+            before, _ = noise.judge(model, wanted, protected=False)
+            after, _ = noise.judge(model, wanted, protected=True)
+            truth, missed_now = noise.judge(model, own, protected=True)
         context.notes |= {
             "surrogate_clean_loss": clean,
             "surrogate_protected_loss": truth,
@@ -136,7 +144,7 @@ class AdversarialNoise(Method):
         return Perturbation(noise.noise.steps.cpu(), rows, self.budget)
 
     def _images(self, view: ProtectorView, context: Context) -> Perturbation:
-        """Supervised runs."""
+        """Noise for supervised runs."""
         moves = ShiftFlip(mean_colour(view.images), self.shift, self.flip)
         model = trained_on_clean(view, context, self.surrogate, self._recipe(), moves)
         images, labels = ResidentImages(view.images, context.device), view.labels.to(context.device)
@@ -170,9 +178,9 @@ class AdversarialNoise(Method):
         return noise
 
     def _recipe(self) -> Recipe:
-        """How the surrogate is trained; its crops and flips are ``ShiftFlip``'s."""
+        """The surrogate's recipe, without crops and flips, which ``ShiftFlip`` does."""
         epochs = self.surrogate_epochs
-        # Half an epoch early, because a share times the epochs may come out a hair above the whole epoch.
+        # Half an epoch early, because a share times the number of epochs may be rounded to just above a whole epoch.
         falls = [(epochs // divisor - 0.5) / epochs for divisor in DECAYS if epochs >= divisor]
         return Recipe(
             epochs=epochs,
@@ -200,7 +208,7 @@ class AdversarialNoise(Method):
     ) -> tuple[Tensor, float]:
         """One restart: (float32 [N, 3, H, W] noise, its images' mean loss in the last iteration).
 
-        The loss is what the method lowers: of a method that climbs, the cross-entropy's negative.
+        The loss is the value that the method lowers; with ``away`` it is the negative cross-entropy.
         """
         radius = self.budget.radius / 255
         size = radius / 20 if self.step_size is None else self.step_size / 255
@@ -240,7 +248,7 @@ class _Watched:
 def _error(
     model: nn.Module, images: ResidentImages, goal: Classification, noise: Tensor | None = None
 ) -> float:
-    """The share of images that the model sees otherwise than ``goal``; as published with noise, int8 [N, 3, H, W]."""
+    """The share of images whose prediction is not ``goal``, published with noise, int8 [N, 3, H, W]."""
     wrong = torch.zeros((), dtype=torch.int64, device=images.device)
     for index in in_order(len(images), 1000):
         shown = images.take(index)

@@ -1,4 +1,4 @@
-"""The smaller sizes of TAP and UAP, shared so that one surrogate serves both."""
+"""The presets of TAP and UAP for small profiles, shared so that both use the same surrogate."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "iterations": 2,
         "step_size": 4.0,
     },
-    "contrastive laptop": {  # as clip_tiny is trained as a victim
+    "contrastive laptop": {  # clip_tiny, trained with a victim's recipe
         "surrogate": "clip_tiny",
         "surrogate_epochs": 5,
         "surrogate_batch_size": 64,

@@ -1,4 +1,4 @@
-"""Differentiable augmentation for noise that has to survive a victim's own."""
+"""Differentiable augmentation for noise that has to survive a victim's augmentation."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ue_bench.contracts.defense import Defense
 
 @dataclass(frozen=True)
 class ShiftFlip(Defense):
-    """Moves each image by its own random part of a pixel and more, and mirrors some; bilinear.
+    """Shifts each image by its own random distance, which need not be whole pixels, and mirrors some; bilinear.
 
-    Two small matrices an image, one for its lines and one for its columns, instead of a general grid: their
-    gradient is repeatable on accelerators, where that of ``grid_sample`` is not, and on CPUs they are faster.
-    A defense by its form only, so that the trainer can augment with it.
+    Each image is multiplied by two small matrices, one for its rows and one for its columns. Unlike the gradient of
+    ``grid_sample``, theirs is repeatable on accelerators, and they are faster on CPUs. The class has the form of a
+    defense so that the trainer can augment with it.
 
     Attributes:
-        mean: the colour outside of the image, in [0, 1], one number a channel.
-        pixels: the farthest shift along each axis, uniform in [-pixels, pixels].
+        mean: the colour outside the image, in [0, 1], one number per channel.
+        pixels: the largest shift along each axis; shifts are uniform in [-pixels, pixels].
         flip: the share of images that are mirrored left to right.
     """
 
@@ -32,7 +32,7 @@ class ShiftFlip(Defense):
         return self(images, generator), targets
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """float [B, 3, H, W] in [0, 1] -> the same moved; ``generator`` on the images' device."""
+        """float [B, 3, H, W] in [0, 1] -> the images, shifted and mirrored; ``generator`` on their device."""
         shape, device = (len(images),), images.device
         down, right, coin = torch.rand(3, *shape, generator=generator, device=device)
         span = 2 * self.pixels
@@ -46,16 +46,16 @@ def moved(images: Tensor, down: Tensor, right: Tensor, mirror: Tensor, mean: tup
         images: float [B, 3, H, W].
         down, right: float [B], pixels; negative: up and left.
         mirror: bool [B], left to right.
-        mean: the colour that comes in from outside, one number a channel.
+        mean: the colour that comes in from outside, one number per channel.
 
-    Example: a line of pixels ``1 2 3``, shifted right by 1 with the colour 0, is ``0 1 2``; by 0.5, it is
-    ``0.5 1.5 2.5``.
+    Example: a row of pixels ``1 2 3``, shifted right by 1 with the colour 0, becomes ``0 1 2``; shifted by 0.5, it
+    becomes ``0.5 1.5 2.5``.
     """
     colour = torch.tensor(mean, dtype=images.dtype, device=images.device)[:, None, None]
     down, right = down.to(images.dtype), right.to(images.dtype)
     lines, columns = _weights(images.shape[2], down), _weights(images.shape[3], right)
     columns = torch.where(mirror[:, None, None], columns.flip(2), columns)
-    with torch.autocast(images.device.type, enabled=False):  # 8-bit colours need more than bf16 has
+    with torch.autocast(images.device.type, enabled=False):  # bf16 is too coarse for 8-bit colours
         return lines[:, None] @ (images - colour) @ columns[:, None].mT + colour
 
 
@@ -66,7 +66,7 @@ def mean_colour(images: Tensor) -> tuple[float, ...]:
 
 
 def _weights(length: int, shift: Tensor) -> Tensor:
-    """float [B, length, length]: how much of each old position every new one shows."""
+    """float [B, length, length]: the weight of each old position (column) in each new one (row)."""
     position = torch.arange(length, dtype=shift.dtype, device=shift.device)
     source = position - shift[:, None]
     return (1 - (source[:, :, None] - position).abs()).clamp_min(0)

@@ -1,1 +1,1 @@
-"""Reading of somebody else's noise: arrays, pictures, and what they are."""
+"""Reads somebody else's noise from arrays or pictures, and finds out what it is."""

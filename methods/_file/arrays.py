@@ -1,4 +1,4 @@
-"""Arrays in .npy, .npz, .pt and .safetensors files. Nothing that could run code is unpickled."""
+"""Reads arrays in .npy, .npz, .pt and .safetensors files. Nothing that could run code is unpickled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ue_bench.errors import ConfigError, DataError, unknown
 
 from .found import Found, some
 
-ROWS = "rows"  # the name of the array that tells which noise each example gets, as stores of ue-bench have it
+ROWS = "rows"  # name of the array that says which noise each example gets, as in ue-bench's stores
 
 
 def read_array(path: Path, key: str) -> Found:
@@ -25,13 +25,13 @@ def read_array(path: Path, key: str) -> Found:
 
     Raises:
         DataError: if the file is damaged or holds more than arrays of numbers.
-        ConfigError: if it holds several arrays and ``key`` is empty, or none of that name.
+        ConfigError: if it holds several arrays and ``key`` is empty, or no array of that name.
     """
     try:
         content = READERS[path.suffix.lower()](path)
     except DataError:
         raise
-    except Exception as error:  # each library has errors of its own for a damaged file
+    except Exception as error:  # each library has its own errors for a damaged file
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise DataError(f"'{path}' cannot be read ({reason}): it is damaged, or something else") from error
     return _choose(path, {name: _plain(path, name, value) for name, value in content.items()}, key)
@@ -113,7 +113,7 @@ def _pickled(path: Path, error: Exception) -> DataError:
 
 
 def _plain(path: Path, name: str, value: Any) -> np.ndarray:
-    """NumPy's form of an array; of bfloat16, which NumPy does not know, as float32."""
+    """The array as a NumPy array; bfloat16, which NumPy lacks, becomes float32."""
     if isinstance(value, torch.Tensor):
         value = value.detach()
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()

@@ -1,4 +1,4 @@
-"""What a file or folder holds, before anything is made of it."""
+"""The content of a file or folder as it was read, before it is interpreted."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Found:
-    """An array as it was found.
+    """An array as it was read.
 
     Attributes:
-        source: what to call it in errors.
+        source: its name in errors.
         array: [R, 3, H, W] or [R, H, W, 3] numbers of any type; may be mapped to the file.
-        rows: integers [examples], which of the R each example gets; None: by count.
+        rows: integers [examples], which of the R entries each example gets; None: inferred from R.
         matched: how pictures were matched to the training set's, in words; "" for arrays.
     """
 

@@ -1,4 +1,4 @@
-"""From numbers to noise: which axis is which, images or noise, whole steps of 1/255, and whether they fit the data."""
+"""Interprets an array as noise: finds its axes, whether it holds images or noise, and its unit; checks that it fits."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .found import Found
 from .order import check_order
 from .remarks import remarks_on
 
-SAMPLE = 512  # images that tell whether an array holds images or noise
+SAMPLE = 512  # images that are compared to decide whether an array holds images or noise
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """A found array as noise of a training set.
+    """An array, interpreted as noise for a training set.
 
     Attributes:
-        perturbation: checked, its budget the measured one or the one asked for.
+        perturbation: checked; its budget is the measured one or the one that the user set.
         granularity: class, image or pair.
         facts: what was found, for the record.
-        remarks: sentences for the table's foot.
+        remarks: sentences to print under the table.
     """
 
     perturbation: Perturbation
@@ -38,17 +38,17 @@ class Meaning:
 
 
 def understand(found: Found, view: ProtectorView, holds: str, unit: str, budget: Budget) -> Meaning:
-    """What an array does to a training set.
+    """Interprets an array as noise for a training set.
 
     Args:
         found: the array.
-        holds: ``noise`` or ``images``; "": as the values tell.
-        unit: of floats: ``range``, ``steps``, or "" for range.
+        holds: ``noise`` or ``images``; "": decided by the values.
+        unit: the unit of floats: ``range``, ``steps``, or "" for range.
         budget: ``none`` takes the largest linf norm that is measured.
 
     Raises:
         DataError: if shape, size, count, order or range do not fit.
-        PerturbationError: if it is constant, or exceeds a budget that was asked for.
+        PerturbationError: if the noise is constant, or exceeds a budget that the user set.
     """
     channels_last = _layout(found, view.image_size)
     granularity, rows = _rows(found, view)
@@ -147,7 +147,7 @@ def _check_finite(found: Found) -> None:
 
 
 def _scale(found: Found, unit: str) -> float:
-    """What a value is multiplied by to count steps of 1/255."""
+    """The factor that converts a value to steps of 1/255."""
     low, high = float(found.array.min()), float(found.array.max())
     if found.array.dtype.kind != "f" or unit == "steps":
         if low < -255 or high > 255:
@@ -162,7 +162,7 @@ def _scale(found: Found, unit: str) -> float:
 
 
 def _holds_images(found: Found, view: ProtectorView, holds: str, scale: float, channels_last: bool) -> bool:
-    """Whether the values are protected images: said, or nearer to the clean images than to nothing."""
+    """Whether the values are protected images: as the user says, else if nearer to the clean images than to 0."""
     if holds:
         return holds == "images"
     if found.matched:

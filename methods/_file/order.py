@@ -1,4 +1,4 @@
-"""Whether protected images stand where their clean ones do: told by the distance."""
+"""Checks, by their distance, that protected images are in the order of the clean images."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ue_bench.errors import DataError
 
 from .found import Found
 
-FAR = 32  # mean steps of 1/255 from the clean image; the field's largest budgets allow half of it
-THUMBNAIL = 8  # pixels at which the clean image of a misplaced one is looked for
+FAR = 32  # mean distance from the clean image in steps of 1/255; the field's largest budgets allow half of it
+THUMBNAIL = 8  # side in pixels at which the clean image of a misplaced one is looked for
 
 
 def check_order(found: Found, noise: Tensor, clean: Tensor) -> None:
-    """DataError if images lie far beyond any budget from the clean ones of their places."""
+    """Raises DataError if images are farther from the clean images at the same places than any budget allows."""
     far = torch.cat([chunk.abs().flatten(1).float().mean(dim=1) for chunk in noise.split(CHUNK)])
     wrong = (far > FAR).nonzero()[:, 0]
     if not len(wrong):

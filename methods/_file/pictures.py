@@ -1,4 +1,4 @@
-"""Protected pictures in a folder or a Parquet file, put into the order of the training set."""
+"""Reads protected pictures from a folder or a Parquet file, in the order of the training set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HIDDEN = ("thumbs.db", "desktop.ini", "__macosx")
 
 
 def read_parquet_pictures(path: Path, key: str) -> Found:
-    """The pictures of a Parquet file's column ``key`` ("": image), a row each, in order."""
+    """The pictures in a Parquet file's column ``key`` ("": image), one per row, in order."""
     system, address = connect(str(path))
     data = read_parquet([File(system, address)], None, key or "image", "")
     return Found(path.name, data.images.numpy(), matched="by order")
@@ -25,13 +25,13 @@ def read_parquet_pictures(path: Path, key: str) -> Found:
 def read_folder(path: Path, count: int, names: Sequence[str] | None) -> Found:
     """The pictures below a folder.
 
-    They are matched by name where the training set has names and the folder knows any of them; by number where every
-    file is called by one, from 0 or 1; else by order.
+    They are matched by name if the training set has names and any of them is in the folder; by number if the files'
+    names are numbers from 0 or 1; else by order.
 
     Args:
         path: the folder.
-        count: of training images.
-        names: of the training images, such as ``cat/0001.png``; suffixes need not be the same.
+        count: the number of training images.
+        names: names of the training images, such as ``cat/0001.png``; suffixes need not be the same.
 
     Raises:
         DataError: if pictures are missing or too many, naming them, or cannot be decoded.
@@ -51,7 +51,7 @@ def read_folder(path: Path, count: int, names: Sequence[str] | None) -> Found:
 
 
 def _match(path: Path, files: list[str], count: int, names: Sequence[str] | None) -> tuple[list[str], str]:
-    """(the files in the order of the training set, how that was found)."""
+    """(the files in the order of the training set, how they were matched)."""
     if names is not None:
         there = {_stem(name): name for name in files}
         wanted = [_stem(name) for name in names]

@@ -1,4 +1,4 @@
-"""What a reader should know of somebody else's noise, though it is no reason to refuse it."""
+"""Remarks on somebody else's noise that a reader should know, but that are no reason to refuse it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor
 from ue_bench import ProtectorView
 from ue_bench.contracts.perturbation import CHUNK
 
-SHIFT = 0.25  # mean steps: rounding to nearest leaves none, rounding down half a step
+SHIFT = 0.25  # mean noise in steps; rounding to nearest gives 0, rounding down half a step
 
 
 def remarks_on(
     noise: Tensor, rows: Tensor, silent: Tensor, signs: str, images: ProtectorView | None
 ) -> list[str]:
-    """What a reader should know: signs lost, values rounded down, examples left as they were."""
+    """Remarks for the reader: noise of one sign, values that were rounded down, examples without noise."""
     remarks = []
     if signs != "both":
         lost = "negative" if signs == "positive" else "positive"
@@ -34,7 +34,7 @@ def remarks_on(
 
 
 def _shift(noise: Tensor, clean: Tensor | None) -> float:
-    """Mean noise in steps; of images only where no value could be clipped, over noises that are not zero."""
+    """Mean of the noises that are not zero, in steps; for images, only over values that could not be clipped."""
     total, count = 0.0, 0
     for start in range(0, len(noise), CHUNK):
         chunk = noise[start : start + CHUNK].to(torch.int16)

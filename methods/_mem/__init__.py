@@ -1,1 +1,1 @@
-"""MEM's own parts: its trigger words and how they are searched."""
+"""MEM's own parts: its triggers, and the search for them."""

@@ -15,14 +15,14 @@ from ue_bench.training.towers import Towers
 
 
 class FillMask:
-    """A masked language model, frozen, and the words that it and CLIP both know as one token.
+    """A frozen masked language model, and the words that are one token both for it and for CLIP.
 
     Args:
         path: folder with a model and its tokeniser as the package transformers saves them.
-        towers: CLIP's tokeniser and token embedding.
-        captions: of every pair, without triggers.
-        tried: words a position that the language model proposes.
-        kept: how many of them are tried, by CLIP's gradient.
+        towers: gives CLIP's tokeniser and token embedding.
+        captions: the caption of every pair, without its trigger.
+        tried: number of words per position that the language model proposes.
+        kept: how many of them CLIP's gradient selects to be tried.
 
     Raises:
         ConfigError: if transformers is not installed, or nothing that it can read is at ``path``.
@@ -43,7 +43,7 @@ class FillMask:
         self.back[ours] = theirs
 
     def first_triggers(self, length: int, batch_size: int) -> Tensor:
-        """int64 [pairs, length], CLIP's token ids: the most likely words, each in sight of those before it."""
+        """int64 [pairs, length], CLIP's token ids: the most likely words, each given the words before it."""
         found = []
         for index in torch.arange(len(self.captions)).split(batch_size):
             triggers = torch.empty(len(index), 0, dtype=torch.int64)
@@ -54,7 +54,7 @@ class FillMask:
         return torch.cat(found)
 
     def options(self, index: Tensor, gradients: Tensor) -> Callable[[int, Tensor], Tensor]:
-        """As ``ue_bench_methods._mem.triggers.Words``: of the likely words those that CLIP's gradient likes best."""
+        """See ``ue_bench_methods._mem.triggers.Words``: the likely words that CLIP's gradient ranks highest."""
 
         def here(position: int, triggers: Tensor) -> Tensor:
             masks = triggers.shape[1] - position
@@ -67,11 +67,11 @@ class FillMask:
 
     @torch.no_grad()
     def propose(self, index: Tensor, before: Tensor, masks: int, count: int) -> Tensor:
-        """int64 [B, count], on the device: the likeliest words, CLIP's ids, at the first of ``masks`` blanks.
+        """int64 [B, count], on the device: CLIP's ids of the likeliest words at the first of ``masks`` blanks.
 
         Args:
             index: int64 [B], which captions follow the blanks.
-            before: int64 [B, p], CLIP's ids of words that stand already.
+            before: int64 [B, p], CLIP's ids of the words before the blanks.
         """
         opening, blank, closing = self.marks
         lines = []
@@ -88,7 +88,7 @@ class FillMask:
 
 
 def lacking(path: str) -> str:
-    """Why this machine cannot read a language model from the folder ``path``, or "". Nothing is loaded."""
+    """Why this machine cannot read a language model from the folder ``path``; "" if it can. Nothing is loaded."""
     if importlib.util.find_spec("transformers") is None:
         return (
             "triggers by a language model need the package transformers: pip install transformers, "
@@ -112,7 +112,7 @@ def _load(path: str) -> tuple[Any, Any]:
 
 
 def _common_words(tokenizer: Any, towers: Towers) -> tuple[Tensor, Tensor]:
-    """(the language model's ids, CLIP's ids), int64 [W] each, of the words that both write as one token."""
+    """(the language model's ids, CLIP's ids), int64 [W] each, of the words that are one token for both."""
     words = {word: number for word, number in tokenizer.get_vocab().items() if word.isalpha()}
     names = sorted(words)
     tokens = towers.tokenize(names) if names else torch.zeros(0, 3, dtype=torch.int64)
@@ -120,7 +120,7 @@ def _common_words(tokenizer: Any, towers: Towers) -> tuple[Tensor, Tensor]:
     chosen: dict[int, int] = {}
     for name, ours, one in zip(names, tokens[:, 1].tolist(), single.tolist(), strict=True):
         if one and ours != towers.end_token:
-            chosen[ours] = words[name]  # of two spellings the lower-case one, which sorts last
+            chosen[ours] = words[name]  # the lower-case spelling wins, because it sorts last
     if not chosen:
         raise ConfigError("the fill-mask model and CLIP have no word in common that is one token for both")
     ours, theirs = zip(*sorted(chosen.items()), strict=True)

@@ -1,4 +1,4 @@
-"""HotFlip (Ebrahimi et al., ACL 2018): which tokens would lower a loss, by its gradient, and a search among them."""
+"""HotFlip (Ebrahimi et al., ACL 2018): finds tokens that lower a loss by its gradient, and searches among them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ue_bench.training.towers import Towers
 
 
 def token_gradients(model: Towers, tokens: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """float32 [B, L, E]: the loss's gradient with respect to each token's embedding. The weights get none.
+    """float32 [B, L, E]: the loss's gradient with respect to each token's embedding. Weights get no gradient.
 
     Args:
         tokens: int64 [B, L].
@@ -36,13 +36,13 @@ def token_gradients(model: Towers, tokens: Tensor, loss: Callable[[Tensor], Tens
 def candidates(gradients: Tensor, embedding: Tensor, count: int, allowed: Tensor | None = None) -> Tensor:
     """int64 [B, k, count]: for each row and position the tokens that lower the loss most, best first.
 
-    To first order the loss changes by ``(new - old) . gradient`` when a token is replaced, so that the best new
-    embeddings are those of the smallest product with the gradient, whatever the old one is.
+    To first order the loss changes by ``(new - old) . gradient`` when a token is replaced. The best new embeddings are
+    therefore those with the smallest product with the gradient, whatever the old one is.
 
     Args:
-        gradients: float32 [B, k, E], at the positions in question.
+        gradients: float32 [B, k, E], at the k positions.
         embedding: float [V, E], of every token.
-        count: at most as many as are allowed.
+        count: tokens per position; no more than are allowed.
         allowed: bool [V]; None: every token.
     """
     scores = -(gradients.flatten(0, 1) @ embedding.to(torch.float32).T)
@@ -55,15 +55,15 @@ def candidates(gradients: Tensor, embedding: Tensor, count: int, allowed: Tensor
 def search(
     triggers: Tensor, loss: Callable[[Tensor], Tensor], options: Callable[[int, Tensor], Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Position by position, left to right, the best of a few tokens; all rows of the batch change at once.
+    """Sets each position, from left to right, to the best of a few tokens; all rows of the batch change at once.
 
-    The n-th options of all rows are tried together, because the loss belongs to the batch; what is there already
-    is among them, so that the loss never rises.
+    The n-th options of all rows are tried together, because the loss is that of the batch. The present tokens are tried
+    as well, so that the loss never rises.
 
     Args:
         triggers: int64 [B, k]; not changed.
         loss: triggers -> scalar, without gradients.
-        options: (position, triggers so far) -> int64 [B, C], tokens to try there.
+        options: (position, present triggers) -> int64 [B, C], the tokens to try there.
 
     Returns:
         (int64 [B, k], loss before, loss after).

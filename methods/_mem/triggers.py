@@ -1,4 +1,4 @@
-"""Words in front of captions, searched together with the noise: the text half of multimodal noise."""
+"""Triggers, the text part of multimodal noise: words in front of captions, searched together with the noise."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ue_bench.training.towers import Towers, contrastive_loss, trim
 from .hotflip import candidates, search, token_gradients
 
 STARTS = ("random", "the", "official")
-OFFICIAL_RANGE = 30_522  # token ids that MEM's code starts from: BERT's vocabulary, on CLIP's by mistake
+OFFICIAL_RANGE = 30_522  # MEM's code draws its first token ids below this, BERT's vocabulary size, by mistake
 
 
 class TriggeredCaptions(Captions):
-    """Each pair's trigger, then its caption: words are moved back, not overwritten.
+    """Each pair's trigger, followed by its caption: the caption is moved back, not overwritten.
 
     Args:
         tokens: int64 [pairs, L], captions without triggers, on the CPU.
-        triggers: int64 [pairs, k], on the CPU, one a pair; changed by whoever searches.
-        end_token: of the tokeniser; captions that get too long keep it.
-        device, bf16: as of ``Captions``.
-        generator: on the CPU; with it each noise step pairs the batch's triggers with its captions in a new order,
-            so that noise fits the trigger and not the caption. None: each trigger keeps its caption.
+        triggers: int64 [pairs, k], on the CPU, one per pair; the search changes them in place.
+        end_token: of the tokeniser; captions that become too long keep it.
+        device, bf16: as in ``Captions``.
+        generator: on the CPU; each noise step combines the batch's triggers with its captions in a new order, so that
+            noise fits the trigger and not the caption. None: each trigger keeps its caption.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Words(Protocol):
     """Which tokens a trigger may be made of."""
 
     def options(self, index: Tensor, gradients: Tensor) -> Callable[[int, Tensor], Tensor]:
-        """(position, triggers so far) -> int64 [B, C]: what to try there, on the gradients' device.
+        """A function (position, present triggers) -> int64 [B, C], the tokens to try, on the gradients' device.
 
         Args:
             index: int64 [B], the pairs of the batch.
@@ -78,7 +78,7 @@ class Words(Protocol):
 
 
 class OpenWords:
-    """Any token, or any that is ``allowed`` (bool [V]); the first ``count`` by gradient are tried."""
+    """All tokens, or all ``allowed`` ones (bool [V]), of which the gradient selects ``count`` to be tried."""
 
     def __init__(self, model: Towers, count: int, allowed: Tensor | None):
         self.embedding, self.count = model.token_embedding, count
@@ -90,10 +90,10 @@ class OpenWords:
 
 
 class TriggerStep:
-    """Lowers the batch's loss by its triggers, noise and weights as they are.
+    """Lowers the batch's loss by changing its triggers; noise and weights do not change.
 
     Attributes:
-        losses: of every batch (loss before, loss after), scalars.
+        losses: (loss before, loss after) of every batch, scalars.
     """
 
     def __init__(self, noise: PairNoise, captions: TriggeredCaptions, words: Words):
@@ -122,13 +122,13 @@ class TriggerStep:
         self.losses.append((before, after))
 
     def mean_losses(self) -> tuple[float, float]:
-        """The mean over batches of the loss before and after."""
+        """The mean over batches of the loss before and of the loss after."""
         before, after = (torch.stack(values).mean() for values in zip(*self.losses, strict=True))
         return float(before), float(after)
 
 
 def surviving(model: Towers, triggers: Tensor) -> Tensor:
-    """bool [R]: whether a trigger's words become its token ids again. A hacker sees words only.
+    """bool [R]: whether each trigger's words are tokenized to its ids again. A hacker sees only words.
 
     Args:
         triggers: int64 [R, k].
@@ -145,7 +145,7 @@ def decoded(model: Towers, triggers: Tensor) -> list[str]:
 
 
 def survivors(model: Towers) -> Tensor:
-    """bool [V]: the tokens that are words by themselves: written out and read again they are the same one token."""
+    """bool [V]: the tokens that survive re-encoding: decoded to text and tokenized again, they are the same token."""
     everything = torch.arange(model.vocabulary)
     whole = surviving(model, everything[:, None])
     whole[[model.start_token, model.end_token]] = False
@@ -163,8 +163,8 @@ def first_triggers(
     """int64 [count, length]: where the search starts.
 
     Args:
-        start: ``random``: any word allowed; ``the``: that word, repeated; ``official``: an id below OFFICIAL_RANGE.
-        allowed: bool [V]; None: every token but start and end.
+        start: ``random``: any allowed token; ``the``: that word, repeated; ``official``: an id below OFFICIAL_RANGE.
+        allowed: bool [V]; None: every token except start and end.
     """
     if start == "the":
         word = int(model.tokenize(["the"])[0, 1])

@@ -1,1 +1,1 @@
-"""T2UE's own parts: its generator, how that is trained, and the texts it listens to."""
+"""T2UE's own parts: its generator, the generator's training, and the texts that noise is made from."""

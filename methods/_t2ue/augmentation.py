@@ -1,4 +1,4 @@
-"""Augmentation of clean images before noise is added to them; no gradient has to pass."""
+"""Augmentation of clean images before noise is added to them; it need not be differentiable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ue_bench.errors import unknown
 
 AUGMENTATIONS = ("none", "flip", "official")
 MIRRORED = 0.75  # share of images that the authors' code mirrors, along each axis
-DEGREES = 10.0  # it turns images by up to so much, either way
+DEGREES = 10.0  # the authors' code rotates images by up to this angle in either direction
 JIGGLE = Augmentation(brightness=0.1, contrast=0.1, saturation=0.1, hue=0.1, jitter=0.8, grey=0.0)
 
 
@@ -22,9 +22,9 @@ def augmented(images: Tensor, kind: str, draw: torch.Generator) -> Tensor:
 
     Args:
         images: on any device; not changed.
-        kind: ``none``; ``flip``, half of the images left to right; ``official``, as T2UE's code: mirrored along both
-            axes, turned by up to 10 degrees, and each quarter in slightly other colours.
-        draw: on the CPU.
+        kind: ``none``; ``flip`` mirrors half of the images left to right; ``official``, as in T2UE's code, mirrors
+            along both axes, rotates by up to 10 degrees and changes the colours of each quarter slightly.
+        draw: generator on the CPU.
     """
     if kind not in AUGMENTATIONS:
         raise unknown("augmentation", kind, AUGMENTATIONS)
@@ -38,13 +38,13 @@ def augmented(images: Tensor, kind: str, draw: torch.Generator) -> Tensor:
 
 
 def mirrored(images: Tensor, axis: int, share: float, draw: torch.Generator) -> Tensor:
-    """Some of the images mirrored along an axis: 3 left to right, 2 upside down."""
+    """The images, a ``share`` of them mirrored along an axis: 3 is left to right, 2 upside down."""
     chosen = (torch.rand(len(images), generator=draw) < share).to(images.device)
     return torch.where(chosen[:, None, None, None], images.flip(axis), images)
 
 
 def turned(images: Tensor, degrees: Tensor) -> Tensor:
-    """Each image turned around its middle by its own angle, float [B]; bilinear, black from outside."""
+    """Each image, rotated about its centre by its own angle, float [B]; bilinear, black outside."""
     angle = degrees * math.pi / 180
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     theta = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3)
@@ -53,7 +53,7 @@ def turned(images: Tensor, degrees: Tensor) -> Tensor:
 
 
 def jiggled(images: Tensor, draw: torch.Generator) -> Tensor:
-    """The four quarters of each image in colours of their own; the sides need not be even."""
+    """The images with a random change of colours in each of their four quarters; sides need not be even."""
     down, right = images.shape[2] // 2, images.shape[3] // 2
     rows = []
     for part in (images[:, :, :down], images[:, :, down:]):

@@ -1,4 +1,4 @@
-"""SSA-GAN's generator: a text's features and a random vector become noise of one size."""
+"""SSA-GAN's generator, which turns a text's features and a random vector into noise of a fixed size."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ue_bench.errors import ConfigError, UnavailableError, unknown
 BOUNDS = ("scale", "clamp")
 LATENT = 100  # length of the random vector
 MASK_CHANNELS = 100  # hidden channels of each head that predicts a mask
-TEXT_HIDDEN = 256  # hidden units of each network that reads the text
-START = 4  # pixels a side of the first feature map
-SMALLEST, LARGEST = 16, 1024  # pixels a side of the noise
+TEXT_HIDDEN = 256  # hidden units of each network that processes the text
+START = 4  # pixels: side of the first feature map
+SMALLEST, LARGEST = 16, 1024  # pixels: smallest and largest side of the noise
 
 
 class SSAGAN(nn.Module):
-    """The generator of SSA-GAN (Liao et al., CVPR 2022) with a free width of text, written from its description.
+    """The generator of SSA-GAN (Liao et al., CVPR 2022) for text features of any length, written from its description.
 
-    Random vectors become feature maps of 4 pixels, which residual blocks double in size until they have that of the
-    noise. In each block the text scales and shifts the normalised features where a mask says so, and each block's
-    output predicts the next one's mask. What a block adds is multiplied by a strength that starts at 0, and the
-    last layers that read the text start at 0 too: a fresh network does not listen to the text.
+    Random vectors become feature maps of 4 pixels, which residual blocks double in size until they reach that of the
+    noise. In each block the text scales and shifts the normalised features where a mask allows it, and each block's
+    output predicts the next block's mask. A block's residual is multiplied by a learned strength that starts at 0, and
+    the last layers that process the text start at 0 too, so a fresh network ignores the text.
 
     Args:
-        filters: channels of the last block (``ngf``); the first ones have eight times as many.
+        filters: channels of the last block (``ngf``); the first blocks have eight times as many.
         text_width: length of a text's features.
-        size: pixels a side of the noise, a power of 2 from 16 to 1024.
+        size: pixels per side of the noise, a power of 2 from 16 to 1024.
 
-    Example: 64 filters, 512-d text and 256 pixels are T2UE's, 31,329,281 trainable weights; 256-d text SSA-GAN's own.
+    Example: T2UE has 64 filters, 512-d text and 256 pixels, 31,329,281 trainable weights; SSA-GAN has 256-d text.
     """
 
     def __init__(self, filters: int = 64, text_width: int = 512, size: int = 256):
@@ -68,12 +68,12 @@ class SSAGAN(nn.Module):
 
 
 class Block(nn.Module):
-    """Normalise, rectify, convolve, twice, beside a shortcut: [B, C, H, W] -> ([B, D, H, W], the next mask's logits).
+    """A residual block, twice normalise, rectify, convolve: [B, C, H, W] -> ([B, D, H, W], the next mask's logits).
 
     Args:
-        before, after: channels that come in and go out.
+        before, after: input and output channels.
         text_width: length of a text's features.
-        last: predicts no mask; ``forward`` then gives back the one that came in.
+        last: whether this is the last block, which predicts no mask; ``forward`` then returns the one it was given.
     """
 
     def __init__(self, before: int, after: int, text_width: int, last: bool):
@@ -95,7 +95,7 @@ class Block(nn.Module):
 
 
 class TextNorm(nn.Module):
-    """``(1 + m g(text)) norm(features) + m b(text)``: the text speaks per channel, the mask m per pixel.
+    """``(1 + m g(text)) norm(features) + m b(text)``: g and b are per channel, the mask m is per pixel.
 
     Args:
         channels: of the features.
@@ -133,9 +133,10 @@ def mask_head(channels: int) -> nn.Sequential:
 
 
 def channel_plan(size: int) -> list[int]:
-    """Channels before, between and after the blocks, in units of the filters.
+    """Channels before, between and after the blocks, in units of ``filters``.
 
-    Example: 256 pixels, six doublings: ``[8, 8, 8, 8, 8, 4, 2, 1]``, seven blocks; 32 pixels: ``[8, 8, 4, 2, 1]``.
+    Example: 256 pixels are six doublings and seven blocks, ``[8, 8, 8, 8, 8, 4, 2, 1]``; 32 pixels are
+    ``[8, 8, 4, 2, 1]``.
     """
     doublings = math.log2(size / START) if size > 0 else 0
     if doublings != round(doublings) or not SMALLEST <= size <= LARGEST:
@@ -147,14 +148,14 @@ def channel_plan(size: int) -> list[int]:
 
 
 def doubled(features: Tensor) -> Tensor:
-    """[B, C, H, W] -> [B, C, 2H, 2W], each value four times."""
+    """[B, C, H, W] -> [B, C, 2H, 2W]; each value is repeated four times."""
     return functional.interpolate(features, scale_factor=2)
 
 
 def doubled_smoothly(mask: Tensor) -> Tensor:
-    """float [B, 1, H, W] -> [B, 1, 2H, 2W], bilinear, corners kept (``align_corners=True``).
+    """float [B, 1, H, W] -> [B, 1, 2H, 2W], bilinear, with corners kept (``align_corners=True``).
 
-    As two products of matrices, because the gradient of torch's own resizing is not repeatable on accelerators.
+    It is two matrix products, because the gradient of torch's own resizing is not repeatable on accelerators.
     """
     rows, columns = (_stretching(side).to(mask) for side in mask.shape[2:])
     return rows @ mask @ columns.T
@@ -166,7 +167,7 @@ def bounded(raw: Tensor, radius: float, bound: str) -> Tensor:
     Args:
         raw: float [B, 3, H, W] in (-1, 1).
         radius: of the budget.
-        bound: ``scale`` multiplies, ``clamp`` cuts off at the radius, as T2UE's code does.
+        bound: ``scale`` multiplies by the radius, ``clamp`` clips at the radius, as T2UE's code does.
     """
     if bound not in BOUNDS:
         raise unknown("bound", bound, BOUNDS)
@@ -174,7 +175,7 @@ def bounded(raw: Tensor, radius: float, bound: str) -> Tensor:
 
 
 def resized(noise: Tensor, size: tuple[int, int]) -> Tensor:
-    """Noise [B, 3, h, w] at another size, nearest: 256 to 32 pixels keeps every eighth row and column."""
+    """Noise [B, 3, h, w], resized by nearest neighbours: 256 to 32 pixels keeps every eighth row and column."""
     return noise if tuple(noise.shape[2:]) == tuple(size) else functional.interpolate(noise, size)
 
 
@@ -189,10 +190,10 @@ def seeded_ssagan(
 
 
 def load_generator(tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> SSAGAN:
-    """A trained generator from its ``state_dict``; the shapes tell filters, text and size. In evaluation mode.
+    """A trained generator, in evaluation mode, from its ``state_dict``; its sizes are inferred from the shapes.
 
     Raises:
-        UnavailableError: if these are not a generator's tensors.
+        UnavailableError: if the tensors are not those of a generator.
     """
     try:
         strengths = [name for name in tensors if name.startswith("blocks.") and name.endswith(".strength")]
@@ -209,7 +210,7 @@ def load_generator(tensors: Mapping[str, Tensor], device: torch.device | str = "
 
 @functools.lru_cache(maxsize=16)
 def _stretching(side: int) -> Tensor:
-    """float32 [2 side, side]: what each old line gives to each new one."""
+    """float32 [2 side, side]: the weight of each old row or column in each new one."""
     lines = torch.eye(side)[None, None]
     size = (2 * side, side)
     return functional.interpolate(lines, size=size, mode="bilinear", align_corners=True)[0, 0]

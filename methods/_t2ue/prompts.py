@@ -1,4 +1,4 @@
-"""What text and which random vector each noise is made from."""
+"""The text and the random vector that each noise is made from."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _FORMS = (
 )
 TEMPLATES = tuple(
     form.format(article, "{}") for article in ("a", "the") for form in _FORMS
-)  # CLIP's for CIFAR
+)  # CLIP's templates for CIFAR
 
 
 @dataclass(frozen=True)
 class Requests:
-    """R noises to be made, each from a text and a random vector.
+    """R noises to make, each from a text and a random vector.
 
     Attributes:
-        texts: the different texts.
+        texts: the distinct texts.
         text: int64 [R], each noise's text.
         latent: int64 [R], each noise's random vector.
         latents: how many random vectors there are.
@@ -48,14 +48,14 @@ class Requests:
 
 
 def requests(view: ProtectorView, granularity: str, z: str, generator: torch.Generator) -> Requests:
-    """What a dataset needs, from its captions or the names of its classes.
+    """The noises that a dataset needs, by its captions or the names of its classes.
 
     Args:
         view: needs CAPTIONS in contrastive runs, LABELS and CLASS_NAMES in supervised or class-wise ones.
-        granularity: pair, image or class; in supervised runs, where each example is an image, the first two are one.
-        z: ``row``: a random vector of its own for each noise (class-wise: one noise a class); ``shared``: one for all;
-            a number n: as many for each class (supervised; class-wise then means n noises a class), or for all,
-            taken in turns, as T2UE's code does with 32 and 16.
+        granularity: pair, image or class; in supervised runs pair means image, because each example is an image.
+        z: ``row``: each noise has its own random vector (class-wise: one noise per class); ``shared``: all have one;
+            a number n: n vectors, used in turns, for each class in supervised runs (so class-wise has n noises per
+            class) or for all pairs in contrastive ones, as T2UE's code does with 32 and 16.
         generator: on the CPU; draws templates.
     """
     if granularity == "class":
@@ -68,7 +68,7 @@ def requests(view: ProtectorView, granularity: str, z: str, generator: torch.Gen
 
 
 def _of_classes(view: ProtectorView, z: str) -> Requests:
-    """Template 0, and z's vectors for each class in turns."""
+    """Class-wise noises: the first template, and each class's random vectors in turns."""
     labels = view.rows("class")
     texts = tuple(TEMPLATES[0].format(name) for name in view.class_names)
     latent = torch.zeros_like(labels) if z == "shared" else labels
@@ -78,7 +78,7 @@ def _of_classes(view: ProtectorView, z: str) -> Requests:
 
 
 def _of_images_by_class(view: ProtectorView, z: str, generator: torch.Generator) -> Requests:
-    """All templates: drawn for each image, or in turns after every n images of a class, as T2UE's code does it."""
+    """Image-wise noises: templates are drawn per image, or change after every n images of a class (T2UE's code)."""
     labels, count = view.labels, len(TEMPLATES)
     texts = tuple(template.format(name) for name in view.class_names for template in TEMPLATES)
     if z.isdecimal():
@@ -91,7 +91,10 @@ def _of_images_by_class(view: ProtectorView, z: str, generator: torch.Generator)
 
 
 def _in_turns(rows: Tensor, z: str) -> Tensor:
-    return rows % int(z) if z.isdecimal() else rows * (z == "row")
+    """The random vector of each noise, int64 like ``rows``, which number the noises."""
+    if z.isdecimal():
+        return rows % int(z)
+    return rows if z == "row" else torch.zeros_like(rows)
 
 
 def _rank(labels: Tensor) -> Tensor:
@@ -105,7 +108,7 @@ def _rank(labels: Tensor) -> Tensor:
 
 
 def _distinct(texts: tuple[str, ...], text: Tensor, latent: Tensor, rows: Tensor) -> Requests:
-    """Each noise once, however many ask for it, in the order of their random vectors."""
+    """The requests without duplicates, in the order of their random vectors."""
     wishes, noise = torch.stack([latent, text], dim=1).unique(dim=0, return_inverse=True)
     return Requests(
         texts=texts,

@@ -1,4 +1,4 @@
-"""What a method learns from public pairs of images and captions: a frozen CLIP, and the features of texts."""
+"""What a method needs for public pairs of images and captions: a frozen CLIP, and the features of texts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ue_bench.training.pairs import Pairs
 from ue_bench.training.recipe import ContrastiveRecipe
 from ue_bench.training.towers import Towers, trim
 
-HERE = "here"  # instead of a tag of weights: trained on the public pairs
-AT_ONCE = 256  # captions
-IMAGE_TOWER = "clip.visual."  # how the names of its weights begin
+HERE = "here"  # in place of a tag of weights: the CLIP is trained on the public pairs
+AT_ONCE = 256  # captions per batch
+IMAGE_TOWER = "clip.visual."  # the names of the image tower's weights begin so
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Surrogate:
     """A CLIP that a method loads, or trains on public pairs.
 
     Attributes:
-        name: of a contrastive victim.
+        name: a contrastive victim's name.
         pretrained: OpenCLIP's tag of weights, or ``here``: trained from scratch on the public pairs.
         checkpoint: a file with those weights, instead of a download; or "".
-        quickgelu: QuickGELU as OpenAI's weights need it.
-        size: pixels that the images are decoded at, (size, size).
+        quickgelu: QuickGELU, which OpenAI's weights need.
+        size: pixels per side at which the images are decoded.
     """
 
     name: str
@@ -61,8 +61,8 @@ class Surrogate:
         """The model on the device: with its weights, or fresh if it is trained here.
 
         Raises:
-            ConfigError: if the victim is no CLIP.
-            UnavailableError: if the weights cannot be had.
+            ConfigError: if the victim is not a CLIP model.
+            UnavailableError: if the weights cannot be loaded.
         """
         parameters: dict[str, Any] = {}
         if not self.trained_here:
@@ -74,7 +74,7 @@ class Surrogate:
         return towers
 
     def learn(self, towers: Towers, public: ImageSet, recipe: ContrastiveRecipe, context: Context) -> None:
-        """Trains ``towers`` on the public pairs: once for all methods that ask for the same, through the store."""
+        """Trains ``towers`` on the public pairs; the store keeps them for all methods that need the same ones."""
 
         def make() -> dict[str, Tensor]:
             curves = train_contrastive(
@@ -97,13 +97,13 @@ def load_pairs(context: Context, words: str, size: int, images: int) -> ImageSet
     """The training images of a public dataset with captions.
 
     Args:
-        words: its name in the datasets registry, and parameters of it: ``captions path=/data/mine.csv``.
+        words: its name in the datasets registry and its parameters: ``captions path=/data/mine.csv``.
         size: side in pixels.
-        images: how many the dataset is to draw, as its ``train_images``; 0: all that it has.
+        images: the dataset's ``train_images``; 0: all.
 
     Raises:
-        ConfigError: if the words cannot be read, or name no dataset or parameter.
-        DataError: if it is absent or has no captions.
+        ConfigError: if the words cannot be parsed, or name no dataset or parameter.
+        DataError: if the dataset is absent or has no captions.
     """
     public = context.load_public(words, size, {"train_images": images} if images else {}).train
     if public.captions is None:
@@ -116,7 +116,7 @@ def load_pairs(context: Context, words: str, size: int, images: int) -> ImageSet
 def short_recipe(
     public: ImageSet, epochs: int, batch_size: int, learning_rate: float, bf16: bool
 ) -> ContrastiveRecipe:
-    """The victims' recipe with a warm-up of a tenth of the steps, where their 10,000 would not end."""
+    """The victims' recipe with a warm-up of a tenth of the steps, because their 10,000 steps would not end."""
     steps = epochs * max(1, len(public.pairs) // batch_size)
     return ContrastiveRecipe(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, warmup_steps=steps // 10, bf16=bf16
@@ -124,13 +124,13 @@ def short_recipe(
 
 
 def frozen(towers: Towers) -> Towers:
-    """The same model in evaluation mode, without gradients for its weights."""
+    """The model in evaluation mode, without gradients for its weights."""
     return towers.eval().requires_grad_(False)  # type: ignore[return-value]
 
 
 @torch.no_grad()
 def text_features(towers: Towers, captions: Sequence[str]) -> Tensor:
-    """float32 [N, D] on the CPU: what the text tower makes of each caption, its length as it comes out.
+    """float32 [N, D] on the CPU: the text tower's features of each caption, not normalised.
 
     Args:
         towers: in evaluation mode.
@@ -149,7 +149,7 @@ def text_tower(towers: Towers) -> dict[str, Tensor]:
 
 
 def restore_text_tower(towers: Towers, tensors: Mapping[str, Tensor]) -> None:
-    """Puts back what ``text_tower`` gave."""
+    """Restores the weights that ``text_tower`` returned."""
     wanted = text_tower(towers)
     if set(wanted) != set(tensors):
         raise ConfigError("the kept text tower is another model's: was the surrogate's architecture changed?")

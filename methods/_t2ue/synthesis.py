@@ -1,4 +1,4 @@
-"""The generator's forward pass for making noise: the same numbers as in evaluation mode, in less time."""
+"""A faster forward pass of the generator for making noise, with the same results as in evaluation mode."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from torch.nn import functional
 
 from .generator import LATENT, SSAGAN, START, Block, TextNorm, doubled_smoothly
 
-STRIP_BYTES = (
-    2**22
-)  # of the maps that a convolution reads at once on a CPU: they stay in its cache, and are no new
-# memory from the system, which costs as much as the convolution does
+# Bytes of feature maps that a convolution reads at once on a CPU. So few stay in the cache, and need no new memory from
+# the system, which would cost as much as the convolution.
+STRIP_BYTES = 2**22
 
 
 @dataclass(frozen=True)
 class Convolution:
     """Weights [D, C, k, k], channels-last, and bias [D]; maps [B, H, W, C] -> [B, H, W, D].
 
-    With ``inner`` the first and the last rows are only looked at: [B, H, W, C] -> [B, H - k + 1, W, D].
+    With ``inner`` there is no padding along the rows: [B, H, W, C] -> [B, H - k + 1, W, D].
     """
 
     weight: Tensor
@@ -38,7 +37,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class MaskHead:
-    """A mask's logits [B, 1, H, W] from maps [B, H, W, C]; weight [1, C] and bias [1] of its last layer."""
+    """Computes a mask's logits [B, 1, H, W] from maps [B, H, W, C]; the last layer has weight [1, C] and bias [1]."""
 
     hidden: Convolution
     weight: Tensor
@@ -60,10 +59,10 @@ class MaskHead:
 
 
 class Step:
-    """A block with its normalisations, its strength and its doubling worked into its convolutions.
+    """A block with its normalisations and its strength folded into its convolutions.
 
-    The text's ``(1 + m g) n + m b`` of normalised features n is ``n + m (g n + b)``. So before the features double,
-    n and ``g n + b`` cost a quarter; only the mask needs the new size, and the shortcut does not.
+    The text's ``(1 + m g) n + m b`` of normalised features n is ``n + m (g n + b)``. Computed before the features are
+    doubled in size, n and ``g n + b`` cost a quarter; only the mask needs the new size, and the shortcut does not.
 
     Args:
         block: in evaluation mode.
@@ -81,10 +80,9 @@ class Step:
         self.mask = None if block.mask is None else MaskHead.of(block.mask)
 
     def __call__(self, features: Tensor, mask: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps [B, h, w, C] and a mask [B, 1, H, W], of that size or twice that -> maps [B, H, W, D], next logits."""
-        (gain1, lift1), (gain2, lift2) = (
-            (norm.gain(text)[:, None, None], norm.shift(text)[:, None, None]) for norm in self.texts
-        )
+        """Maps [B, h, w, C], a mask [B, 1, H, W] of their or twice their size -> (maps [B, H, W, D], next logits)."""
+        gain1, gain2 = (norm.gain(text)[:, None, None] for norm in self.texts)
+        lift1, lift2 = (norm.shift(text)[:, None, None] for norm in self.texts)
         times = mask.shape[2] // features.shape[1]
         plane = mask.permute(0, 2, 3, 1).contiguous()
         normal = torch.addcmul(self.shift1, features, self.scale1)
@@ -108,10 +106,10 @@ class Step:
 
 
 class Synthesiser:
-    """A trained generator, frozen, for making noise: batch mates do not matter, and no gradient is kept.
+    """A frozen, trained generator for making noise: results do not depend on the batch, and need no gradients.
 
     Args:
-        network: stays as it is; what is computed from its weights is computed once, here.
+        network: not changed; what depends only on its weights is computed once, here.
     """
 
     def __init__(self, network: SSAGAN):
@@ -180,15 +178,15 @@ def framed(maps: Tensor, top: int, bottom: int, frame: int) -> Tensor:
 
 
 def cells(maps: Tensor, times: int) -> Tensor:
-    """The view [B, h, times, w, times, C] of maps [B, times h, times w, C]."""
+    """A view, [B, h, times, w, times, C], of maps [B, times h, times w, C]."""
     return maps.unflatten(2, (-1, times)).unflatten(1, (-1, times))
 
 
 def strips(maps: Tensor, times: int = 1) -> list[tuple[slice, int, int]]:
-    """(images, first row, row behind the last) for pieces of maps [B, h, w, C] that grow by ``times``.
+    """(images, first row, row after the last) of the pieces of maps [B, h, w, C] that grow by ``times``.
 
-    On a CPU each piece is of about ``STRIP_BYTES``: several small images, or some rows of a large one, a multiple
-    of ``times``. On an accelerator all is one piece.
+    On a CPU each piece has about ``STRIP_BYTES``: several small images, or some rows of a large one, a multiple
+    of ``times``. On an accelerator there is one piece.
     """
     batch, height = len(maps), maps.shape[1] * times
     if maps.device.type != "cpu":
@@ -203,7 +201,7 @@ def strips(maps: Tensor, times: int = 1) -> list[tuple[slice, int, int]]:
 
 
 def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """(scale, shift), each [C]: what batch normalisation does in evaluation mode."""
+    """(scale, shift), each [C], by which batch normalisation in evaluation mode can be replaced."""
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None and variance is not None
     scale = (variance + norm.eps).rsqrt()
@@ -214,7 +212,7 @@ def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 def folded(
     convolution: nn.Conv2d, scale: Tensor | float = 1.0, shift: Tensor | float | None = None
 ) -> Convolution:
-    """``scale * convolution(x) + shift`` as one convolution; without ``shift`` its bias stays."""
+    """``scale * convolution(x) + shift`` as one convolution; without ``shift`` the bias does not change."""
     scale = torch.as_tensor(scale, device=convolution.weight.device)
     weight = convolution.weight.detach() * scale.view(-1, 1, 1, 1)
     assert convolution.bias is not None

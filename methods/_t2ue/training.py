@@ -1,4 +1,4 @@
-"""Trains a generator so that a frozen CLIP takes images with its noise for what their captions say."""
+"""Trains a generator so that a frozen CLIP matches images with its noise to the captions the noise is made from."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from .generator import LATENT, SSAGAN, bounded, resized
 from .public import text_features
 
 BETAS = (0.0, 0.9)  # Adam's; SSA-GAN and T2UE's code
-OFFICIAL_END = 1e-3  # where the authors' learning rate rises to
-CLEAN_BATCHES = 10  # that the loss without noise is the mean of
-PROBES = 8  # texts whose noises are compared for the text's share in them
+OFFICIAL_END = 1e-3  # the authors' learning rate rises to this
+CLEAN_BATCHES = 10  # batches over which the loss without noise is averaged
+PROBES = 8  # texts whose noises are compared to measure how much the text matters
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Lessons:
     """How a generator is trained.
 
     Attributes:
-        radius: of the noise, in [0, 1] pixel units.
+        radius: linf bound of the noise, in [0, 1] pixel units.
         bound: ``scale`` or ``clamp``.
-        epochs: over the public images, each with one of its captions, drawn anew.
-        batch_size: pairs; the last, smaller batch of an epoch is left out if there is a whole one.
-        learning_rate: Adam, at the start.
+        epochs: passes over the public images; each pass draws one caption per image anew.
+        batch_size: pairs; the last, smaller batch of an epoch is left out unless it is the only one.
+        learning_rate: Adam's, at the start.
         weight_decay: decoupled.
         augmentation: none, flip or official.
         official_schedule: the learning rate rises to 1e-3 along half a cosine, epoch by epoch, as in T2UE's code;
-            else it falls to 0, step by step.
+            else it falls to 0 along half a cosine, step by step.
         official_best: keep the epoch of the lowest mean loss, as T2UE's code does, instead of the last.
         bf16: compute in bf16 where the device gains by it; losses stay float32.
         snapshots: epochs, counted from 1, after which the weights are kept, too.
@@ -82,15 +82,15 @@ class Lessons:
 
 
 class Training:
-    """A generator, its optimizer, and how far they are.
+    """A generator's training: the network, its optimizer and its curves.
 
-    Whatever is drawn derives from the seed and the epoch's number, so that a training that was interrupted goes on
-    as if it had not been: bit by bit on a CPU, and as closely as two runs agree on an accelerator.
+    All random numbers derive from the seed and the epoch's number. A training that was interrupted therefore continues
+    as if it had not been: bit for bit on a CPU, and as closely as two runs agree on an accelerator.
 
     Args:
-        network: on the context's device; the only thing that learns.
+        network: on the context's device; the only model that is trained.
         towers: frozen, on the same device.
-        public: images of any size, the size at which the surrogate sees them with noise; with captions.
+        public: images with captions; the surrogate sees the images, with noise, at the size that they have here.
     """
 
     def __init__(self, network: SSAGAN, towers: Towers, public: ImageSet, lessons: Lessons, context: Context):
@@ -107,7 +107,7 @@ class Training:
         )
         self.curves: dict[str, list[float]] = {"loss": [], "learning_rate": [], "text_sensitivity_steps": []}
         self.best: dict[str, Tensor] = {}
-        self.kept: dict[str, Tensor] = {}  # EPOCH.NAME, of the snapshots
+        self.kept: dict[str, Tensor] = {}  # the snapshots' weights, by EPOCH.NAME
 
     @property
     def done(self) -> int:
@@ -144,12 +144,12 @@ class Training:
             self.kept |= {f"{self.done}.{name}": value.clone() for name, value in weights}
 
     def loss(self, images: Tensor, texts: Tensor, draw: torch.Generator) -> Tensor:
-        """Scalar: how badly the CLIP tells which caption belongs to which image with noise.
+        """Scalar: the CLIP loss between images with noise and their captions.
 
         Args:
             images: float [B, 3, H, W] in [0, 1], on the device.
             texts: float32 [B, D], features of their captions, on the device.
-            draw: on the CPU, of the random vectors.
+            draw: generator on the CPU; draws the random vectors.
         """
         latent = torch.randn(len(images), LATENT, generator=draw).to(self.device)
         with autocast(self.device, self.lessons.bf16):
@@ -164,7 +164,7 @@ class Training:
 
     @torch.no_grad()
     def loss_without_noise(self) -> float:
-        """The mean loss of a few batches of the public images as they are: what noise has to get below."""
+        """The mean loss over a few batches of the public images without noise; noise has to lower it."""
         draw = torch.Generator().manual_seed(derive(self.seed, "clean"))
         losses = []
         for index, captions in itertools.islice(self._batches(draw), CLEAN_BATCHES):
@@ -176,7 +176,7 @@ class Training:
 
     @torch.no_grad()
     def sensitivity(self) -> float:
-        """mean |G(z, one text) - G(z, another)| in steps of 1/255, in evaluation mode; 0: texts do not matter."""
+        """Mean |G(z, one text) - G(z, another)| in steps of 1/255, in evaluation mode; 0: the text does not matter."""
         texts = self.texts[self.first[:PROBES]].to(self.device)
         draw = torch.Generator().manual_seed(derive(self.seed, "probe"))
         latent = torch.randn(len(texts), LATENT, generator=draw).to(self.device)
@@ -193,7 +193,7 @@ class Training:
         return self.best if self.lessons.official_best else dict(self.network.state_dict())
 
     def state(self, moments: bool = True) -> dict[str, Tensor]:
-        """All that the next epoch depends on; without the optimizer's moments, all that the result depends on."""
+        """All that the next epoch depends on or, without the optimizer's moments, all that the result depends on."""
         sums = self.optimizer.state_dict()["state"] if moments else {}
         return {
             **{f"network.{name}": value for name, value in self.network.state_dict().items()},
@@ -203,7 +203,7 @@ class Training:
         }
 
     def restore(self, tensors: Mapping[str, Tensor], curves: Mapping[str, list[float]]) -> None:
-        """Goes back to where ``state`` and ``curves`` were kept."""
+        """Restores the training from what ``state`` and ``curves`` were."""
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "moment": {}, "best": {}, "kept": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
@@ -220,7 +220,7 @@ class Training:
         self.curves = {name: list(values) for name, values in curves.items()}
 
     def _batches(self, draw: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images, captions) by number: a shuffled order, and of each image one of its captions."""
+        """Batches of (indices of images, indices of captions): images in a shuffled order, each with one caption."""
         count = len(self.counts)
         order = torch.randperm(count, generator=draw)
         chosen = self.first + (torch.rand(count, generator=draw) * self.counts).long()
@@ -236,15 +236,15 @@ class Training:
 
 
 def train_generator(training: Training, context: Context, about: Any, checkpoint_epochs: int) -> None:
-    """All epochs, kept now and then, so that a run that was killed goes on from there.
+    """Runs all epochs and saves checkpoints, so that a run that was killed continues from the last one.
 
-    Curves and costs of the part before are kept with it, and so are the weights of the last epoch: a run that ends
-    before its result is kept has lost nothing.
+    A checkpoint holds the curves and costs so far as well. There is one after the last epoch, too, so that a run that
+    ends before its result is saved loses nothing.
 
     Args:
-        training: fresh.
-        about: what its result depends on beside seed, surrogate and training itself; part of the key.
-        checkpoint_epochs: between two states that are kept.
+        training: a fresh training.
+        about: what the result depends on besides seed, surrogate and the training itself; part of the key.
+        checkpoint_epochs: epochs from one checkpoint to the next.
     """
     surrogate = content_hash({name: value.cpu() for name, value in training.towers.state_dict().items()})
     checkpoint = context.checkpoint("generator training", about, surrogate, training.lessons)

@@ -1,4 +1,4 @@
-"""What defenses that mix two images of a batch share."""
+"""What the defenses that mix two images of a batch share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 def draw_beta(alpha: float, generator: torch.Generator) -> Tensor:
     """One number from Beta(alpha, alpha), float [] on the generator's device.
 
-    Torch draws no Beta from a generator that one hands it, so a uniform draw goes through the quantile function.
+    Torch cannot draw from Beta with a given generator, so a uniform number goes through the quantile function.
     """
     uniform = torch.rand((), generator=generator, device=generator.device)
-    if alpha == 1:  # the uniform distribution itself; no wait for the device
+    if alpha == 1:  # the uniform distribution: needs no synchronisation with the device
         return uniform
     from scipy.special import betaincinv
 

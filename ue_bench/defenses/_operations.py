@@ -1,4 +1,4 @@
-"""The image operations of AutoAugment and RandAugment, each applied to a whole group of a batch."""
+"""The image operations of AutoAugment and RandAugment, each applied to several images of a batch at once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Operation:
     """An operation and the range of its strength.
 
     Attributes:
-        act: (uint8 [B, 3, H, W], strength) -> the same form. Every image is treated for itself.
+        act: (uint8 [B, 3, H, W], strength) -> the same form. No image depends on the others.
         weakest: the strength at magnitude 0.
         strongest: the strength at the highest magnitude.
-        signed: the strength's sign is drawn.
+        signed: whether the strength's sign is drawn.
     """
 
     act: Callable[[Tensor, float], Tensor]
@@ -30,7 +30,7 @@ class Operation:
 
 
 def _affine(images: Tensor, x: int = 0, y: int = 0, shear_x: float = 0.0, shear_y: float = 0.0) -> Tensor:
-    """Moved by whole pixels, or sheared about the upper left corner; nearest pixel, black outside."""
+    """The images moved by whole pixels, or sheared about the upper left corner; nearest pixel, black outside."""
     shear = [math.degrees(math.atan(shear_x)), math.degrees(math.atan(shear_y))]
     centre = [0.0, 0.0] if any(shear) else None
     return functional.affine(images, angle=0.0, translate=[x, y], scale=1.0, shear=shear, center=centre)
@@ -78,7 +78,7 @@ class Move:
 
     @functools.cached_property
     def strength(self) -> float:
-        """Without its sign; in torch's own steps, so that results equal torchvision's to the last bit."""
+        """The strength without its sign, computed in torch's own steps, so that results equal torchvision's exactly."""
         operation = OPERATIONS[self.operation]
         return float(torch.linspace(operation.weakest, operation.strongest, self.highest + 1)[self.magnitude])
 
@@ -88,26 +88,28 @@ class Move:
 
 
 def apply_moves(images: Tensor, moves: Sequence[Move], chosen: Tensor, negative: Tensor) -> Tensor:
-    """One move after the other, for every image those that were chosen for it.
+    """Applies to each image the moves that were chosen for it, one after the other.
 
-    Images of one move and sign go through it together, as 8-bit images, which is what these operations are made for.
+    Images with the same move and sign are processed together, as the 8-bit images that these operations are made for.
 
     Args:
         images: float [B, 3, H, W] in [0, 1]; rounded to 8 bits.
-        moves: what there is to choose from.
+        moves: the moves to choose from.
         chosen: int64 [rounds, B], which of the moves each image gets in each round.
-        negative: bool [rounds, B], the sign of its strength, where that has one.
+        negative: bool [rounds, B], whether its strength is negative; ignored by operations without a sign.
 
     Returns:
         float, as ``images``.
     """
-    chosen, negative = torch.stack([chosen, negative.to(chosen)]).cpu()  # the only wait for the device
+    chosen, negative = torch.stack(
+        [chosen, negative.to(chosen)]
+    ).cpu()  # the only synchronisation with the device
     signed = torch.tensor([OPERATIONS[move.operation].signed for move in moves])
     keys = 2 * chosen + negative * signed[chosen]
-    with torch.autocast(images.device.type, enabled=False):  # bf16 would spoil coordinates and sums
+    with torch.autocast(images.device.type, enabled=False):  # bf16 is too coarse for coordinates and sums
         pixels = (images * 255).round_().to(torch.uint8)
         for of_round in keys:
-            present, counts = of_round.unique(return_counts=True)  # sorted, as the groups are
+            present, counts = of_round.unique(return_counts=True)  # sorted, like the groups
             order = of_round.argsort(stable=True).to(images.device)
             groups = pixels[order].split(counts.tolist())
             done = [

@@ -11,8 +11,8 @@ class Step:
 
     Attributes:
         operation: a key of ``_operations.OPERATIONS``.
-        probability: that it is applied.
-        magnitude: 0 to 9, how strong; 0 where the operation has no strength.
+        probability: the probability that the operation is applied.
+        magnitude: its strength, 0 to 9; 0 for an operation that has no strength.
     """
 
     operation: str
@@ -21,16 +21,16 @@ class Step:
 
 
 def _read(table: str) -> tuple[tuple[Step, Step], ...]:
-    """One sub-policy a line: operation, probability, magnitude (- for none), twice."""
+    """Each line is a sub-policy: twice an operation, its probability and its magnitude (- for none)."""
     pairs = []
     for line in table.strip().splitlines():
         words = line.split()
-        first, second = (
-            Step(name, float(chance), 0 if strength == "-" else int(strength))
-            for name, chance, strength in (words[:3], words[3:])
-        )
-        pairs.append((first, second))
+        pairs.append((_read_step(*words[:3]), _read_step(*words[3:])))
     return tuple(pairs)
+
+
+def _read_step(operation: str, probability: str, magnitude: str) -> Step:
+    return Step(operation, float(probability), 0 if magnitude == "-" else int(magnitude))
 
 
 POLICIES = {

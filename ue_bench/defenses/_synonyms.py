@@ -1,4 +1,4 @@
-"""Words that mean the same: from WordNet, or from a small table of ours where WordNet is absent."""
+"""Synonyms from WordNet, or from a small table of ours where WordNet is absent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 from ue_bench.errors import ConfigError
 
-# Groups of words that captions of photographs use, written for this project.
+# Groups of synonyms that occur in captions of photographs, written for this project.
 _GROUPS = """
 man fellow gentleman guy; woman lady; boy lad; girl lass; child kid youngster; children kids youngsters
 baby infant; people folks persons; person individual; crowd throng; group bunch cluster; dog hound
@@ -34,13 +34,13 @@ wearing sporting; near beside; across over
 
 @functools.cache
 def synonyms(word: str, source: str) -> tuple[str, ...]:
-    """Other words for ``word`` (lower case letters and spaces), most usual first; none if the source knows none.
+    """Synonyms of ``word`` (lower-case letters and spaces), the most common first; empty if the source has none.
 
     Args:
         source: ``wordnet`` (Princeton WordNet through NLTK) or ``builtin`` (some 150 words of captions).
 
     Raises:
-        ConfigError: if WordNet is asked for and absent.
+        ConfigError: if ``source`` is ``wordnet`` and WordNet is absent.
     """
     if source == "builtin":
         return _builtin().get(word, ())
@@ -54,7 +54,7 @@ def synonyms(word: str, source: str) -> tuple[str, ...]:
 
 
 def lacking(source: str) -> str:
-    """Why this machine has no such source, or ""."""
+    """Why this machine cannot use the source; "" if it can."""
     if source == "wordnet":
         try:
             _wordnet()
@@ -85,4 +85,4 @@ def _wordnet():
         problem = "NLTK has no WordNet data here: python -m nltk.downloader wordnet"
     else:
         return wordnet
-    raise ConfigError(f"{problem}; or say synonyms=builtin for the small table that comes with ue-bench")
+    raise ConfigError(f"{problem}; or set synonyms=builtin to use the small table that comes with ue-bench")

@@ -24,7 +24,7 @@ STOP_WORDS = frozenset(_STOP.split())
 
 
 def words_of(caption: str, clean: bool) -> list[str]:
-    """The caption's words; with ``clean`` in lower case, letters a to z only, apostrophes dropped, hyphens as spaces.
+    """The caption's words; ``clean`` makes all lower case, drops apostrophes, and makes other non-letters spaces.
 
     Example: ``words_of("A well-dressed man's dog.", True)`` is ``["a", "well", "dressed", "mans", "dog"]``.
     """
@@ -55,6 +55,6 @@ def shuffled(items: list[Item], generator: torch.Generator) -> list[Item]:
 
 
 def edited(captions: list[str], clean: bool, edit: Callable[[list[str]], list[str]]) -> list[str]:
-    """Each caption after ``edit`` of its words; one without words stays as it is."""
+    """Each caption after ``edit`` has changed its words; a caption without words stays as it is."""
     found = [(caption, words_of(caption, clean)) for caption in captions]
     return [" ".join(edit(words)) if words else caption for caption, words in found]

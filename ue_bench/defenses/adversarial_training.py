@@ -1,4 +1,4 @@
-"""Adversarial training: every step trains on the worst images near those that it was given."""
+"""Adversarial training: every step trains on adversarial examples of the images that it was given."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ue_bench.crafting.pgd import Walk, frozen, project
 
 @dataclass(frozen=True)
 class AdversarialTraining(Defense):
-    """Adversarial training (Madry et al., ICLR 2018): PGD in a linf ball, then one loss on its result only.
+    """Adversarial training (Madry et al., ICLR 2018): PGD in a linf ball, then the loss on its result only.
 
-    The attack sees the model in evaluation mode, so batch statistics stay those of training. EM's code starts at a
-    normal step of ``step_size`` instead of anywhere in the ball. Costs 11 times a plain step; one step with
-    ``steps=1 step_size=10`` (Wong et al., ICLR 2020, FGSM with random start) costs twice one.
+    During the attack the model is in evaluation mode, so that batch statistics do not change. EM's code starts from
+    normal noise of ``step_size`` instead of a random point of the ball. A step costs 11 times a plain one; with
+    ``steps=1 step_size=10`` (Wong et al., ICLR 2020, FGSM with random start) it costs twice as much.
     """
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
@@ -29,7 +29,7 @@ class AdversarialTraining(Defense):
     radius: Positive = 8.0  # steps of 1/255, linf (Madry, EM, APBench; OPS too)
     step_size: Positive = 2.0  # steps of 1/255 (Madry, EM's configuration)
     steps: Count = 10  # EM, APBench, OPS; Madry: 7
-    random_start: bool = True  # anywhere in the ball; false: at the image itself
+    random_start: bool = True  # start at a random point of the ball; false: at the image itself
 
     def attack(self, model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         with frozen(model):

@@ -1,4 +1,4 @@
-"""AutoAugment: two operations an image, from a policy that was learned."""
+"""AutoAugment: two operations per image, from a learned policy."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ue_bench.defenses._policies import POLICIES
 class AutoAugment(Defense):
     """AutoAugment (Cubuk et al., CVPR 2019): each image draws one of the policy's 25 pairs of operations.
 
-    After crop and flip as in the paper, without its Cutout (add it: autoaugment+cutout). What moves in from
-    outside is black; operations and ranges are torchvision's.
+    It follows crop and flip, as in the paper, but without the paper's Cutout (to add it: autoaugment+cutout). Pixels
+    that move in from outside are black; operations and ranges are torchvision's.
     """
 
     policy: Literal["cifar10", "imagenet"] = "cifar10"  # the paper uses cifar10 for CIFAR-100 too
@@ -31,13 +31,13 @@ class AutoAugment(Defense):
         return self.augment(images, pair, chance, sign), targets
 
     def augment(self, images: Tensor, pair: Tensor, chance: Tensor, sign: Tensor) -> Tensor:
-        """The images as these draws want them.
+        """The images, augmented according to these random draws.
 
         Args:
             images: float [B, 3, H, W] in [0, 1].
-            pair: int64 [B], which of the policy's pairs.
-            chance: float [2, B] in [0, 1); a step is taken where it is at most the step's probability.
-            sign: float [2, B] in [0, 1); a strength is negative where it is at most 0.5.
+            pair: int64 [B], which of the policy's pairs each image gets.
+            chance: float [2, B] in [0, 1); a step is taken if its number is at most the step's probability.
+            sign: float [2, B] in [0, 1); a strength is negative if its number is at most 0.5.
         """
         moves, number, probability = _table(self.policy)
         place = torch.stack([2 * pair, 2 * pair + 1])
@@ -47,7 +47,7 @@ class AutoAugment(Defense):
 
 @functools.cache
 def _table(policy: str) -> tuple[tuple[Move, ...], Tensor, Tensor]:
-    """(different moves, the first of them none; for each step of the policy its move; its probability)."""
+    """(distinct moves, the first of them the identity; each step's index among the moves; each step's probability)."""
     steps = [step for pair in POLICIES[policy] for step in pair]
     wanted = [Move(step.operation, step.magnitude, 9) for step in steps]
     moves = (Move("Identity"), *dict.fromkeys(wanted))

@@ -1,4 +1,4 @@
-"""Bit depth reduction: only the highest bits of every pixel are kept, once."""
+"""Bit depth reduction: keeps only the highest bits of every pixel; applied once, before training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ue_bench import Defense, Range
 class BitDepth(Defense):
     """Bit depth reduction (Liu et al., ICML 2023, image shortcut squeezing): the low bits become 0."""
 
-    bits: Annotated[int, Range(1, 8)] = 2  # of 8 that each colour keeps; APBench: 2
+    bits: Annotated[int, Range(1, 8)] = 2  # how many of 8 bits each colour channel keeps; APBench: 2
 
     def images_once(self, images: Tensor) -> Tensor:
         return functional.posterize(images, self.bits)

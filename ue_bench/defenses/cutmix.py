@@ -1,4 +1,4 @@
-"""CutMix: a box of every image replaced by that of another, the label by the box's share."""
+"""CutMix: replaces a box of every image by that of another image, and mixes the labels in proportion."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ue_bench.defenses._mixing import draw_beta, draw_partners
 
 @dataclass(frozen=True)
 class CutMix(Defense):
-    """CutMix (Yun et al., ICCV 2019): one box for the whole batch, its centre uniform, cut at the border.
+    """CutMix (Yun et al., ICCV 2019): one box for the whole batch, with a uniform centre, cut at the border.
 
-    The labels' share is that of the box as it was cut, not the one that was drawn. A batch that is left alone by
-    ``probability`` gets a box without pixels.
+    Labels are mixed by the area of the box after it is cut, not by the area that was drawn. A batch that is not mixed
+    (see ``probability``) gets an empty box.
     """
 
     comparable_training: ClassVar[bool] = False
 
-    alpha: Positive = 1.0  # of Beta(alpha, alpha), from which the kept share of the area is drawn (paper: 1)
-    probability: PositiveShare = 0.5  # that a batch is mixed (authors' CIFAR setting)
+    alpha: Positive = 1.0  # the kept share of the area is drawn from Beta(alpha, alpha) (paper: 1)
+    probability: PositiveShare = 0.5  # probability that a batch is mixed (authors' CIFAR setting)
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         device = generator.device
@@ -37,7 +37,7 @@ class CutMix(Defense):
 
 
 def _inside(share: Tensor, length: int, generator: torch.Generator) -> Tensor:
-    """bool [length]: True within a box along one axis, ``share`` of it wide before the border cuts it."""
+    """bool [length]: True inside a box along one axis; before the border cuts it, it is ``share`` of the axis wide."""
     half = (share * length).long() // 2
     centre = torch.randint(length, (), generator=generator, device=share.device)
     position = torch.arange(length, device=share.device)

@@ -15,14 +15,14 @@ from ue_bench.training.towers import MEAN
 
 @dataclass(frozen=True)
 class Cutout(Defense):
-    """Cutout (DeVries & Taylor, 2017) as the field uses it: one square, its centre uniform over all pixels.
+    """Cutout (DeVries & Taylor, 2017) as the field uses it: one square, with its centre uniform over all pixels.
 
-    Cut at the border. It grows with the image: half the shorter side unless told otherwise, 112 pixels of 224.
-    Filled with what the network reads as 0: black where victims see [0, 1] pixels without normalisation, CLIP's mean
-    colour in pairs. MEM's supplement uses it on pairs and does not say how large.
+    The square is cut at the border. It grows with the image: by default it is half the shorter side, 112 pixels of 224.
+    Its colour is what the network reads as 0: black for victims that see [0, 1] pixels without normalisation, CLIP's
+    mean colour for pairs. MEM's supplement uses it on pairs and does not say how large.
     """
 
-    side: Count = 16  # pixels in images of 32, 8 to 16 visible at the border; others in proportion
+    side: Count = 16  # pixels in images of 32, of which the border leaves 8 to 16; scaled for other sizes
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
 
@@ -37,7 +37,7 @@ class Cutout(Defense):
         return torch.empty_like(images).copy_(cut), captions
 
     def _hole(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """bool [B, 1, H, W]: True within each image's square."""
+        """bool [B, 1, H, W]: True inside each image's square."""
         count, _, height, width = images.shape
         side = max(1, round(self.side * to_scale(images)))
         rows = _inside(count, height, side, images.device, generator)
@@ -46,7 +46,7 @@ class Cutout(Defense):
 
 
 def _inside(count: int, length: int, side: int, device: torch.device, generator: torch.Generator) -> Tensor:
-    """bool [count, length]: True within the square along one axis."""
+    """bool [count, length]: True inside the square along one axis."""
     centre = torch.randint(length, (count, 1), generator=generator, device=device)
     first = centre - side // 2
     position = torch.arange(length, device=device)

@@ -1,4 +1,4 @@
-"""Gaussian blur: a low-pass over every training image, once."""
+"""Gaussian blur: a low-pass filter on every training image; applied once, before training."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from ue_bench.errors import ConfigError
 class GaussianBlur(Defense):
     """Gaussian blur of fixed width, rounded to 8 bits; borders are mirrored.
 
-    It grows with the image: sigma 7 and a kernel of 29 for 224 pixels, of which it leaves as little as 1 does of 32.
+    The kernel grows with the image: sigma is 7 and the kernel 29 pixels at 224 pixels, which blurs as much as sigma 1
+    does at 32.
 
     The kernel of 3 with sigma 0.1 in ISS's and APBench's code changes no pixel, so their rows "Gaussian" show runs
-    without a defense. A sigma that small is an error here.
+    without a defense. Such a small sigma is an error here.
     """
 
-    sigma: Positive = 1.0  # pixels in images of 32, others in proportion; ours
+    sigma: Positive = 1.0  # pixels in images of 32, scaled for other sizes; ours
     kernel: Annotated[int, Range(3)] = 5  # pixels in images of 32, odd; ours: two sigmas to either side
 
     def __post_init__(self) -> None:
@@ -41,7 +42,8 @@ class GaussianBlur(Defense):
             )
 
     def images_once(self, images: Tensor) -> Tensor:
-        scale, (height, width) = to_scale(images), images.shape[2:]
+        height, width = images.shape[2:]
+        scale = to_scale(images)
         sigma, reach = self.sigma * scale, max(1, round(self.kernel // 2 * scale))
         if min(height, width) <= reach:
             raise ConfigError(
@@ -57,6 +59,6 @@ class GaussianBlur(Defense):
 
 
 def _changes_nothing(sigma: float, reach: int) -> bool:
-    """True if even a lone pixel changes by less than rounding undoes, with a kernel of ``reach`` to either side."""
+    """True if rounding undoes even the change of a single bright pixel, with a kernel of ``reach`` to either side."""
     centre = 1 / sum(math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-reach, reach + 1))
     return 255 * (1 - centre**2) < 0.5

@@ -21,7 +21,7 @@ class GaussianNoise(Defense):
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
 
-    sigma: Positive = 8.0  # steps of 1/255, standard deviation; ours: as large as the field's noises
+    sigma: Positive = 8.0  # standard deviation in steps of 1/255; ours: the field's usual budget
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return self._noisy(images, generator), targets

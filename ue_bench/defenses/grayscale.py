@@ -1,4 +1,4 @@
-"""Grayscale: squeezes out colour, where noise from barely trained surrogates lives."""
+"""Grayscale: removes colour, which most noise from barely trained surrogates depends on."""
 
 from __future__ import annotations
 

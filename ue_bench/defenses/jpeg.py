@@ -1,4 +1,4 @@
-"""JPEG: every training image compressed and opened again, once."""
+"""JPEG: every training image is compressed and decoded again, once, before training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ue_bench import Defense, Range
 class Jpeg(Defense):
     """JPEG compression (Liu et al., ICML 2023, image shortcut squeezing): colour at half resolution (4:2:0).
 
-    Kills high-frequency noise at the price of clean accuracy (their CIFAR-10: 94.68 to 85.38 %).
+    Removes high-frequency noise at the price of clean accuracy (their CIFAR-10: 94.68 to 85.38 %).
     """
 
     quality: Annotated[int, Range(1, 100)] = 10  # libjpeg's scale, 1 to 100; ISS: 10

@@ -1,4 +1,4 @@
-"""Mixup: every image and its label blended with those of another."""
+"""Mixup: blends every image and its label with those of another image."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ue_bench.defenses._mixing import draw_beta, draw_partners
 
 @dataclass(frozen=True)
 class Mixup(Defense):
-    """Mixup (Zhang et al., ICLR 2018): a batch blended with itself in another order, labels likewise.
+    """Mixup (Zhang et al., ICLR 2018): a batch and its labels are blended with themselves in another order.
 
-    One share for the whole batch, as in the paper's algorithm. EM's and ISS's code mix single samples, twice, each
+    The whole batch has one share, as in the paper's algorithm. EM's and ISS's code mix single samples, twice, each
     time with probability 0.5. Pairs are blended half and half, and the second caption follows the first (MixGen, Hao
-    et al., WACV 2023): what MEM's supplement describes without a formula.
+    et al., WACV 2023), which MEM's supplement describes without a formula.
     """
 
-    alpha: Positive = 1.0  # supervised: of Beta(alpha, alpha), which the share is drawn from; 1: uniform
-    pair_share: Share = 0.5  # pairs: of the second image in each blend; MixGen
+    alpha: Positive = 1.0  # supervised: the share is drawn from Beta(alpha, alpha); 1: uniform
+    pair_share: Share = 0.5  # pairs: share of the second image in each blend; MixGen
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     comparable_training: ClassVar[bool] = False

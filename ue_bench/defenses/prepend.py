@@ -13,7 +13,7 @@ from ue_bench.errors import ConfigError
 
 @dataclass(frozen=True)
 class Prepend(Defense):
-    """Prepend: neutral words before each caption. Ours, no paper has it.
+    """Prepend: puts neutral words before each caption. Ours; no paper has it.
 
     A trigger keeps its words and moves behind ``text``.
     """

@@ -1,4 +1,4 @@
-"""RandAugment: a few operations an image, any of fourteen, at one strength."""
+"""RandAugment: a few operations per image, drawn from fourteen, at one strength."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ STRONGEST = 30
 class RandAugment(Defense):
     """RandAugment (Cubuk et al., NeurIPS 2020): every image draws its own operations, with replacement.
 
-    After crop and flip. Operations and ranges are torchvision's; OPS's code draws from 15, Invert and Cutout among
-    them, and applies each with probability 0.5.
+    It follows crop and flip. Operations and ranges are torchvision's. OPS's code draws from 15 operations, which
+    include Invert and Cutout, and applies each with probability 0.5.
     """
 
-    operations: Count = 2  # an image, one after the other (torchvision: 2)
-    magnitude: Annotated[int, Range(0, 30)] = 9  # 0 to 30, of each operation's range (torchvision: 9)
+    operations: Count = 2  # operations per image, one after the other (torchvision: 2)
+    magnitude: Annotated[int, Range(0, 30)] = (
+        9  # strength within each operation's range, 0 to 30 (torchvision: 9)
+    )
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         size, device = (self.operations, len(images)), generator.device
@@ -33,12 +35,12 @@ class RandAugment(Defense):
         return self.augment(images, chosen, sign), targets
 
     def augment(self, images: Tensor, chosen: Tensor, sign: Tensor) -> Tensor:
-        """The images as these draws want them.
+        """The images, augmented according to these random draws.
 
         Args:
             images: float [B, 3, H, W] in [0, 1].
             chosen: int64 [operations, B], indices of NAMES.
-            sign: float [operations, B] in [0, 1); a strength is negative where it is at most 0.5.
+            sign: float [operations, B] in [0, 1); a strength is negative if its number is at most 0.5.
         """
         moves = [Move(name, self.magnitude, STRONGEST) for name in NAMES]
         return apply_moves(images, moves, chosen, sign <= 0.5)

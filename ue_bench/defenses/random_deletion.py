@@ -1,4 +1,4 @@
-"""Random deletion: every word of every caption may be missing."""
+"""Random deletion: drops every word of a caption with some probability."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ue_bench.defenses._words import choose, edited
 class RandomDeletion(Defense):
     """Random deletion (Easy Data Augmentation, Wei & Zou, EMNLP 2019; MEM's supplement, table 2).
 
-    Drawn anew for every batch. A caption of one word stays; of a caption that would lose all, one word is kept.
+    Drawn anew for every batch. A caption of one word stays as it is; one that would lose all its words keeps one.
     """
 
-    probability: Share = 0.1  # for each word to be dropped; EDA
-    clean: bool = True  # lower case, letters only, as EDA's code
+    probability: Share = 0.1  # probability that a word is dropped; EDA
+    clean: bool = True  # lower case, letters only, as in EDA's code
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
 

@@ -1,4 +1,4 @@
-"""Random insertion: synonyms of a caption's words appear at random places of it."""
+"""Random insertion: inserts synonyms of a caption's words at random places."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ue_bench import Defense, Share
 from ue_bench.defenses._synonyms import lacking, synonyms
 from ue_bench.defenses._words import choose, draw, edited, edits
 
-TRIES = 10  # to find a word that has synonyms; EDA's code
+TRIES = 10  # words tried to find one that has synonyms; EDA's code
 
 
 @dataclass(frozen=True)
 class RandomInsertion(Defense):
     """Random insertion (Easy Data Augmentation, Wei & Zou, EMNLP 2019; MEM's supplement, table 2).
 
-    Drawn anew for every batch. Only an insertion at the very front, or between a trigger's words, moves a trigger.
-    MEM's parameters are not given; these are EDA's.
+    Drawn anew for every batch. A trigger is moved or split only by an insertion before or between its words.
+    MEM does not give its parameters; these are EDA's.
     """
 
     alpha: Share = 0.1  # words inserted as a share of the caption's words, at least one; 0: none; EDA
     synonyms: Literal["wordnet", "builtin"] = "wordnet"  # needs the extra "text"; builtin: a small table
-    clean: bool = True  # lower case, letters only, as EDA's code
+    clean: bool = True  # lower case, letters only, as in EDA's code
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
 

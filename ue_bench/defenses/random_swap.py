@@ -1,4 +1,4 @@
-"""Random swap: words of every caption change places."""
+"""Random swap: exchanges words of every caption."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ue_bench.defenses._words import draw, edited, edits
 class RandomSwap(Defense):
     """Random swap (Easy Data Augmentation, Wei & Zou, EMNLP 2019; MEM's supplement, table 2).
 
-    Drawn anew for every batch. EDA exchanges any two words; MEM's supplement says adjacent ones: ``adjacent=true``.
+    Drawn anew for every batch. EDA exchanges any two words; MEM's supplement says adjacent ones (``adjacent=true``).
     """
 
     alpha: Share = 0.1  # swaps as a share of the caption's words, at least one; 0: none; EDA
     adjacent: bool = False  # exchange neighbours only, as MEM's supplement describes it
-    clean: bool = True  # lower case, letters only, as EDA's code
+    clean: bool = True  # lower case, letters only, as in EDA's code
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
 

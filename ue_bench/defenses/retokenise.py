@@ -1,4 +1,4 @@
-"""Retokenise: every caption is read as text, with nothing else done to it."""
+"""Retokenise: every caption is tokenized again from its text and otherwise left unchanged."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ue_bench.defenses._words import edited
 
 @dataclass(frozen=True)
 class Retokenise(Defense):
-    """Retokenise: captions become token ids anew, triggers included. Ours, no paper has it.
+    """Retokenise: tokenizes captions again from their text, triggers included. Ours; no paper has it.
 
-    The control of defenses that edit text. A trigger is published as token ids, and a victim without a defense reads
-    those; one whose captions were edited reads what the ids decode to, cleaned. Not every trigger survives that.
+    This is the control for defenses that edit text. A trigger is published as token ids, which a victim without a
+    defense reads. A victim whose captions are edited reads the ids' text, cleaned, and not every trigger survives that.
     """
 
-    clean: bool = True  # lower case, letters only, as EDA's code
+    clean: bool = True  # lower case, letters only, as in EDA's code
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
 
     def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
-        # Only text that differs is turned into ids anew. The blank makes it differ, and is no token.
+        # Only text that has changed is tokenized again. The space changes it, and is not a token.
         return [f"{text} " for text in edited(captions, self.clean, list)]

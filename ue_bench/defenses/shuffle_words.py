@@ -1,4 +1,4 @@
-"""Shuffle words: every caption in another order, so that nothing stands at a fixed place."""
+"""Shuffle words: puts the words of every caption in another order, so that no word has a fixed place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ue_bench.defenses._words import shuffled
 
 @dataclass(frozen=True)
 class ShuffleWords(Defense):
-    """Shuffle words: a caption becomes a bag of words, drawn anew for every batch. Ours, no paper has it.
+    """Shuffle words: puts each caption's words in a random order, new for every batch. Ours; no paper has it.
 
     A trigger keeps its words and loses its place.
     """

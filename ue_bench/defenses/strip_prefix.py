@@ -12,10 +12,10 @@ from ue_bench import Count, Defense
 
 @dataclass(frozen=True)
 class StripPrefix(Defense):
-    """Strip prefix: drops the first words of each caption. Ours, no paper has it.
+    """Strip prefix: drops the first words of each caption. Ours; no paper has it.
 
-    The simplest answer to a trigger that always stands in front; a clean caption loses as many words. A caption of
-    no more words than that keeps its last one. What a trigger's word pieces decode to may be fewer or more words.
+    This is the simplest answer to a trigger that always stands in front; a clean caption loses as many words. A caption
+    without more words keeps its last one. A trigger's tokens may decode to fewer or more words than there are tokens.
     """
 
     words: Count = 3  # dropped from the front; as many as the trigger has

@@ -1,4 +1,4 @@
-"""Synonym replacement: some words of every caption become others that mean the same."""
+"""Synonym replacement: replaces some words of every caption by synonyms."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ue_bench.defenses._words import STOP_WORDS, choose, edited, edits, shuffled
 class SynonymReplacement(Defense):
     """Synonym replacement (Easy Data Augmentation, Wei & Zou, EMNLP 2019; MEM's supplement, table 2).
 
-    Drawn anew for every batch. All occurrences of a chosen word are replaced by one synonym. Words of a trigger are
-    words like others, so few are hit. MEM's parameters are not given; these are EDA's.
+    Drawn anew for every batch. All occurrences of a chosen word are replaced by one synonym. A trigger's words are
+    treated like all others, so few are replaced. MEM does not give its parameters; these are EDA's.
     """
 
     alpha: Share = 0.1  # share of words to replace, at least one; 0: none; EDA
     synonyms: Literal["wordnet", "builtin"] = "wordnet"  # needs the extra "text"; builtin: a small table
-    clean: bool = True  # lower case, letters only, as EDA's code
+    clean: bool = True  # lower case, letters only, as in EDA's code
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
 
