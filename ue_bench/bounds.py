@@ -1,12 +1,12 @@
-"""Which values a parameter may have, said in its type and checked in one place.
+"""The values that a parameter may have: declared in its type and checked in one place.
 
     rounds: Count = 20  # 1, 2, ...
     step_size: Positive = 0.8  # above 0
     quality: Annotated[int, Range(1, 100)] = 10
     bound: Literal["scale", "clamp"] = "scale"
 
-The type says what fits, the default stays a plain value. ``ue-bench show`` reads the same words from the source, so
-a bound there is a literal.
+The type says which values are allowed, and the default stays a plain value. ``ue-bench show`` reads the bounds from
+the source without running it, so they must be literals.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Annotated, Any, Literal, Protocol, Union, runtime_checkable
 
 from ue_bench.errors import ConfigError, unknown
 
-LARGEST = 2**53  # up to here JSON keeps whole numbers exactly; nothing counts further
+LARGEST = 2**53  # JSON keeps whole numbers exactly up to here
 
 
 @runtime_checkable
 class Bound(Protocol):
-    """What may stand behind the type in ``Annotated``; its ``str`` completes "must be ..."."""
+    """A bound that follows the type in ``Annotated``; its ``str`` completes "must be ..."."""
 
     def holds(self, value: Any) -> bool:
         """Whether the value is allowed."""
@@ -59,7 +59,7 @@ class Range:
         )
 
     def nearest(self, value: float) -> float | None:
-        """The end that the number lies beyond, if it belongs to the range."""
+        """The end of the range that the number lies beyond, if that end belongs to the range."""
         if self.least is not None and value < self.least:
             return self.least
         if self.most is not None and value > self.most:
@@ -79,10 +79,10 @@ class Range:
 
 
 class Norms:
-    """Which budgets a method can spend, said in its field's type: ``Annotated[Budget, Norms("linf")]``.
+    """The budgets that a method can spend, declared in its field's type: ``Annotated[Budget, Norms("linf")]``.
 
     Args:
-        norms: the first is preferred; always with a radius above 0 and noise of both signs.
+        norms: the allowed norms, the preferred one first; the radius must be above 0, and noise of both signs allowed.
         most: the largest linf radius, in steps of 1/255.
     """
 
@@ -95,7 +95,7 @@ class Norms:
         return fits and (value.norm != "linf" or value.radius <= self.most)
 
     def nearest(self, value: Any) -> Any:
-        """The largest radius where the radius is too large, else None."""
+        """The budget with the largest allowed radius if the radius is too large, else None."""
         if value.norm in self.norms and value.radius > self.most:
             return dataclasses.replace(value, radius=self.most)
         return None
@@ -127,10 +127,10 @@ class Kind:
 
     Attributes:
         base: int, float, bool, str, tuple or any class; None if the type says nothing that is checked.
-        optional: None is allowed.
-        bounds: of the value, or of each item of a tuple.
+        optional: whether None is allowed.
+        bounds: the bounds of the value, or of each item of a tuple.
         choices: the words of a ``Literal``.
-        item: of a tuple.
+        item: the type of a tuple's items.
     """
 
     base: Any = None
@@ -166,7 +166,7 @@ def read_type(annotation: Any) -> Kind:
 
 @functools.cache
 def kinds(content: type) -> dict[str, Kind]:
-    """{field: kind} of a dataclass; a type whose names cannot be found is not checked."""
+    """{field: kind} of a dataclass; a type with names that cannot be resolved is not checked."""
     found = {}
     for field in dataclasses.fields(content):
         owner = next(kind for kind in content.__mro__ if field.name in vars(kind).get("__annotations__", {}))
@@ -184,12 +184,12 @@ def check_fields(instance: Any, name: str, hint: str = "") -> None:
     """Checks every field of a dataclass against its type.
 
     Args:
-        instance: of a dataclass.
-        name: what a person calls it: ``em``, ``recipe``.
+        instance: an instance of a dataclass.
+        name: its name in messages: ``em``, ``recipe``.
         hint: a command that shows what is allowed.
 
     Raises:
-        ConfigError: for a value outside of its bounds, a number that is not finite or beyond ``LARGEST``.
+        ConfigError: for a value outside its bounds, and for a number that is not finite or above ``LARGEST``.
     """
     content: type = type(instance)
     for field in dataclasses.fields(instance):

@@ -1,4 +1,4 @@
-"""One spelling for every configuration: canonical JSON, and the short hash that names things by it."""
+"""Canonical JSON, so that equal configurations have equal text, and short hashes of it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def digest(value: Any, length: int = 16) -> str:
 
 
 def hash_path(path: Path) -> str:
-    """A hash of a file's content, or of a folder's: its files' names and contents; where the path lies is no part."""
+    """A hash of a file's content, or of the names and contents of a folder's files; its location does not matter."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     return digest(
         [[file.relative_to(path).as_posix(), _hash_file(file, file.stat().st_mtime_ns)] for file in files]

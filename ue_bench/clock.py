@@ -1,4 +1,4 @@
-"""Honest clocks: the device is synchronised at both ends of a phase."""
+"""Clocks that synchronise the device at both ends of a phase."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import torch
 
 @dataclass
 class Clock:
-    """Adds up what each named phase costs. Phases may nest; an inner phase's time is not the outer's.
+    """Adds up the cost of each named phase. Phases may nest; an inner phase's time does not count for the outer one.
 
     Attributes:
         device: where the work runs; ``cuda`` devices are synchronised at both ends of a phase.
         seconds: wall-clock seconds by phase.
-        device_seconds: by phase, what the phase took of the device: on an accelerator the synchronised
-            seconds for which it was held, on a CPU the core-seconds of this process (all threads).
+        device_seconds: device seconds by phase: on an accelerator the synchronised seconds for which it was held,
+            on a CPU the core-seconds of this process (all threads).
         peak_bytes: the largest amount of device memory (accelerator) or process memory (CPU) in use.
     """
 
@@ -68,7 +68,7 @@ class Clock:
 
 
 def synchronise(device: torch.device) -> None:
-    """Waits until the device has done all that was asked of it."""
+    """Waits until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -76,7 +76,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Starts the count of peak memory anew where the system allows it."""
+    """Resets the count of peak memory where the system allows it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":

@@ -48,7 +48,7 @@ def create(name: str, parameters: Mapping[str, Any], make: Callable[[str, Any], 
 
 
 def join(readings: Mapping[str, Reading]) -> Reading:
-    """What the parts' sources say, by part, as of one piece of content."""
+    """Combines the readings of the parts' sources into one, as if they were a single piece of content."""
     docstring = "\n\n".join(
         [
             f"Several defenses, in this order: {', then '.join(readings)}.",
@@ -70,12 +70,12 @@ def merge_parameters(
     everywhere: Mapping[str, Mapping[str, Any]],
     presets: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """{part: {parameter: value}} from all the places where a run may set them, the last one winning.
+    """{part: {parameter: value}} from all the places where a run may set them; the last place wins.
 
     Args:
-        name: of the composed defense.
-        given: beside the name: ``{part: {parameter: value}}``.
-        everywhere: {name: {parameter: value}} for whatever is so called: parts, or the composed name.
+        name: the composed defense's name.
+        given: parameters given beside the name: ``{part: {parameter: value}}``.
+        everywhere: {name: {parameter: value}}, where a name is a part's or the composed defense's.
         presets: {part: {parameter: value}} that the run's profile sets.
     """
     layers: Sequence[Mapping[str, Any]] = (everywhere.get(name) or {}, given)
@@ -92,13 +92,13 @@ def merge_parameters(
 
 
 def preset_of(content: type, profile: str, paradigm: str) -> Mapping[str, Any]:
-    """The parameters that a profile sets: its preset ``PARADIGM PROFILE``, else ``PROFILE``, else none."""
+    """The parameters that a profile sets: the preset ``PARADIGM PROFILE``, else ``PROFILE``, else none."""
     presets: Mapping[str, Mapping[str, Any]] = getattr(content, "presets", {})
     return presets.get(f"{paradigm} {profile}", presets.get(profile, {}))
 
 
 def _check_parts(name: str, parameters: Mapping[str, Any]) -> None:
-    """ConfigError unless each key is a part and each value its parameters."""
+    """Raises ConfigError unless each key is a part and each value a mapping of its parameters."""
     names = parts_of(name)
     for key, values in parameters.items():
         if key not in names:

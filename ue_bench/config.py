@@ -22,17 +22,17 @@ AS_TYPED = ("suite", "profile", "paradigm", "title", "source", "device", "execut
 NAMES = ("dataset", "method", "victim", "defense")
 LISTS = ("dataset", "method", "victim", "defense", "poison_ratio", "plugins")
 MAPPINGS = ("controls", "parameters", "floors", "table", "published")
-PRINTED = ("paradigm", *BESIDE)  # keys of published
+PRINTED = ("paradigm", *BESIDE)  # the keys that ``published`` may have
 
 
 @dataclass
 class TableConfig:
-    """Which dimensions stand in a table's rows and columns, and which metrics in its cells."""
+    """The dimensions in a table's rows and columns, and the metrics in its cells."""
 
     rows: list[str] = field(default_factory=lambda: ["method"])
     columns: list[str] = field(default_factory=lambda: ["dataset"])
-    metric: str = HEADLINES["supervised"]  # of a contrastive table that names none: the other headline
-    metrics: list[str] = field(default_factory=list)  # several: a column each, the first leads in figures
+    metric: str = HEADLINES["supervised"]  # a contrastive table without one has the headline of its paradigm
+    metrics: list[str] = field(default_factory=list)  # several metrics, a column each; figures show the first
 
 
 @dataclass
@@ -48,8 +48,8 @@ class SuiteConfig:
     victim: list[Any] = field(default_factory=list)
     defense: list[Any] = field(default_factory=lambda: ["none"])
     poison_ratio: list[float] = field(default_factory=lambda: [1.0])
-    seeds: int = 3  # how many
-    seed: int = 0  # the first
+    seeds: int = 3  # number of seeds
+    seed: int = 0  # the first seed
     image_size: int | None = None  # pixels; null: as stored
     recipe: Any = "standard"  # a preset, or {preset: NAME, field: value}
     parameters: dict[str, Any] = field(
@@ -57,14 +57,16 @@ class SuiteConfig:
     )  # {name: {parameter: value}} for whatever is so called
     floors: dict[str, Any] = field(default_factory=dict)  # train_accuracy, clean_accuracy: see FLOORS
     table: TableConfig = field(default_factory=TableConfig)
-    published: dict[str, Any] = field(default_factory=dict)  # which printed numbers to stand beside
+    published: dict[str, Any] = field(
+        default_factory=dict
+    )  # which printed numbers to show beside the measured ones
     default_profile: str = ""
     profiles: dict[str, Any] = field(default_factory=dict)  # name -> any of the keys above
 
 
 @dataclass
 class Config(SuiteConfig):
-    """A suite together with what one run of it says: every key of the command line."""
+    """A suite together with the settings of one run: every key of the command line."""
 
     suite: str = ""
     profile: str = ""
@@ -72,11 +74,13 @@ class Config(SuiteConfig):
     granularity: str | None = None  # class, cluster, image or pair, for every method that has it
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
     executor: str = "local"
-    time_limit: float | None = None  # seconds that one noise or one training may take; null: any
+    time_limit: float | None = None  # seconds that one noise or one training may take; null: no limit
     store: str = "runs"  # a folder, or any fsspec address such as s3://bucket/run
     plugins: list[str] = field(default_factory=list)  # files and folders with more content
-    asked: list[str] = field(default_factory=list)  # no key: names whose parameters the words set
-    fallback: str = ""  # no key: the suite's default profile, where the words chose another one or other data
+    asked: list[str] = field(default_factory=list)  # not a key: names whose parameters the words set
+    fallback: str = (
+        ""  # not a key: the suite's default profile, where the words chose another one or other data
+    )
 
 
 KEYS = tuple(f.name for f in fields(Config) if f.name not in ("asked", "fallback"))
@@ -174,7 +178,7 @@ def compose(
 
 
 def _names_in(layer: Mapping[str, Any]) -> Iterator[str]:
-    """Names of content in a suite's lists, whatever else these hold."""
+    """The names of content in a suite's lists, whatever else the lists hold."""
     for key in NAMES:
         listed = layer.get(key)
         for each in listed if isinstance(listed, list) else [listed]:
@@ -182,7 +186,7 @@ def _names_in(layer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _merge(config: Any, layer: Mapping[str, Any]) -> Any:
-    """Lists and recipes replace, mappings of parameters add up."""
+    """Merges a layer into a configuration: lists and recipes are replaced, mappings of parameters are merged."""
     layer = dict(layer)
     for key in LISTS:
         if key in layer and not isinstance(layer[key], (list, tuple)):
@@ -208,7 +212,7 @@ def _merge(config: Any, layer: Mapping[str, Any]) -> Any:
 
 
 def _literal(value: Any) -> Any:
-    """The value with every ``${`` escaped: a suite reads no environment and looks nothing up."""
+    """The value with every ``${`` escaped, so that a suite cannot read the environment or refer to other values."""
     if isinstance(value, str):
         return re.sub(r"(\\*)\$\{", lambda found: 2 * found.group(1) + r"\${", value)
     if isinstance(value, Mapping):
@@ -242,7 +246,7 @@ def _nest(words: Mapping[str, Any], names: set[str], inner: Iterable[str]) -> di
 
 
 def _put(nested: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Sets what lies at a path of keys; ConfigError if another word has set it."""
+    """Sets the value at a path of keys; raises ConfigError if another word has set it already."""
     *above, last = path
     for key in above:
         inside = nested.setdefault(key, {})
@@ -299,10 +303,10 @@ def _check(config: Config) -> None:
 
 
 def _check_table(config: Config) -> None:
-    """Everything that would otherwise be found when all is trained and the table stays empty."""
+    """Checks the table's settings, whose mistakes would otherwise show only as an empty table after all training."""
     table = config.table
     asked = [*table.metrics, *([table.metric] if table.metric != HEADLINES["supervised"] else [])]
-    allowed = table_metrics(config.paradigm) or asked  # an unknown paradigm is told of elsewhere
+    allowed = table_metrics(config.paradigm) or asked  # an unknown paradigm is reported elsewhere
     for what, words, known in (
         (f"metric of {config.paradigm} training in table", asked, allowed),
         ("dimension in table.rows", table.rows, (*DIMENSIONS, SEED)),

@@ -1,4 +1,4 @@
-"""The promises that every method, victim, defense and dataset keeps, checked; for third parties' content too."""
+"""Checks the promises that every method, victim, defense and dataset must keep, third parties' content included."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Result:
-    """One promise of one piece of content: ``problem`` is None if it is kept."""
+    """The result for one promise of one piece of content; ``problem`` is None if the promise is kept."""
 
     name: str
     promise: str
@@ -43,10 +43,10 @@ class Result:
 
 @dataclass
 class Subject:
-    """What a check works on: content under a name, and how to build surrogates for it.
+    """The subject of a check: content under a name, and how to build surrogates for it.
 
     Attributes:
-        asked: the paradigm to check a method in; "": as ``paradigm`` says.
+        asked: the paradigm in which to check a method, or "" for the one that ``paradigm`` chooses.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Subject:
         return method.protect(ProtectorView(data, seen, paradigm, self.name), context)
 
     def paradigm(self) -> str:
-        """The one asked for, else supervised where the content can, else contrastive."""
+        """The paradigm that was asked for, else supervised if the content supports it, else contrastive."""
         if self.asked:
             return self.asked
         return "supervised" if "supervised" in self.content.paradigms else "contrastive"
@@ -78,7 +78,7 @@ class Subject:
 
 
 def sample(count: int = 48, classes: int = 4, size: int = 32, seed: int = 0) -> ImageSet:
-    """A small training set with labels, class names and two captions an image."""
+    """A small training set with labels, class names and two captions for each image."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand((count, 3, 4, 4), generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
@@ -108,11 +108,15 @@ def parameters_are_stored(subject: Subject) -> None:
     """a constructor only stores parameters: frozen, equal when equal, repr and pickle"""
     content: Any = subject.content
     kind = type(content)
-    assert dataclasses.is_dataclass(kind), "it is no dataclass: put @dataclass(frozen=True) above the class"
+    assert dataclasses.is_dataclass(kind), (
+        "it is not a dataclass: put @dataclass(frozen=True) above the class"
+    )
     again = kind(**content.parameters())
-    assert again == content, "two of equal parameters differ: the constructor changes what it is given"
+    assert again == content, (
+        "two instances with equal parameters differ: the constructor changes what it is given"
+    )
     assert pickle.loads(pickle.dumps(content)) == content, "it does not survive pickle"
-    assert kind.__name__ in repr(content), "repr does not tell the class"
+    assert kind.__name__ in repr(content), "its repr does not name the class"
     try:
         content.version = content.version
     except dataclasses.FrozenInstanceError:
@@ -135,7 +139,7 @@ def same_seed_same_noise(subject: Subject) -> None:
     data, paradigm = subject.data(), subject.paradigm()
     one, two = subject.protect(data, paradigm, seed=3), subject.protect(data, paradigm, seed=3)
     assert torch.equal(one.noise, two.noise) and torch.equal(one.rows, two.rows), (
-        "two runs of one seed differ"
+        "two runs with one seed differ"
     )
 
 
@@ -155,11 +159,13 @@ def noise_follows_the_image(subject: Subject) -> None:
         pairs = set(zip(wanted.tolist(), noise.rows.tolist(), strict=True))
         granularity = subject.content.granularity
         assert len(pairs) == len(wanted.unique()), f"examples of one {granularity} get different noises"
-        assert len({row for _, row in pairs}) == len(pairs), f"two of one {granularity} kind share a noise"
+        assert len({row for _, row in pairs}) == len(pairs), (
+            f"examples of different {granularity} groups share a noise"
+        )
 
 
 def _equal_images_share_a_cluster(subject: Subject, paradigm: str) -> None:
-    """What can be asked of clusters that only the method knows: every image is there twice, in any order."""
+    """Checks clusters that only the method knows, on data that holds every image twice in any order."""
     data = permuted(doubled(sample()))
     noise = subject.protect(data, paradigm)
     images = data.images[ProtectorView(data, Access.IMAGES, paradigm).image_of_example].flatten(1)
@@ -167,7 +173,9 @@ def _equal_images_share_a_cluster(subject: Subject, paradigm: str) -> None:
     pairs = set(zip(kinds.tolist(), noise.rows.tolist(), strict=True))
     assert len(pairs) == len(different), "equal images get different noises: rows must be the image's cluster"
     used = len(noise.rows.unique())
-    assert 1 < used < len(different), f"{len(different)} images make {used} clusters: it must be some of each"
+    assert 1 < used < len(different), (
+        f"{len(different)} images make {used} clusters: there must be more than one and fewer than images"
+    )
     assert used == len(noise.noise), (
         f"{len(noise.noise) - used} of {len(noise.noise)} noises belong to no image"
     )
@@ -232,7 +240,7 @@ def _nothing_is_idle(model: nn.Module) -> None:
 def victim_is_seeded(subject: Subject) -> None:
     """the same seed builds the same victim"""
     one, two = (subject.environment.build_victim(subject.name, 5, (32, 32), 7).state_dict() for _ in range(2))
-    assert all(torch.equal(one[name], two[name]) for name in one), "two of one seed differ"
+    assert all(torch.equal(one[name], two[name]) for name in one), "two victims of one seed differ"
 
 
 def defense_keeps_the_form(subject: Subject) -> None:
@@ -254,7 +262,7 @@ def defense_keeps_the_form(subject: Subject) -> None:
     assert mixed.shape == images.shape and mixed.dtype == images.dtype, "batch changes the images' form"
     assert float(mixed.min()) >= 0 and float(mixed.max()) <= 1, "batch leaves the range [0, 1]"
     assert goals.shape == targets.shape and torch.allclose(goals.sum(1), torch.ones(len(goals))), (
-        "targets sum not to 1"
+        "targets do not sum to 1"
     )
     assert torch.equal(mixed, again), "two batches of one seed differ: draw from the generator given"
 
@@ -290,7 +298,7 @@ def subjects(entry: Entry, registry: Registry) -> list[Subject]:
     content = registry.load(entry.kind, entry.name)
     presets = getattr(content, "presets", {})
     if entry.reading is not None and entry.reading.argument and not entry.argument:
-        return []  # what it builds is said in its name
+        return []  # its name must say what it builds
     one = registry.create(entry.kind, entry.name, presets.get("smoke", {}))
     if not isinstance(one, Method):
         return [Subject(entry.name, one, environment)]

@@ -1,4 +1,4 @@
-"""What `show` tells about a piece of content, read from its source."""
+"""What `show` prints about a piece of content, read from its source."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _readable(source: str) -> str:
 
 
 def _parameters(reading: Reading, argument: str) -> list[str]:
-    """A line for each; the one that stands in the name has the value from there."""
+    """A line for each parameter; the parameter that the name sets has the value from the name."""
     named = {reading.argument: repr(argument)} if argument else {}
     rows = []
     for item in reading.parameters:

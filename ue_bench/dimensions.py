@@ -1,17 +1,17 @@
-"""In what trials differ, declared once: the dimensions of tables, the roles of controls, and a trial in words."""
+"""How trials differ, declared once: the dimensions of tables, the roles of controls, and a trial in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# In the order in which a table names them. A variant is one of several parameter settings of one method.
+# The dimensions, in a table's order. A variant is one of several parameter settings of one method.
 DIMENSIONS = ("method", "granularity", "budget", "variant", "dataset", "victim", "defense", "poison_ratio")
-SEED = "seed"  # may be asked for as well; else a cell sums up all seeds
-OF_METHOD = ("granularity", "budget", "variant")  # belong to a method and go where the method goes
-SET_UP = ("victim", "defense")  # may take part with several settings, each a value of its own
-ROLES = ("clean", "random", "share")  # of controls
-BESIDE = ("dataset", "victim", "defense")  # where a suite may name another one for the papers' numbers
+SEED = "seed"  # a table may name it as well; otherwise a cell sums up all seeds
+OF_METHOD = ("granularity", "budget", "variant")  # belong to a method and stand beside it
+SET_UP = ("victim", "defense")  # may have several settings, each of which counts as a value
+ROLES = ("clean", "random", "share")  # the roles of controls
+BESIDE = ("dataset", "victim", "defense")  # a suite may name other ones for the papers' numbers
 NOTHING = "–"
 _HEADINGS = {"poison_ratio": "ratio"}
 

@@ -1,4 +1,4 @@
-"""What can go wrong, in words that say what was given, what is allowed and what to do next."""
+"""Errors, whose messages say what was given, what is allowed and what to type next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class UEBenchError(Exception):
 
 
 class ConfigError(UEBenchError):
-    """A key, name or value of the configuration that does not exist or does not fit."""
+    """A key, name or value of the configuration that does not exist or is not allowed."""
 
 
 class DataError(UEBenchError):
@@ -31,7 +31,7 @@ class StoreError(UEBenchError):
 
 
 class DamagedError(StoreError):
-    """A file of the store that is not as it was written; what made it can make it again."""
+    """A file of the store that changed since it was written; it can be made again."""
 
 
 class TrainingError(UEBenchError):
@@ -53,8 +53,8 @@ def unknown(
     """The error for a name that does not exist: names the nearest ones, else all of them.
 
     Args:
-        what: is unknown, such as ``method``.
-        word: as it was given.
+        what: the kind of thing that is unknown, such as ``method``.
+        word: the name as it was given.
         allowed: the names that exist.
         hint: what to type to see more.
         inner: names such as ``recipe.epochs`` that are allowed too, and are compared by their last part.

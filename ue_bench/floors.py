@@ -1,4 +1,4 @@
-"""What a suite may state as floors, checked before any work: a misspelt name would leave its floor unused."""
+"""Checks a suite's floors before any work, because a floor under a misspelt name would not be used."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ue_bench.errors import ConfigError, unknown
 from ue_bench.registry import Registry
 
 DEFAULT = "default"
-KINDS = ("datasets", "victims", KIND)  # in this order a trial's floor is looked up
+KINDS = ("datasets", "victims", KIND)  # the order in which a trial's floor is looked up
 
 
 def check_floors(floors: Mapping[str, Any], registry: Registry) -> None:
-    """ConfigError for a floor that is no number, or stands under a name that is no dataset, victim or defense.
+    """Raises ConfigError for a floor that is not a number, and for a name that is no dataset, victim or defense.
 
     Args:
         floors: {metric: floor}; a floor is a number, or {NAME: floor} with names of datasets, victims (such as
             ``timm:NAME``), defenses or ``default``.
-        registry: what there is.
+        registry: the content that exists.
     """
     names = {*(name for kind in KINDS for name in registry.names(kind)), DEFAULT}
     for metric, stated in floors.items():

@@ -1,6 +1,6 @@
-"""What noise looks like: for each method a few images clean, as published, and their noise, amplified.
+"""What noise looks like: for each method a few images, clean and as published, and their noise, amplified.
 
-Lies outside ``report``, which knows neither torch nor content: a gallery needs the images and the store's noise.
+This module is not part of ``report``, which imports neither torch nor content: a gallery needs images and noise.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from ue_bench.trials.environment import Environment
 from ue_bench.trials.poison import publish
 from ue_bench.trials.trial import read_trial
 
-PICTURES = 3  # of a method
-GREY = 127.5  # where noise is zero
+PICTURES = 3  # pictures of a method
+GREY = 127.5  # the grey that stands for zero noise
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One method's line in the gallery.
+    """One method's row in the gallery.
 
     Attributes:
         label: method, granularity, budget and PSNR in words.
         clean: uint8 [n, 3, H, W].
-        published: alike.
-        noise: alike: grey where there is none, full contrast at ``full`` steps of 1/255.
-        full: the budget's radius, where it bounds every pixel; else the largest change shown.
+        published: uint8 [n, 3, H, W].
+        noise: uint8 [n, 3, H, W]: grey where there is none, full contrast at ``full`` steps of 1/255.
+        full: the budget's radius if it bounds every pixel, else the largest change shown.
         entry: the planned trial whose noise it is.
     """
 
@@ -56,10 +56,10 @@ def draw_gallery(
     environment: Environment,
     folder: Path,
 ) -> list[Drawn]:
-    """Writes ``gallery.png`` with one line for each noise of the plan whose file is in the store.
+    """Writes ``gallery.png`` with one row for each noise of the plan whose file is in the store.
 
     Returns:
-        What was drawn, then each method that could not be, with the reason.
+        The figure that was drawn, then each method that could not be drawn, with the reason.
     """
     exhibits, lost = collect(plan, records, environment)
     reasons: dict[str, list[str]] = {}
@@ -145,7 +145,7 @@ def _name(entry: Mapping[str, Any], variant: str, several: bool) -> str:
 
 
 def _figure(plan: Mapping[str, Any], exhibits: Sequence[Exhibit]) -> Any:
-    """A line of (clean, published, noise) triples for each exhibit, every pixel drawn as a square."""
+    """A row of (clean, published, noise) triples for each exhibit, every pixel drawn as a square."""
     import matplotlib
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Every metric of a table, declared once: its words, which way protection pushes it, where a record keeps it.
+"""Every metric of a table, declared once: its words, the direction that protects, its place in a record.
 
 A new metric is one entry of ``MEASURES``; settings, tables, figures and floors read it from there.
 """
@@ -19,11 +19,11 @@ _BOTH = ("supervised", "contrastive")
 
 @dataclass(frozen=True)
 class Cost:
-    """What a measure of costs counts.
+    """How a measure of costs is computed.
 
     Attributes:
-        phase: of a record's seconds.
-        unit: how many seconds one unit has.
+        phase: the phase of a record's seconds.
+        unit: number of seconds in one unit.
         each: True to divide by the number of noises.
     """
 
@@ -37,18 +37,18 @@ class Measure:
     """A metric as tables show it.
 
     Attributes:
-        name: its key in a record's metrics; ``best.NAME`` and ``mean5.NAME`` are kept in mappings so called.
+        name: its key in a record's metrics; ``best.NAME`` and ``mean5.NAME`` are kept in mappings ``best``, ``mean5``.
         short: its words without epoch and unit: ``i2t Hit@10``.
-        unit: what stands in brackets behind them: ``%``, ``rank``, ``hours``.
+        unit: the unit that follows them in brackets: ``%``, ``rank``, ``hours``.
         epoch: ``last epoch`` and so on; "" for costs.
-        paradigms: whose tables may show it.
-        lower_protects: True where a lower value means better protected pictures.
-        decimals: how many are printed.
+        paradigms: the paradigms whose tables may show it.
+        lower_protects: True if a lower value means better protected pictures.
+        decimals: number of decimals that are printed.
         best: the key of the same metric at its best epoch, or "".
         best_epoch: the key of that epoch, or "".
-        printed: (metric, direction) as the file of the papers' numbers spells them.
+        printed: (metric, direction) as in the file of the papers' numbers.
         floor: the name under which a suite states a floor for it, or "".
-        cost: what it counts, for what noise costs, which is no protection.
+        cost: how it is computed if it is a cost and not a measure of protection, else None.
     """
 
     name: str
@@ -148,7 +148,7 @@ def table_metrics(paradigm: str) -> tuple[str, ...]:
 
 
 def headlines(plan: Mapping[str, Any]) -> list[str]:
-    """The names of a plan's metrics, the leading one first; accuracy is none of a contrastive plan."""
+    """The names of a plan's metrics, the leading one first; accuracy is not a metric of contrastive plans."""
     table = plan.get("table") or {}
     name = table.get("metric") or HEADLINES["supervised"]
     if name == HEADLINES["supervised"]:
@@ -168,7 +168,7 @@ def measure(name: str) -> Measure:
 def lookup(record: Mapping[str, Any] | None, name: str) -> float | None:
     """A metric of a record as a finite number, or None.
 
-    ``NAME`` may also be kept as ``NAME_last``; ``best.NAME`` and ``mean5.NAME`` as NAME inside mappings so called.
+    ``NAME`` may also be kept as ``NAME_last``; ``best.NAME`` and ``mean5.NAME`` are NAME in a mapping of that name.
     """
     cost = measure(name).cost
     if cost:
@@ -183,7 +183,7 @@ def lookup(record: Mapping[str, Any] | None, name: str) -> float | None:
 
 
 def _spent(record: Mapping[str, Any], cost: Cost) -> float | None:
-    """Of a record with noise: what the noise took, by this machine's clock."""
+    """The cost of a record's noise, in the unit of ``cost`` by wall clock, or None for a record without noise."""
     noise, spent = record.get("noise"), number((record.get("seconds") or {}).get(cost.phase))
     if not noise or spent is None:
         return None

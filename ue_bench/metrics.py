@@ -1,4 +1,4 @@
-"""Measures of noise as published: how large, how visible, how balanced."""
+"""Measures of noise as published: its size, visibility and balance of signs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SSIM_IMAGES = 1000
 
 
 def noise_measures(clean: Tensor, published: Tensor) -> dict[str, float | int]:
-    """Measures what was published against what was there, over the images that changed.
+    """Measures the difference of published from clean images, over the images that changed.
 
     Args:
         clean: uint8 [N, 3, H, W].

@@ -1,4 +1,4 @@
-"""One picture that tells what a table is about: what people see, the noise, and what victims learn."""
+"""One picture that shows what a table is about: what people see, the noise, and what victims learn."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ue_bench.report.layout import Key
 from ue_bench.report.tables import Report
 from ue_bench.trials.environment import Environment
 
-PICTURES = 5  # of one method
+PICTURES = 5  # pictures of one method
 ROWS = ("what people took", "its noise, amplified", "what they publish")
 
 
 def draw_all(report: Report, environment: Environment, folder: Path) -> Iterator[Drawn]:
-    """Every figure of a report: drawn, or why it cannot be."""
+    """Draws every figure of a report; yields the files of each, or why it cannot be drawn."""
     yield draw_overview(report, environment, folder)
     yield draw_bars(report, folder)
     yield draw_curves(report, folder)
@@ -46,7 +46,7 @@ def draw_overview(report: Report, environment: Environment, folder: Path) -> Dra
 
 
 def best(report: Report, bars: Mapping[Key, Cell], exhibits: list[Exhibit]) -> Exhibit | None:
-    """The noise that protects best, of methods that play no control and whose noise can be shown."""
+    """The noise that protects best, among methods that are no control and whose noise can be shown."""
     controls = {cell.trial["method"] for cell in bars.values() if cell.control}
     order = sorted(
         (cell for cell in bars.values() if cell.trial["method"] not in controls),

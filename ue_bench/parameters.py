@@ -1,4 +1,4 @@
-"""What a suite may set for content by name, checked before any work: a misspelt name would leave it unused."""
+"""Checks the parameters that a suite sets by name before any work: under a misspelt name they would not be used."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ue_bench.registry import KINDS, Registry
 
 
 def check_parameters(parameters: Mapping[str, Any], registry: Registry, unused: Collection[str] = ()) -> None:
-    """ConfigError for a name that is no content, a parameter that none of that name has, and for what is unused.
+    """Raises ConfigError for names that are no content, parameters that do not exist, and unused names.
 
     Args:
-        parameters: {name: {parameter: value}}; a name such as ``timm:NAME`` or ``a+b``, of content that may take
-            part in the run or not.
-        registry: what there is.
-        unused: names that the command line sets parameters of, though they take no part in the run.
+        parameters: {name: {parameter: value}}; a name such as ``timm:NAME`` or ``a+b``, whether or not the content
+            takes part in the run.
+        registry: the content that exists.
+        unused: names whose parameters the command line sets, though they take no part in the run.
     """
     for name in sorted(unused):
         raise ConfigError(
@@ -30,10 +30,8 @@ def check_parameters(parameters: Mapping[str, Any], registry: Registry, unused: 
             readings.setdefault(entry.name, []).extend([entry.reading] if entry.reading else [])
     for name, values in parameters.items():
         if is_composed(KIND, name):
-            registry.find(
-                KIND, name
-            )  # its parts take {part: {parameter: value}}, checked where they are made
-            continue
+            registry.find(KIND, name)
+            continue  # its parts take {part: {parameter: value}}, which is checked where they are made
         stem = name.partition(":")[0]
         if stem not in readings:
             raise unknown("name in parameters", name, readings, "ue-bench list")
@@ -44,14 +42,14 @@ def check_parameters(parameters: Mapping[str, Any], registry: Registry, unused: 
 
 
 def check_role(role: str, name: str, method: Any, registry: Registry) -> None:
-    """ConfigError unless the method declares that it can play the role of a control, and is set to play it.
+    """Raises ConfigError unless the method declares the role of a control and its settings suit the role.
 
     Args:
-        role: ``clean`` shows what a victim learns from the data as it is, ``random`` what noise without a method
-            does, ``share`` what the unprotected images alone teach.
-        name: of the method.
-        method: configured.
-        registry: where methods that can play the role are found.
+        role: ``clean`` shows what a victim learns from unchanged data, ``random`` what noise without a method does,
+            ``share`` what a victim learns from the unprotected images alone.
+        name: the method's name.
+        method: the configured method.
+        registry: the registry with the methods that can play the role.
     """
     if method.control != role:
         able = [

@@ -1,5 +1,7 @@
-"""The state of this process that all content shares: set back after each piece of work, so that none changes another's
-numbers."""
+"""The state of the process that all content shares.
+
+It is restored after each piece of work, so that no content changes another's numbers.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,11 @@ class Setting(NamedTuple):
 
 @contextlib.contextmanager
 def restored(tell: Callable[[str], object]) -> Iterator[None]:
-    """Sets back whatever the block leaves changed; what it prints goes to standard error.
+    """Restores every setting that the block leaves changed; what the block prints goes to standard error.
 
     Args:
-        tell: hears the name of each changed setting that could have changed the numbers of others. Random states,
-            filters of warnings and new environment variables, which imports add, are set back silently.
+        tell: called with the name of each changed setting that could affect the numbers of others. Random states,
+            warning filters and new environment variables, which imports add, are restored silently.
     """
     before = [(setting, _read(setting)) for setting in SETTINGS]
     drawn = random.getstate(), np.random.get_state(), torch.get_rng_state()
@@ -53,7 +55,7 @@ def restored(tell: Callable[[str], object]) -> Iterator[None]:
 
 
 def _read(setting: Setting) -> Any:
-    """Its value; None if it cannot be told, as the working folder where it was deleted."""
+    """The setting's value; None if it cannot be read, such as a working folder that was deleted."""
     try:
         return setting.read()
     except OSError:
@@ -61,7 +63,7 @@ def _read(setting: Setting) -> Any:
 
 
 def _restore_variables(before: dict[str, str]) -> list[str]:
-    """Sets environment variables back; names of those that were there and are not as they were."""
+    """Restores the environment variables; returns the names of earlier ones that had been changed or removed."""
     altered = [name for name, value in before.items() if os.environ.get(name) != value]
     for name in set(os.environ) - set(before):
         del os.environ[name]

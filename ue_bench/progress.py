@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: bars on a terminal, plain lines elsewhere, silence where nobody looks."""
+"""Shows progress: bars on a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Item = TypeVar("Item")
 
 
 class Progress:
-    """Silent. The base of what shows something."""
+    """Shows nothing; the base class of what shows something."""
 
     def say(self, line: str) -> None:
-        """One line that stays."""
+        """Prints a line that stays."""
 
     def show(self, line: str) -> None:
-        """The last result: stays in a log, and on a terminal until the next one."""
+        """Shows the last result, which stays in a log, and on a terminal until the next result."""
         self.say(line)
 
     def track(self, items: Iterable[Item], label: str) -> Iterable[Item]:
-        """Passes ``items`` through, showing how far it is."""
+        """Passes ``items`` through and shows how many are done."""
         return items
 
 
 @dataclass
 class Counted(Generic[Item]):
-    """Something to go through whose length is known though it has none."""
+    """An iterable without a length, such as a generator, together with its known number of items."""
 
     items: Iterable[Item]
     length: int
@@ -46,7 +46,7 @@ class Counted(Generic[Item]):
 
 
 class Lines(Progress):
-    """Plain lines for logs: what stays, and once every ``every`` seconds how far a loop is."""
+    """Plain lines for logs, and every ``every`` seconds a line with the progress of a loop."""
 
     def __init__(self, every: float = 20.0):
         self.every = every
@@ -66,9 +66,9 @@ class Lines(Progress):
 
 
 class Bars(Progress):
-    """One display for terminals: a bar with the time left for each loop that is going on, and the last result below.
+    """One display for terminals: a bar with the time left for each running loop, and the last result below.
 
-    What is said stays above it; the display is gone when the outermost loop ends.
+    Lines from ``say`` stay above it. The display disappears when the outermost loop ends.
 
     Args:
         console: where to show it; None: standard error.
@@ -126,7 +126,7 @@ def choose_progress() -> Progress:
 
 
 def describe(done: int, total: int | None, seconds: float) -> str:
-    """What stands behind a count: `` of 30, 40 s left``."""
+    """The text after a count: `` of 30, 40 s left``."""
     if not total:
         return f", {seconds:.0f} s"
     left = seconds / max(done, 1) * (total - done)

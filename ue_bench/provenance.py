@@ -1,4 +1,4 @@
-"""Where a number comes from: machine, versions, commit."""
+"""The origin of a number: machine, versions, commit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "scikit-
 
 
 def find_device(word: str) -> torch.device:
-    """``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` as a device that is really there."""
+    """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` means; raises ConfigError if it is absent."""
     if word == "auto":
         word = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -52,7 +52,7 @@ def describe_device(device: torch.device) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
+    """The versions of the software on which a result depends."""
     from ue_bench import __version__
 
     found = {"ue_bench": __version__, "python": platform.python_version()}
@@ -66,7 +66,7 @@ def versions() -> dict[str, str]:
 
 @functools.lru_cache(maxsize=1)
 def commit() -> str | None:
-    """The commit of the checkout that this code runs from, with ``+`` behind it if files differ from it."""
+    """The commit of the checkout that this code runs from, followed by ``+`` if files differ from it."""
     folder = Path(__file__).resolve().parent
     try:
         top = _git(folder, "rev-parse", "--show-toplevel")

@@ -1,4 +1,4 @@
-"""Reads what a module of content offers without importing it: listing is quick, a broken file harmless."""
+"""Reads what a module of content offers without importing it, so that listing is quick and a broken file harmless."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ CONTRACTS = {"Method": "methods", "Victim": "victims", "Defense": "defenses", "D
 
 @dataclass(frozen=True)
 class Parameter:
-    """One field of a content class as its source spells it.
+    """One field of a content class, as written in the source.
 
     Attributes:
-        name: of the field.
+        name: the field's name.
         type: its annotation.
         default: its default, as source text.
-        comment: the comment behind it: meaning, unit, source.
+        comment: the comment after it: meaning, unit, source.
         allowed: what its type allows, in words: "in the range 1 to 100", "one of scale, clamp"; or "".
         elsewhere: {paradigm: default as source text} where a paradigm has a default of its own.
     """
@@ -40,12 +40,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a module says about itself.
+    """What a module's source says about its content.
 
     Attributes:
         kind: methods, victims, defenses or datasets; "" if it offers none.
         class_name: the class that implements the contract.
-        docstring: of the class.
+        docstring: the class's docstring.
         parameters: its fields, inherited ones first.
         declarations: class variables by name, as source text.
         requires: top-level packages imported at the module's top.
@@ -70,7 +70,7 @@ class Reading:
 
 
 class _Module:
-    """A parsed source file: its classes, and where its imported names come from."""
+    """A parsed source file: its classes, and the origin of its imported names."""
 
     def __init__(self, path: Path, package: str, source: str):
         self.path, self.package, self.source = path, package, source
@@ -129,7 +129,7 @@ class _Module:
 
 
 def _open(path: Path, package: str = "") -> _Module:
-    """The module at a path; one that has not changed is parsed once a process."""
+    """The module at a path; an unchanged file is parsed only once in a process."""
     return _parse(path, package, path.read_text(encoding="utf-8"))
 
 
@@ -141,7 +141,7 @@ def _parse(path: Path, package: str, source: str) -> _Module:
 def read_module(path: Path, package: str = "") -> Reading:
     """Reads the content class of a source file.
 
-    Of several classes, the one named like the file counts, else the last public one.
+    If there are several classes, the one named like the file counts, else the last public one.
 
     Args:
         path: the file.
@@ -184,9 +184,9 @@ def _lineage(
     """(kind, [(module, class), then its bases, the contract last]), or None for other classes.
 
     Args:
-        module: in which the class stands.
+        module: the module that holds the class.
         node: the class.
-        below: file and name of the classes that derive from it.
+        below: file and name of each class that derives from it, to find circles.
 
     Raises:
         ValueError: if a class derives from itself.
@@ -238,7 +238,7 @@ TYPES: Mapping[str, Any] = {
 
 
 def _annotation(node: ast.expr, module: _Module) -> Any:
-    """The type that an annotation spells, as far as it is made of the words in TYPES; else None."""
+    """The type that an annotation means if it consists of the words in TYPES only, else None."""
     try:
         return _evaluated(node, module)
     except (ValueError, TypeError, KeyError, SyntaxError):
@@ -266,7 +266,7 @@ def _evaluated(node: ast.expr, module: _Module) -> Any:
 
 
 def _defaults(source: str) -> Mapping[str, Mapping[str, Any]]:
-    """{paradigm: {field: default}} as the class variable ``defaults`` spells it, if it is a literal."""
+    """{paradigm: {field: default}} from the class variable ``defaults``, if it is a literal."""
     try:
         return ast.literal_eval(source) if source else {}
     except ValueError:

@@ -28,17 +28,17 @@ NOTHING = "no class in it derives from ue_bench.Method, Victim, Defense or Datas
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that can be asked for by name.
+    """A piece of content that can be asked for by name.
 
     Attributes:
         kind: one of KINDS; "" if a broken file hides it.
-        name: the file's stem, or ``STEM:ARGUMENT`` if it was asked for so.
+        name: the file's stem, or ``STEM:ARGUMENT`` if it was asked for in this form.
         path: the file.
         module: its import name; "" for a lone file and for suites.
-        origin: the plug-in that brought it.
+        origin: the plug-in that provides it.
         reading: what the source says, or None for suites and broken files.
         problem: why it cannot be used, or "".
-        argument: what stands behind the name's colon, or "".
+        argument: the part of the name after the colon, or "".
     """
 
     kind: str
@@ -96,11 +96,14 @@ class Registry:
         }
 
     def find(self, kind: str, name: str) -> Entry:
-        """The entry of that name; ConfigError names the nearest ones, UnavailableError the reason.
+        """The entry of that name.
 
-        ``STEM:ARGUMENT`` sets the parameter, a str, that the content's class variable ``argument`` names.
-        Whether the argument is any good, the content tells when an instance is made.
-        ``one+other`` names defenses that act one after the other.
+        ``STEM:ARGUMENT`` sets the parameter, a str, that the content's class variable ``argument`` names. The
+        content checks the argument when an instance is made. ``one+other`` names defenses that act in this order.
+
+        Raises:
+            ConfigError: for an unknown name; the message gives the nearest names.
+            UnavailableError: for content that cannot be used, with the reason.
         """
         if kind not in KINDS:
             raise unknown("kind", kind, KINDS)
@@ -127,11 +130,11 @@ class Registry:
         assert entry.reading is not None
         try:
             if not composition.is_composed(kind, name):
-                self.source(kind, name)  # before somebody changes the file
+                self.source(kind, name)  # hashed before anybody changes the file
             return getattr(_import(entry), entry.reading.class_name)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a module may end with anything, SystemExit among it
+        except BaseException as error:  # importing a module may raise anything, SystemExit included
             reason = f"{type(error).__name__}: {error}"
             raise UnavailableError(
                 f"{kind[:-1]} '{name}' ({entry.path}) cannot be imported: {reason}"
@@ -147,9 +150,9 @@ class Registry:
     def create(
         self, kind: str, name: str, parameters: Mapping[str, Any] | None = None, paradigm: str = ""
     ) -> Any:
-        """An instance with these parameters; a parameter that does not exist names the nearest ones.
+        """An instance with these parameters; for an unknown parameter, ConfigError names the nearest ones.
 
-        A method's other parameters are the paradigm's defaults, without a paradigm the fields' own.
+        A method's other parameters have the paradigm's defaults, or the fields' defaults without a paradigm.
         """
         if composition.is_composed(kind, name):
             return composition.create(name, parameters or {}, functools.partial(self.create, kind))
@@ -170,7 +173,7 @@ class Registry:
             raise ConfigError(f"{kind[:-1]} '{name}' does not accept {values}: {error}") from error
 
     def _named(self, kind: str, name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
-        """The parameter that the name sets; ConfigError if it must and does not, or another value is given."""
+        """The parameter that the name sets; ConfigError if a required one is missing or another value is given too."""
         entry = self.find(kind, name)
         key = entry.reading.argument if entry.reading else ""
         if not key:
@@ -230,7 +233,7 @@ class Registry:
             return False
         try:
             reading = read_module(path, origin if module else "")
-        except Exception as error:  # whatever a file holds, the others are listed
+        except Exception as error:  # a broken file must not keep the others from being listed
             problem = f"{type(error).__name__}: {error}"
             self.unavailable.append(Entry("", name, path, module, origin, problem=problem))
             return False
@@ -254,7 +257,7 @@ class Registry:
 
 
 def convert(value: Any, kind: Kind, where: str) -> Any:
-    """A configured value as its field needs it; ConfigError if it is of another type."""
+    """Converts a configured value to its field's type; raises ConfigError if that is not possible."""
     from ue_bench.contracts.budget import Budget
 
     base = kind.base
@@ -287,7 +290,7 @@ def convert(value: Any, kind: Kind, where: str) -> Any:
 
 
 def _import(entry: Entry) -> Any:
-    """The entry's module; what its import changes of the process is set back, and warned of."""
+    """Imports the entry's module. Settings of the process that the import changes are restored, with a warning."""
     from ue_bench.process import restored
 
     changed: list[str] = []
@@ -313,7 +316,7 @@ def _installed(package: str) -> bool:
 
 
 def _import_file(path: Path) -> Any:
-    """Imports a lone file under a name of its own, once; found again by pickle in this process."""
+    """Imports a lone file once, under a name of its own, by which pickle finds it again in this process."""
     name = f"{PLUGIN}{path.stem}"
     loaded = sys.modules.get(name)
     if loaded is not None and Path(str(loaded.__file__)).resolve() == path.resolve():

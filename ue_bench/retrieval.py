@@ -1,4 +1,4 @@
-"""How well images find their captions, and captions their image."""
+"""Retrieval: how well images find their captions, and captions their image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from ue_bench.errors import DataError
 
 TOP = (1, 5, 10)
-CHUNK = 500  # queries at once
+CHUNK = 500  # queries that are ranked at once
 SPREAD = 1e-6  # features whose mean pairwise cosine is above 1 - SPREAD are one point
 
 
@@ -22,8 +22,8 @@ def retrieval(
     """Ranks every caption for every image, and every image for every caption.
 
     An image's rank is that of the best of its captions among all captions; a caption's is that of its image among all
-    images, each image once. Ties count against it: everything that scores as much as the right answer stands before
-    it, so that features that are all alike cannot look like knowledge.
+    images, each image once. Ties count against the model: every answer with the score of the right one ranks before
+    it, so features that are all equal cannot look like knowledge.
 
     Args:
         image_features: float [N, D], rows of length 1, one for each different image.
@@ -33,7 +33,7 @@ def retrieval(
     Returns:
         ``i2t_hit@1 @5 @10`` and ``t2i_hit@1 @5 @10``: percent of queries whose zero-based rank is below 1, 5, 10.
         ``i2t_medr`` and ``t2i_medr``: the floor of the median rank, plus 1. ``collapsed``: True if features are not
-        finite or one point. A collapsed model finds nothing for another reason than protection.
+        finite or all one point. A collapsed model finds nothing, but not because of protection.
 
     Raises:
         DataError: if shapes do not fit or an image has no caption.
@@ -59,9 +59,9 @@ def retrieval(
 
 
 def random_retrieval(images: int, captions_per_image: int) -> dict[str, float]:
-    """What guessing reaches on average, in closed form: independent ranks, drawn evenly.
+    """What guessing reaches on average, in closed form: ranks are independent and uniformly distributed.
 
-    An untrained model does a little worse than this at ``i2t_medr``: it takes the captions of one image for alike.
+    An untrained model is a little worse than this at ``i2t_medr``, because it embeds all captions of an image alike.
 
     Example: 1,000 images with 5 captions each: Hit@10 0.996 and 1.0, median ranks 647 and 500.5.
     """
@@ -75,13 +75,13 @@ def random_retrieval(images: int, captions_per_image: int) -> dict[str, float]:
 
 
 def reachable_hit(captions: Sequence[Sequence[str]]) -> float:
-    """The most that ``i2t_hit@1`` can be, in percent, where different images have equal captions.
+    """The largest possible ``i2t_hit@1``, in percent, where different images have equal captions.
 
-    Equal captions score alike and ties count against the model, so an image needs a caption that no other image has.
-    Upper and lower case and blanks make no difference, as CLIP reads them.
+    Equal captions have equal scores and ties count against the model, so an image needs a caption that no other image
+    has. Case and blanks are ignored, as CLIP ignores them.
 
     Args:
-        captions: of each different image.
+        captions: the captions of each different image.
 
     Example: two photographs that are both "a face", a third that is "a face" and "a smile": 33.3.
     """
@@ -101,13 +101,13 @@ def _chunks(queries: Tensor) -> tuple[Tensor, ...]:
 
 
 def _scores(queries: Tensor, answers: Tensor) -> Tensor:
-    """float32 [queries, answers]; what is not a number scores least."""
+    """float32 [queries, answers]; a score that is not a number counts as the lowest."""
     scores = queries.to(torch.float32) @ answers.to(torch.float32).T
     return torch.where(scores.isnan(), -torch.inf, scores)
 
 
 def _image_ranks(images: Tensor, texts: Tensor, owner: Tensor, index: Tensor) -> Tensor:
-    """int64: how many captions of others score at least as much as the best of its own."""
+    """int64: for each image, how many captions of others score at least as high as the best of its own."""
     scores = _scores(images[index], texts)
     own = owner[None, :] == index[:, None]
     best = scores.masked_fill(~own, -torch.inf).amax(dim=1, keepdim=True)
@@ -115,7 +115,7 @@ def _image_ranks(images: Tensor, texts: Tensor, owner: Tensor, index: Tensor) ->
 
 
 def _text_ranks(images: Tensor, texts: Tensor, owner: Tensor, index: Tensor) -> Tensor:
-    """int64: how many other images score at least as much as its own."""
+    """int64: for each caption, how many other images score at least as high as its own."""
     scores = _scores(texts[index], images)
     return (scores >= scores.gather(1, owner[index, None])).sum(dim=1) - 1
 
@@ -128,7 +128,7 @@ def _summary(direction: str, ranks: Tensor) -> dict[str, float]:
 
 
 def _one_point(features: Tensor) -> bool:
-    """True for features that are not finite or, beyond a single one, all alike."""
+    """True if features are not finite, or if there are several and all are equal."""
     if not bool(features.isfinite().all()):
         return True
     points = features.cpu().to(torch.float64)

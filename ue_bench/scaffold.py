@@ -10,7 +10,7 @@ from ue_bench.errors import ConfigError
 
 
 def write_module(kind: str, name: str, folder: Path) -> Path:
-    """Writes ``folder/name.py`` from the kind's template; never over a file that exists."""
+    """Writes ``folder/name.py`` from the kind's template; never replaces an existing file."""
     template = files("ue_bench") / "templates" / f"{kind[:-1]}.py.txt"
     if not template.is_file():
         raise ConfigError(f"there is no template for {kind}: ue-bench new method NAME")

@@ -1,4 +1,4 @@
-"""Seeds that derive from (suite seed, role), so that adding a method changes no other's numbers."""
+"""Seeds that derive from (suite seed, role), so that adding a method does not change other methods' numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hash of the code behind a piece of content, so that a record tells which code made it."""
+"""A hash of the code behind a piece of content, by which a record identifies the code that made it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pathlib import Path
 def source_hash(path: Path, module: str = "", package: str = "") -> str:
     """16 hexadecimal digits of a module's code and of all code in its package that it imports, directly or not.
 
-    Comments, docstrings and blank lines are no part. The answer holds for this process, as its imports do.
+    Comments, docstrings and blank lines do not count. The hash is cached for this process, like its imports.
 
     Args:
-        path: of the module's file.
+        path: the module's file.
         module: its import name; "" for a lone file, which is hashed alone.
-        package: that the import is followed in.
+        package: the package within which imports are followed.
     """
     content = hashlib.sha256()
     for name, file in sorted(_closure(path, module, package).items()):
@@ -48,7 +48,7 @@ def bare(code: str) -> str:
 
 
 def _closure(path: Path, module: str, package: str) -> dict[str, Path]:
-    """Files by import name: the module's, and those of its package that can be reached from it."""
+    """Files by import name: the module's file and those of its package that it imports, directly or not."""
     spec = importlib.util.find_spec(package) if package else None
     roots = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
     found, waiting = {}, {module: path}
@@ -72,7 +72,7 @@ def _find(roots: list[Path], parts: list[str]) -> Path | None:
 
 
 def _imports(file: Path, module: str) -> Iterator[str]:
-    """Absolute names of what a file imports anywhere; each name behind ``from`` may be a module of its own."""
+    """Absolute names of everything that a file imports; each name in a ``from`` import may be a module itself."""
     inside = module if file.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

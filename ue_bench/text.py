@@ -1,4 +1,4 @@
-"""Text that others wrote, on its way to a terminal or a page: what would steer a terminal is spelt out."""
+"""Makes text from others safe for a terminal or a page: characters that control a terminal are spelled out."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import re
 import unicodedata
 
 _STEERING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # controls, bidi and zero-width marks, lone surrogates
-_MARKUP = re.compile(r"([\\`*<>|#$~]|(?<!\w)_|_(?!\w)|(?<=\])[(\[:])")  # a bracket alone is no link
+_MARKUP = re.compile(r"([\\`*<>|#$~]|(?<!\w)_|_(?!\w)|(?<=\])[(\[:])")  # a bracket alone makes no link
 
 
 def visible(text: object) -> str:
-    r"""The text with its lines and tabs; other characters that steer a terminal are spelt out: ``\x1b``, ``\u202e``."""
+    r"""The text with lines and tabs; other characters that control a terminal are spelled out: ``\x1b``, ``\u202e``."""
     return "".join(_spell(letter) if letter not in "\n\t" else letter for letter in str(text))
 
 
 def one_line(text: object) -> str:
-    r"""The same as a single line: ``"a\n\x1b[31mb"`` becomes ``a \x1b[31mb``."""
+    r"""The visible text as a single line: ``"a\n\x1b[31mb"`` becomes ``a \x1b[31mb``."""
     return visible(" ".join(str(text).split()))
 
 
 def markdown_text(text: object) -> str:
-    """Text of one line that Markdown shows as it is: no markup, no HTML, no mathematics, no bars of tables."""
+    """The text in one line, escaped so that Markdown shows it unchanged: no markup, HTML, formulas or table cells."""
     return _MARKUP.sub(r"\\\1", one_line(text).replace("&", "&amp;"))
 
 
 def ascii_json(text: str) -> str:
-    r"""JSON whose strings spell such characters as JSON does: ``\u001b``, ``\u202e``; it reads as the same."""
+    r"""JSON with such characters escaped in its strings: ``\u001b``, ``\u202e``; it reads back unchanged."""
     kept = {letter for letter in set(text) if letter == "\n" or _spell(letter) == letter}
     return "".join(letter if letter in kept else json.dumps(letter)[1:-1] for letter in text)
 

@@ -1,4 +1,4 @@
-"""key=value words of the command line: split, checked and read in one place for every command."""
+"""The key=value words of the command line: split, checked and read in one place for every command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ue_bench.errors import ConfigError, unknown
 
 
 class Loader(yaml.SafeLoader):
-    """YAML that says nothing twice: of equal keys the plain loader silently keeps the last."""
+    """A YAML loader that refuses repeated keys; the plain loader silently keeps the last."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
@@ -23,13 +23,13 @@ class Loader(yaml.SafeLoader):
             said = key.tag, str(key.value)
             if said in seen:
                 line = key.start_mark.line + 1
-                raise ConfigError(f"key '{key.value}' stands twice (line {line}): make one of the two")
+                raise ConfigError(f"key '{key.value}' is given twice (line {line}): leave one out")
             seen.add(said)
         return node
 
 
 class WordLoader(Loader):
-    """YAML as a person types it: ``007``, ``no``, ``12:30`` and ``2024-01-01`` are text, ``5e-4`` is a number."""
+    """A YAML loader for typed words: ``007``, ``no``, ``12:30`` and ``2024-01-01`` are text, ``5e-4`` is a number."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
 
@@ -49,7 +49,7 @@ for _tag, _spelling, _first in (
     WordLoader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}",
         re.compile(rf"^(?:{_spelling})$"),
-        [*_first, *([""] if _tag == "null" else [])],
+        [*_first, ""] if _tag == "null" else list(_first),
     )
 
 
@@ -79,10 +79,10 @@ def read_words(
     usage: str,
     dotted: bool = False,
 ) -> dict[str, str]:
-    """The words of a command by key, as they were typed, over its defaults.
+    """The words of a command by key, as they were typed; keys that are not given have their defaults.
 
     Args:
-        words: from the command line.
+        words: the words of the command line.
         defaults: every key that the command knows, with its default.
         needed: keys that must be given.
         usage: the command as a person would type it, for errors.
@@ -127,7 +127,7 @@ def read_names(text: str) -> Any:
 
 
 def read_plugins(text: str) -> tuple[str, ...]:
-    """``plugins=`` as paths: one, or a list such as ``[mine.py,folder]``; paths stay as they were typed."""
+    """Reads ``plugins=`` as paths: one, or a list such as ``[mine.py,folder]``; paths stay as they were typed."""
     if not text.startswith("["):
         return (text,) if text else ()
     paths = read_names(text)
@@ -139,14 +139,14 @@ def read_plugins(text: str) -> tuple[str, ...]:
 
 
 def read_flag(given: Mapping[str, str], key: str) -> bool:
-    """``true`` or ``false``."""
+    """Reads ``true`` or ``false``."""
     if given[key].lower() not in ("true", "false"):
         raise ConfigError(f"{key}= is true or false, not '{given[key]}'")
     return given[key].lower() == "true"
 
 
 def read_whole(given: Mapping[str, str], key: str, least: int = 0, most: int | None = None) -> int:
-    """A whole number from ``least`` to ``most``."""
+    """Reads a whole number from ``least`` to ``most``."""
     value = number(given[key])
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most or value) < value:
         span = f"of at least {least}" if most is None else f"from {least} to {most}"
@@ -155,7 +155,7 @@ def read_whole(given: Mapping[str, str], key: str, least: int = 0, most: int | N
 
 
 def read_number(given: Mapping[str, str], key: str) -> float:
-    """A finite number of at least 0."""
+    """Reads a finite number of at least 0."""
     value = number(given[key])
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise ConfigError(f"{key}= is a number of at least 0, not '{given[key]}'")
@@ -177,7 +177,7 @@ def _load(text: str, names: bool) -> Any:
 
 
 def _keep_names(node: yaml.Node) -> None:
-    """Makes text of a name, of each name in a list, and of the keys of a mapping."""
+    """Marks as text a name, each name in a list, and the keys of a mapping."""
     if isinstance(node, yaml.ScalarNode):
         node.tag = "tag:yaml.org,2002:str"
     elif isinstance(node, yaml.SequenceNode):
