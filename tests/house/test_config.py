@@ -90,7 +90,7 @@ def test_the_command_line_wins_over_the_profile_and_that_over_the_suite():
         ("table.columns=[datset]", "unknown dimension in table.columns 'datset': did you mean 'dataset'"),
         ("controls={claen: clean}", "unknown role in controls 'claen': did you mean 'clean'"),
         ("published={victm: resnet18}", "unknown key of published 'victm': did you mean 'victim'"),
-        ("floors.clean_accuracy={a: 1, a: 2}", "key 'a' stands twice"),
+        ("floors.clean_accuracy={a: 1, a: 2}", "key 'a' is given twice"),
     ],
 )
 def test_mistakes_name_what_is_allowed(word, message):
@@ -134,8 +134,8 @@ def test_suite_files_are_checked(tmp_path):
         ("- a\n", "must hold keys and values"),
         ("a: [\n", "cannot be read"),
         ("profiles: [a]\n", "profiles in mine.yaml must hold names"),
-        ("seeds: 1\nvictim: [a]\nseeds: 2\n", r"key 'seeds' stands twice \(line 3\)"),
-        ("profiles:\n  smoke: {seeds: 1, seeds: 1}\n", r"key 'seeds' stands twice \(line 2\)"),
+        ("seeds: 1\nvictim: [a]\nseeds: 2\n", r"key 'seeds' is given twice \(line 3\)"),
+        ("profiles:\n  smoke: {seeds: 1, seeds: 1}\n", r"key 'seeds' is given twice \(line 2\)"),
     ]:
         path.write_text(text)
         with pytest.raises(ConfigError, match=message):
