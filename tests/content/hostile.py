@@ -133,7 +133,7 @@ FAILING: dict[str, tuple[Callable, str]] = {
     "sys.exit": (lambda *_: sys.exit(0), "SystemExit: 0"),
     "its own way out": (raises(Departure("bye")), "Departure: bye"),
     "the end of generators": (raises(GeneratorExit()), "GeneratorExit"),
-    "no words": (raises(Unspeakable()), "its text cannot be told (RuntimeError)"),
+    "no words": (raises(Unspeakable()), "its text cannot be read (RuntimeError)"),
     "half a letter": (raises(ValueError("caf\udce9 \ud800")), "ValueError: caf\\udce9 \\ud800"),
     "a flood of words": (raises(ValueError("ab" * 10**6)), "ValueError: abab"),
     "no end": (note_itself, "RecursionError"),

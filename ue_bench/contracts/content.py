@@ -38,7 +38,7 @@ class Content:
 
     @property
     def name(self) -> str:
-        """What it is called on the command line: its file's stem, and behind a colon the ``argument`` if it takes one.
+        """Its name on the command line: its file's stem, and after a colon the ``argument`` if it takes one.
 
         It follows from class and parameters, so that copies and processes elsewhere know it too.
         """
@@ -46,15 +46,19 @@ class Content:
         return f"{stem}:{getattr(self, key)}" if key else stem
 
     def edition(self) -> int | str:
-        """The version; where a file takes part, with a hash of its content: ``1+5f0c...``. A file that is absent is
-        left out: whoever reads it tells."""
+        """The version, followed by a hash of the content of the files that take part, if any: ``1+5f0c...``.
+
+        A missing file is left out here; the code that reads it reports it.
+        """
         paths = [Path(getattr(self, name)) for name in sorted(self.files) if getattr(self, name)]
         found = [hash_path(path) for path in paths if path.exists()]
         return f"{self.version}+{digest(found)}" if found else self.version
 
     def unavailable(self) -> str:
-        """Why this machine cannot do what the parameters ask for, with what to install or set, or "". Asked before a
-        run; whatever cannot be told without work is told when it fails."""
+        """Why this machine cannot do what the parameters ask for, and what to install or set, or "".
+
+        It is called before a run, so it must be quick; what only work can show is reported when it fails.
+        """
         return ""
 
     def parameters(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ue_bench.seeds import derive
 def find_nothing(
     words: str, image_size: int | None, parameters: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Split]:
-    """Stands for the datasets registry where there is none."""
+    """Replaces the datasets registry where there is none."""
     raise DataError(f"no public data can be had here: '{words}'")
 
 
@@ -29,11 +29,11 @@ def find_nothing(
 class Context:
     """Device, randomness, progress, surrogates and shared work for one call of ``prepare`` or ``protect``.
 
-    A method uses ``device``, ``generator``, ``progress``, ``surrogate``, ``keep``, ``warn`` and ``notes``, and if need
-    be ``seed``, ``prepared``, ``clock``, ``checkpoint`` and ``load_public``. The rest is the harness's.
+    A method uses ``device``, ``generator``, ``progress``, ``surrogate``, ``keep``, ``warn`` and ``notes``, and if
+    needed ``seed``, ``prepared``, ``clock``, ``checkpoint`` and ``load_public``. The rest belongs to the harness.
 
     Attributes:
-        device: where to compute.
+        device: the device to compute on.
         seed: the call's seed; ``generator``, a ``torch.Generator`` on the CPU, starts from it.
         clock: ``with context.clock.phase("warmup")`` times a phase of its own.
         progress: ``for batch in context.progress.track(batches, "rounds")``.
@@ -43,7 +43,7 @@ class Context:
         build_victim: (name, classes, image_size, seed, parameters) -> module on ``device``, from the victims
             registry; parameters may be left out.
         find_public: (words, image_size, parameters) -> (facts, Split), from the datasets registry.
-        ledger: what the harness books of the call.
+        ledger: what the harness records about the call.
     """
 
     device: torch.device
@@ -85,20 +85,20 @@ class Context:
         *,
         phase: str = "prepare",
     ) -> Mapping[str, Tensor]:
-        """``make()``, or what an earlier call with an equal ``what`` made from the same data with the same seed.
+        """The result of ``make()``, or of an earlier call with an equal ``what``, the same data and the same seed.
 
         For work that several methods share, such as a surrogate trained on clean data. Its time counts as the
         phase in the record of every method that uses it, and once in totals.
 
         Args:
-            what: everything beside data and seed that the result depends on.
+            what: everything apart from data and seed on which the result depends.
             make: gives named tensors, such as a model's ``state_dict()``.
             phase: ``protect`` for all of a search for noise, of which more than one noise is made.
         """
         return self.ledger.keep(what, self.seed, make, self.clock, phase)
 
     def checkpoint(self, *what: Any) -> Checkpoint:
-        """Where a long training of ``prepare`` keeps its state; ``what`` is all that it depends on beside the seed."""
+        """Keeps the state of a long training in ``prepare``; ``what`` is all that it depends on beside the seed."""
         return Checkpoint(digest([*what, self.seed]), self.ledger.shelf, self.clock)
 
     def load_public(

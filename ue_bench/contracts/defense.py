@@ -1,4 +1,4 @@
-"""The contract of a defense: what a hacker does to protected data to learn from it all the same."""
+"""The contract of a defense: what a hacker does in order to learn from protected data."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Defense(Content):
     ``attack``. In a contrastive one: for every batch ``captions``, ``pairs``, ``attack_pairs``.
 
     Attributes:
-        paradigms: where it makes sense.
-        comparable_training: False where accuracy on the batches as trained on says nothing of how well the
-            model fits (mixed labels, attacked images): no floor of training accuracy applies then.
+        paradigms: the paradigms in which it makes sense.
+        comparable_training: False if the accuracy on training batches does not show how well the model fits (mixed
+            labels, attacked images); then no floor of the training accuracy applies.
     """
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
     comparable_training: ClassVar[bool] = True
 
     def images_once(self, images: Tensor) -> Tensor:
-        """Squeezes the whole training set before training: uint8 [N, 3, H, W] -> the same."""
+        """Changes the whole training set before training: uint8 [N, 3, H, W] -> the same."""
         return images
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

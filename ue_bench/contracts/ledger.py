@@ -1,4 +1,4 @@
-"""What the harness books of one call of a method: work that is shared through a store, public data that was seen."""
+"""What the harness records about one call of a method: work shared through a store, public data that was seen."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Shelf(Protocol):
 
 @dataclass
 class Ledger:
-    """The books of one call of ``prepare`` or ``protect``.
+    """The harness's account of one call of ``prepare`` or ``protect``.
 
     Attributes:
-        shelf: where shared work is kept; None: nowhere.
-        data_key: of the training set, part of the key of all work that depends on it.
-        prepare_keys: of shared work in the phase ``prepare``, so that reports count its cost once.
-        protect_keys: of shared work in other phases, which several noises made from the same data share.
+        shelf: where shared work is kept, or None if it is not kept.
+        data_key: the key of the training set, part of the key of all work that depends on it.
+        prepare_keys: keys of shared work in the phase ``prepare``, so that reports count its cost once.
+        protect_keys: keys of work in other phases, which several noises made from the same data share.
         public: (facts, training set) of each public dataset that was seen.
     """
 
@@ -46,7 +46,7 @@ class Ledger:
     def keep(
         self, what: Any, seed: int, make: Callable[[], Mapping[str, Tensor]], clock: Clock, phase: str
     ) -> Mapping[str, Tensor]:
-        """``make()``, or what was made of the same ``what``, data and seed before; its cost goes to the phase."""
+        """The result of ``make()``, or an earlier one for the same ``what``, data and seed; the phase gets its cost."""
         key = digest([what, self.data_key, seed])
         kept = self.shelf.load(key) if self.shelf is not None else None
         if kept is None:
@@ -64,19 +64,19 @@ class Ledger:
         return tensors
 
     def note_public(self, facts: dict[str, Any], train: ImageSet) -> None:
-        """Books a public training set, once."""
+        """Records a public training set, once."""
         if all(known != facts for known, _ in self.public):
             self.public.append((facts, train))
 
 
 @dataclass
 class Checkpoint:
-    """A long training's state, kept now and then, so that a run that was killed goes on from there.
+    """The state of a long training, saved from time to time, from which a killed run continues.
 
     Attributes:
-        key: of the training.
-        shelf: where it is kept; None: nowhere.
-        clock: the call's; what was spent on the training before it was killed counts as ``prepare``.
+        key: the training's key.
+        shelf: where the state is kept, or None if it is not kept.
+        clock: the call's clock; the time spent before the run was killed counts as ``prepare``.
     """
 
     key: str

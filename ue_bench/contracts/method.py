@@ -33,14 +33,14 @@ class Method(Content):
             contrastive ones only for class-wise noise.
         paradigms: ``supervised``, ``contrastive`` or both.
         granularities: the values that ``granularity`` may take.
-        published_names: what the papers' tables call it, as in results/published.csv.
-        variants: fields that choose among the papers' own variants, such as the length of a trigger: other values than
-            the defaults tell rows apart and reduce nothing.
-        protect_only: fields that only ``protect`` reads; arms that differ in these alone share what was prepared.
+        published_names: its names in the papers' tables, as in results/published.csv.
+        variants: fields that choose among the papers' own variants, such as the length of a trigger: values other than
+            the defaults identify rows and do not mark them as reduced.
+        protect_only: fields that only ``protect`` reads; arms that differ only in these share their preparation.
         control: the role that it can play in a suite's ``controls``: ``clean`` (no noise), ``random`` (noise without a
             method) or ``share`` (what others leave unprotected); "" for methods.
         withholds: True for the control whose protected images are not published at all.
-        cost: in words, at the paper's settings.
+        cost: its cost in words, at the paper's settings.
         preparations: what ``prepare`` costs and needs, in words, by profile; a method that states it is never made to
             prepare unasked where noise is made from captions.
         presets: for a profile (smoke, quick, laptop) the parameters that shrink the work but keep the method's
@@ -48,8 +48,8 @@ class Method(Content):
             ``contrastive laptop`` comes before ``laptop`` in contrastive runs.
         defaults: {paradigm: {field: default}} where a paradigm's defaults are not the fields' own; a subclass names
             only what it changes. ``prepare``, which knows no paradigm, sees the fields' own.
-        usual: of fields that are None because they follow others, what they come to at the paper's settings; told
-            beside another value.
+        usual: for fields that are None because they follow other fields, their value at the paper's settings; it is
+            shown beside a different value.
     """
 
     budget: Budget = Budget("linf", 8)  # norm and radius; linf in steps of 1/255
@@ -87,7 +87,7 @@ class Method(Content):
 
     @classmethod
     def for_paradigm(cls, paradigm: str, **values: Any) -> Self:
-        """An instance for runs of the paradigm: what ``values`` do not say is the paradigm's default."""
+        """An instance for runs of the paradigm; fields that ``values`` does not set have the paradigm's defaults."""
         return cls(**cls.complete(paradigm, values))
 
     @classmethod
@@ -127,12 +127,14 @@ class Method(Content):
         return replace(self, budget=replace(self.budget, radius=steps))
 
     def promised_budget(self, image_size: tuple[int, int]) -> Budget:
-        """What noise for images of this (height, width) is measured against, and what tables say: ``budget``, unless
-        parameters make another of it, as a radius that follows the size."""
+        """The budget that noise for images of this (height, width) must keep and that tables show.
+
+        It is ``budget``, unless parameters change it, such as a radius that depends on the size.
+        """
         return self.budget
 
     def published_as(self, paradigm: str) -> tuple[str, ...]:
-        """What the papers' tables of a paradigm call it."""
+        """Its names in the papers' tables of a paradigm."""
         return tuple(self.published_names)
 
     def conflict(self, paradigm: str) -> str:

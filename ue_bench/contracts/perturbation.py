@@ -26,7 +26,7 @@ class Perturbation:
         budget: the norm and radius that every row keeps.
         triggers: for each example the words put before its caption, or None.
         trigger_tokens: int64 [examples, length], the same as token ids, or None.
-        partial: True where noise of zero is no fault: whoever published it left these examples as they were.
+        partial: True if noise of zero is allowed, because the noise's publisher left these examples unchanged.
     """
 
     noise: Tensor

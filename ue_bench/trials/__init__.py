@@ -1,1 +1,1 @@
-"""What is to be done, what is done, and doing the rest."""
+"""Plans trials, runs those that are missing, and stores their results."""

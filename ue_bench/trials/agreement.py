@@ -1,4 +1,4 @@
-"""Whether the records that a run keeps were made as it makes the others."""
+"""Checks whether the records that a run keeps were made with the same code and threads as its new ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def disagreements(
     """Sentences about content whose code has changed since, and about another number of threads.
 
     Args:
-        records: that are kept; those of older versions do not tell their sources.
+        records: the records that are kept; records of older versions do not hold their sources.
         registry: of the content as it is now.
         device: that the run computes on.
     """

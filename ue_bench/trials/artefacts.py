@@ -51,7 +51,7 @@ def save_tensors(
 def load_tensors(
     store: Store, folder: str, key: str, renamed: bool = False
 ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Reads them back, mapped to the file: they may be larger than the memory, and changing them changes no file.
+    """Reads tensors and facts, mapped to the file: they may exceed the memory, and changing them changes no file.
 
     Args:
         renamed: True to read a file that a person may have given another name.
@@ -60,8 +60,8 @@ def load_tensors(
         None if there are none.
 
     Raises:
-        DamagedError: if the file is truncated or altered, its facts included, or is another's. Files of older versions
-            tell neither their name nor a checksum of their facts.
+        DamagedError: if the file or its facts were truncated or altered, or if it belongs under another name. Files of
+            older versions hold neither their name nor a checksum of their facts, so these are not checked.
         StoreError: if it cannot be read.
     """
     name = store.path(folder, f"{key}.safetensors")

@@ -197,7 +197,7 @@ def _sources(trial: Trial, made: Mapping[str, Any], environment: Environment) ->
 
 
 def _made_otherwise(trial: Trial, made: Mapping[str, Any], environment: Environment) -> list[str]:
-    """What tells the making of the noise from what would be done now, in sentences."""
+    """How the making of the noise differs from what would be done now, in sentences."""
     found, before = [], made.get("device") or {}
     name, threads = trial.method.name, torch.get_num_threads()
     if made.get("source", now := environment.registry().source("methods", name)) != now:

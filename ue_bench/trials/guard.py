@@ -1,4 +1,4 @@
-"""Content is run behind this: what it changes of others' data or of the process is found, named and set back."""
+"""Runs content so that any change it makes to others' data or to the process is found, reported and undone."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def guarded(who: str, warn: Callable[[str], object]) -> Iterator[None]:
     """Runs content.
 
     Args:
-        who: is run, such as a method's name.
-        warn: hears which settings of the process it changed; they are set back.
+        who: the content that is run, such as a method's name.
+        warn: called with the settings of the process that it changed; they are restored.
 
     Raises:
         DataError: if it changed a dataset in place, the labels and captions included; who asks next gets it as it was.

@@ -208,7 +208,7 @@ def _facts(context: Context) -> dict[str, Any]:
 
 
 def _seed_everything(seed: int) -> None:
-    """For libraries that draw from global state; methods of ours use the context's generator."""
+    """Seeds the global state for libraries that draw from it; our own methods use the context's generator."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -15,7 +15,7 @@ from ue_bench.metrics import noise_measures
 from ue_bench.training.pairs import Pairs
 
 SAMPLE = 2000  # pairs that are measured
-THIN = 8  # every eighth line tells nearly always that a noise shows
+THIN = 8  # every eighth line of pixels nearly always shows whether a noise changed a picture
 FEW = 256  # pairs looked at whole, at once
 
 
@@ -84,8 +84,10 @@ def publish_pairs(
 
 
 def _unchanged(pairs: Pairs, chosen: Tensor, partial: bool) -> Tensor:
-    """int64: which of these pairs look as before, because every pixel is saturated in the noise's direction, or because
-    they have no noise where that is no fault (``partial``)."""
+    """int64: the pairs that are unchanged.
+
+    Either every pixel is saturated in the noise's direction, or they have no noise where that is allowed (``partial``).
+    """
     assert pairs.noise is not None and pairs.rows is not None
     images, noise = pairs.images[:, :, ::THIN], pairs.noise[:, :, ::THIN]
     suspects = []

@@ -1,4 +1,4 @@
-"""Does what a plan lacks, and keeps every result the moment it is there."""
+"""Runs the missing trials of a plan, and keeps every result as soon as it is there."""
 
 from __future__ import annotations
 
@@ -23,21 +23,18 @@ from ue_bench.trials.protect import protect
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial
 
-KEPT = (
-    *(
-        "dataset",
-        "dataset_label",
-        "method",
-        "granularity",
-        "budget",
-        "victim",
-        "defense",
-        "poison_ratio",
-        "seed",
-    ),
+KEPT = (  # what a record keeps of its trial's entry in the plan
+    "dataset",
+    "dataset_label",
+    "method",
+    "granularity",
+    "budget",
+    "victim",
+    "defense",
+    "poison_ratio",
+    "seed",
     "reduced",
 )
-
 LONGEST_MESSAGE = 2000  # characters
 LONGEST_TRACEBACK = 20000  # characters, the last ones
 
@@ -68,7 +65,7 @@ def run(plan: Plan, environment: Environment, progress: Progress, takes: str = "
     """Works through what is missing.
 
     Args:
-        takes: how long that takes, in words, if it is known; told at the start.
+        takes: how long that takes, in words, if it is known; shown at the start.
 
     Raises:
         StoreError: if results cannot be kept; what was kept before stays.
@@ -125,7 +122,7 @@ def tell_failure(error: BaseException) -> dict[str, str]:
     try:
         text = str(error)
     except Exception as fault:
-        text = f"its text cannot be told ({type(fault).__name__})"
+        text = f"its text cannot be read ({type(fault).__name__})"
     message = text if isinstance(error, UEBenchError) and text else f"{kind}: {text}" if text else kind
     return {
         "kind": kind,

@@ -166,7 +166,7 @@ class Store:
 
     def _read_plan(self, key: str) -> dict[str, Any] | None:
         plan = self._read_json("plans", f"{key}.json")
-        if plan is not None and plan.pop("key", key) != key:  # plans of older versions do not tell
+        if plan is not None and plan.pop("key", key) != key:  # plans of older versions have no key
             self._note_damage(f"plans/{key}.json", "it is another plan's")
             return None
         return plan
