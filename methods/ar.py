@@ -1,4 +1,4 @@
-"""Autoregressive perturbations: noise that one 3x3 filter a class turns into zero."""
+"""Autoregressive perturbations: for each class there is a 3x3 filter that maps its noise to zero."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from ue_bench.contracts.perturbation import quantise
 from ue_bench.crafting.scaling import scale
 from ue_bench.errors import PerturbationError
 
-SIDE = 32  # pixels: the image side of the paper's radius and of its search
+SIDE = 32  # pixels: the image side that the paper's radius and search are for
 MARGIN = 4  # rows and columns dropped at the top left
-GROWTH = 1.05  # a pixel, along a row or column alone; of 2,765 candidates that held, the largest was 1.03
-PATTERNS = 3  # trial patterns of a candidate
-CANDIDATES = 16384  # tried at once
+GROWTH = 1.05  # limit per pixel along a row or column; of 2,765 candidates that held, the largest was 1.03
+PATTERNS = 3  # trial patterns per candidate
+CANDIDATES = 16384  # candidates tried at once
 BLOCK = 32  # survivors whose responses are computed at once
-VALUES = 2**19  # float values of a chunk of patterns: 4 MiB, so that it stays in the cache
+VALUES = 2**19  # float values in a chunk of patterns: 4 MiB, so that it stays in the cache
 PAPER_BUDGET = Budget("l2", 1.0)
 
 
@@ -44,18 +44,18 @@ class AR(Method):
     """AR (Sandoval-Segura et al., NeurIPS 2022), written from the paper: an autoregressive process for each class.
 
     Each class has one random 3x3 process for each colour channel; each image gets a fresh realisation of its
-    class's process, so the process is class-wise and the noise is not. A single 3x3 convolution answers it with
+    class's process, so the process is class-wise and the noise is not. A single 3x3 convolution maps the noise to
     exactly zero, which is the shortcut that a victim learns. Neither pictures nor a model are needed.
 
-    The paper's radii are L2 1.0 at 32 pixels and 3.0 at 96 (STL-10). ``budget`` always means what it says, at any
-    image size; for larger images say ``budget=l2:3.0``, or ``scale_budget=true``, which makes 3.0 of 1.0 at 96
-    pixels. L2 1.0 leaves single pixels at 16 to 38 steps, beyond Linf 8/255. With an ``linf`` budget (the
+    The paper's radii are L2 1.0 at 32 pixels and 3.0 at 96 (STL-10). ``budget`` is not scaled with the image size;
+    for larger images say ``budget=l2:3.0``, or ``scale_budget=true``, which turns 1.0 into 3.0 at 96
+    pixels. With L2 1.0 single pixels reach 16 to 38 steps, beyond Linf 8/255. With an ``linf`` budget (the
     authors' weaker variant) the largest value of each noise is the radius.
 
     Victims learn this shortcut late: their accuracy first rises, then collapses once the training data are fitted.
     Short runs and stems with a stride of 2 miss it.
 
-    The authors' coefficient lists are not shipped: a seeded search draws its own, with the paper's two tests.
+    The authors' lists of coefficients are not included: a seeded search draws others, with the paper's two tests.
     A candidate must not diverge, and its noise must excite the filter of every process accepted before it.
     """
 
@@ -64,8 +64,8 @@ class AR(Method):
     )  # over all values of an image, [0, 1] units; the paper's at 32 px
     granularity: str = "image"  # the process is the class's, the noise each image's own
     scale_budget: bool = False  # true: an l2 radius holds at 32 px and grows with the side (3.0 at 96)
-    threshold: float | None = None  # least response of others; None: 10 up to 10 classes, else 3 (paper)
-    divergence: Positive = 50.0  # L2 norm; a candidate whose unscaled 32-px pattern passes it is out (paper)
+    threshold: float | None = None  # least response of other filters; None: 10 up to 10 classes, else 3
+    divergence: Positive = 50.0  # L2 norm; rejects candidates whose unscaled 32-px pattern exceeds it (paper)
     search_side: Annotated[int, Range(3)] = 32  # pixels of the search's patterns (paper)
     max_candidates: Count = 1_000_000  # processes to try before the search gives up (paper)
     margin: Whole | None = None  # rows and columns dropped at the top left; None: 4, from 224 px on 2 (paper)
@@ -74,7 +74,7 @@ class AR(Method):
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
     granularities: ClassVar[tuple[str, ...]] = ("image",)
     cost: ClassVar[str] = (
-        "nothing to speak of: 0.1 ms an image on one CPU core, no network, after seconds for its coefficients"
+        "negligible: 0.1 ms per image on one CPU core, no network, after seconds for its coefficients"
     )
     published_names: ClassVar[tuple[str, ...]] = ("AR",)
 
@@ -85,11 +85,16 @@ class AR(Method):
                 f"AR's L2 radius of 1.0 is the paper's for {SIDE} pixels (3.0 for 96) and was kept at "
                 f"{view.image_size[0]}x{view.image_size[1]}: scale_budget=true lets it grow with the side"
             )
-        margin = self.margin if self.margin is not None else (MARGIN if max(view.image_size) < 224 else 2)
+        margin = self.margin
+        if margin is None:
+            margin = MARGIN if max(view.image_size) < 224 else 2
+        threshold = self.threshold
+        if threshold is None:
+            threshold = 10.0 if view.classes <= 10 else 3.0
         processes, tried = search(
             view.classes,
             context.generator,
-            self.threshold if self.threshold is not None else (10.0 if view.classes <= 10 else 3.0),
+            threshold,
             self.divergence,
             self.max_candidates,
             self.search_side,
@@ -106,14 +111,14 @@ class AR(Method):
         return Perturbation(noise=noise, rows=view.rows(self.granularity), budget=budget)
 
     def promised_budget(self, image_size: tuple[int, int]) -> Budget:
-        """The budget; its l2 radius grows with the side if ``scale_budget`` says so."""
+        """The budget; with ``scale_budget`` its l2 radius grows with the image's side."""
         if self.budget.norm == "l2" and self.scale_budget:
             return replace(self.budget, radius=self.budget.radius * side(image_size) / SIDE)
         return self.budget
 
 
 def side(image_size: tuple[int, int]) -> float:
-    """Of a square of as many pixels."""
+    """The side of a square with as many pixels."""
     return math.sqrt(image_size[0] * image_size[1])
 
 
@@ -162,7 +167,7 @@ def row_map(processes: Tensor, width: int) -> Tensor:
 
 
 def scan(start: Tensor, processes: Tensor) -> Tensor:
-    """Runs the recurrence: each pixel beyond the first two rows and columns from the 8 above and left of it.
+    """Runs the recurrence: computes each pixel after the first two rows and columns from the 8 above and left of it.
 
     Sequential over rows only: a row of all images at once is one matrix product (see ``row_map``).
 
@@ -214,7 +219,7 @@ def generate(
 
 
 def matching_filters(processes: Tensor) -> Tensor:
-    """[P, 3, 3, 3]: the filters that answer their own process's noise with zero, channel by channel."""
+    """[P, 3, 3, 3]: the filters that map their own process's noise to zero, channel by channel."""
     filters = processes.clone()
     filters[..., 2, 2] = -1
     return filters
@@ -242,16 +247,16 @@ def trial(
 ) -> tuple[Tensor, Tensor]:
     """One pattern of each candidate, dropping candidates as soon as their norm passes ``divergence``.
 
-    Most candidates diverge within a few rows. The norm only grows from row to row, so stopping early rejects no
-    other candidates than the norm of the whole pattern would. Sequential over pixels, all candidates at once; in
-    NumPy, whose thousands of small steps do not wait for threads.
+    Most candidates diverge within a few rows. The norm only grows from row to row, so stopping early rejects the same
+    candidates as the norm of the whole pattern would. Pixels are computed one after the other, for all candidates at
+    once, in NumPy, because torch's threads would slow down thousands of small steps.
 
     Args:
         processes: float64 [K, 3, 3, 3].
         side: of the patterns in pixels, without the margin.
 
     Returns:
-        (int64 [k], the candidates that are left; float64 [k, 3, side, side], their unscaled patterns).
+        (int64 [k], the remaining candidates; float64 [k, 3, side, side], their unscaled patterns).
     """
     weights, left = processes.permute(2, 3, 1, 0).contiguous().numpy(), np.arange(len(processes))
     width, energy = side + MARGIN, np.zeros(len(processes))
@@ -273,7 +278,7 @@ def trial(
                 continue
             energy += np.square(row[MARGIN:]).sum(axis=(0, 1))
             calm = energy <= divergence**2  # false for NaN
-            if calm.sum() < 0.9 * len(left) or index == width - 1:  # copying the rest has to pay
+            if calm.sum() < 0.9 * len(left) or index == width - 1:  # copying the others must be worth it
                 left, energy, weights = left[calm], energy[calm], weights[..., calm]
                 rows = [kept[..., calm] for kept in rows]
     patterns = np.stack([row[MARGIN:] for row in rows[MARGIN:]])
@@ -288,7 +293,7 @@ def search(
     max_candidates: int = 1_000_000,
     side: int = SIDE,
 ) -> tuple[Tensor, int]:
-    """Draws candidates until ``classes`` of them do not diverge and tell each other's noise apart.
+    """Draws candidates until ``classes`` of them do not diverge and distinguish each other's noise.
 
     Greedy, in the order drawn. A candidate makes three patterns; it is rejected if one of them is not finite or
     has an L2 norm above ``divergence``, or if its last pattern, scaled to L2 1.0, gets a response below

@@ -1,4 +1,4 @@
-"""Only the images that nobody protected: the line that protection of a part has to beat."""
+"""Training on the unprotected images only: the control that protection of a part has to beat."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ue_bench.errors import ConfigError
 
 @dataclass(frozen=True)
 class CleanShare(Method):
-    """The clean share alone: images that others protect are withheld here, the victim trains on the rest.
+    """The clean share alone: the images that other methods protect are withheld, and the victim trains on the rest.
 
-    A control for poison ratios below 1; CUDA's paper (Sadasivan et al., CVPR 2023) prints it for its method. Protection
-    of a share works as far as the victim does no better than here, where it never saw those images. It trains for as
-    many epochs as the others, so for fewer steps.
+    This is the control for poison ratios below 1; CUDA's paper (Sadasivan et al., CVPR 2023) prints it for its method.
+    Protection of a share works if the victim does no better than here, where it never saw those images. The victim
+    trains for as many epochs as with other methods, so for fewer steps.
     """
 
     budget: Budget = Budget("linf", 0)  # none: what is published is clean

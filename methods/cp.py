@@ -37,7 +37,7 @@ BASE_TEMPERATURE = 0.07  # SupCon's: SimCLR's loss is multiplied by temperature 
 
 @dataclass(frozen=True)
 class Framework:
-    """A framework's settings in the authors' code; CP's fields of the same names override them."""
+    """A framework's settings in the authors' code. CP's fields with the same names override them."""
 
     learning_rate: float
     temperature: float
@@ -46,7 +46,7 @@ class Framework:
 
 @dataclass(frozen=True)
 class Turns:
-    """How training and noise take turns in the authors' code; CP's fields of the same names override them.
+    """How training and noise steps alternate in the authors' code. CP's fields with the same names override it.
 
     A 0 means one pass over the training set.
     """
@@ -76,27 +76,27 @@ class CP(Method):
     """CP, contrastive poisoning (He, Zha and Katabi, ICLR 2023), written from the paper.
 
     A contrastive surrogate and the noise lower the same loss in turns: two augmented views of each protected image
-    shall be alike. Gradients pass through the augmentation and through both branches. Class-wise noise is shared by
-    a class; image-wise noise goes on from class-wise noise made before (its cost stands under prepare), or from
+    shall have the same features. Gradients pass through the augmentation and through both branches. Class-wise noise is
+    shared by a class. Image-wise noise starts from class-wise noise (whose cost is listed under prepare), or from
     random noise, which needs no labels and is weaker.
 
-    Noise is kept as it is at saturated pixels, unlike in methods whose every step starts from clipped images. In the
-    authors' code MoCo's and BYOL's second encoder, and MoCo's queue, also move in noise steps, where the surrogate
+    Noise at saturated pixels is kept, unlike in methods whose every step starts from clipped images. In the authors'
+    code MoCo's and BYOL's momentum encoder, and MoCo's queue, are also updated in noise steps, where the surrogate
     is frozen: ``official_moving_target``. Their batch normalisation sees one GPU's part of a batch, here whole
-    batches. Their input normalisation is left out, for batch normalisation follows the first layer.
+    batches. Their input normalisation is left out, because batch normalisation follows the first layer.
     """
 
     budget: Annotated[Budget, Norms("linf", most=127)] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "class"  # class (the paper's CP-C) or image (CP-S, "sample-wise")
     framework: Literal["simclr", "moco", "byol"] = "simclr"  # moco: v2. T2UE does not say which it used
     surrogate: str = "resnet18"  # a victim's name, trained from scratch; paper
-    class_rounds: Count = 1000  # of class-wise noise, also as the start of image-wise noise; authors' code
-    image_rounds: Count = 200  # of image-wise noise; authors' code
-    model_steps: Whole | None = None  # training steps a round, 0: one pass; None: 20 class-wise, 0 image-wise
-    noise_batches: Whole | None = None  # a round, 0: one pass; None: 20 class-wise, 0 image-wise (code)
-    noise_steps: Count | None = None  # sign steps a batch; None: 1 class-wise, 5 image-wise, 1 for byol
+    class_rounds: Count = 1000  # rounds of class-wise noise, also where image-wise noise starts from it; code
+    image_rounds: Count = 200  # rounds of image-wise noise; authors' code
+    model_steps: Whole | None = None  # training steps per round, 0: a pass; None: 20 class-wise, 0 image-wise
+    noise_batches: Whole | None = None  # per round, 0: one pass; None: 20 class-wise, 0 image-wise (code)
+    noise_steps: Count | None = None  # sign steps per batch; None: 1 class-wise, 5 image-wise, 1 for byol
     step_share: Positive | None = None  # of the budget's radius; None: 0.1, 0.02 for image-wise byol (code)
-    kept_share: PositiveShare | None = None  # of the rounds, done; None: 1, image-wise simclr 0.8 (code)
+    kept_share: PositiveShare | None = None  # share of rounds run; None: 1, image-wise simclr 0.8 (code)
     start: Literal["class", "random"] = "class"  # image-wise only: from class-wise noise, or random; paper
     batch_size: Count = 512  # images, for training and for noise; authors' code
     learning_rate: float | None = None  # SGD; None: 0.5 simclr, 0.3 moco, 1.0 byol (authors' code)
@@ -104,10 +104,10 @@ class CP(Method):
     momentum: float = 0.9  # SGD; authors' code
     weight_decay: float = 1e-4  # SGD; authors' code
     temperature: float | None = None  # None: 0.5 simclr, 0.2 moco (authors' code)
-    queue: Count = 4096  # moco, keys; authors' code
+    queue: Count = 4096  # moco only: keys; authors' code
     encoder_momentum: float | None = None  # share kept in a step; None: 0.99 moco, 0.998 byol (0.999 twice)
-    both_branches: bool = True  # noise gradients pass through moco's and byol's second encoder too; paper
-    official_moving_target: bool = False  # second encoder and queue move in noise steps; authors' code
+    both_branches: bool = True  # noise gradients also pass through moco's and byol's momentum encoder; paper
+    official_moving_target: bool = False  # update momentum encoder and queue in noise steps; authors' code
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS  # image-wise from random noise reads no labels
@@ -119,7 +119,8 @@ class CP(Method):
     published_names: ClassVar[tuple[str, ...]] = ("CP",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"surrogate": "resnet_tiny", "batch_size": 64, "class_rounds": 1, "image_rounds": 1},
-        # So few rounds leave image-wise noise much of its class-wise start, so it protects where the paper's does not.
+        # After so few rounds, image-wise noise is still much like its class-wise start and protects where the paper's
+        # does not.
         "laptop": {"surrogate": "resnet_tiny", "batch_size": 128, "class_rounds": 8, "image_rounds": 6},
         "quick": {"surrogate": "resnet_tiny", "batch_size": 128, "class_rounds": 3, "image_rounds": 2},
     }
@@ -137,7 +138,7 @@ class CP(Method):
         return replace(given, **{name: value for name, value in own.items() if value is not None})
 
     def class_wise(self) -> CP:
-        """The method that makes the noise which image-wise noise starts from."""
+        """The method that makes the class-wise noise from which image-wise noise starts."""
         released: dict[str, Any] = dict.fromkeys(f.name for f in fields(Turns))
         return replace(self, granularity="class", start="class", image_rounds=1, **released)
 
@@ -176,17 +177,15 @@ class CP(Method):
 
     def random(self, shape: tuple[int, ...], context: Context) -> Tensor:
         """float32 noise of this shape, uniform within the budget, [0, 1] pixel units."""
-        noise, radius, generator = (
-            zero_noise(shape, context.device),
-            self.budget.radius / 255,
-            self.dice(context),
-        )
+        noise = zero_noise(shape, context.device)
+        radius = self.budget.radius / 255
+        generator = self.dice(context)
         for part in in_order(len(noise), 4096):
             noise[part] = torch.empty(noise[part].shape).uniform_(-radius, radius, generator=generator)
         return noise
 
     def dice(self, context: Context) -> torch.Generator:
-        """A generator of this granularity's own: whether class-wise noise was kept or made anew is no matter."""
+        """This granularity's own generator, so that it does not matter if class-wise noise was loaded or made."""
         return torch.Generator().manual_seed(derive(context.seed, self.granularity))
 
     def learner(self, context: Context, image_size: tuple[int, int]) -> Learner:
@@ -211,7 +210,7 @@ class CP(Method):
 
 
 class Search:
-    """Training and noise in turns; what happened goes to ``context.notes``.
+    """Alternates between training and noise steps, and reports the course in ``context.notes``.
 
     Args:
         noise: float32 [R, 3, H, W], [0, 1] pixel units; improved in place.
@@ -228,7 +227,7 @@ class Search:
         self.pass_steps = len(images) // size
 
     def run(self, rounds: int) -> None:
-        """Rounds of a schedule that is ``rounds`` long, of which ``kept_share`` are done."""
+        """Runs the first ``kept_share`` of a schedule of ``rounds`` rounds."""
         done = max(1, round(self.turns.kept_share * rounds))
         losses = []
         for number in self.context.progress.track(range(done), "round"):
@@ -255,7 +254,7 @@ class Search:
         }
 
     def noise_batches(self) -> Iterator[Tensor]:
-        """The images that one round improves noise on: some batches, or all in batches of equal size."""
+        """The batches of images in one round's noise steps: some batches, or all images in batches of equal size."""
         if self.turns.noise_batches:
             for _ in range(self.turns.noise_batches):
                 yield next(self.batches)
@@ -276,14 +275,14 @@ class Search:
         raise NotImplementedError
 
     def walked(self, noise: Tensor, index: Tensor, shares: Tensor | None = None) -> Tensor:
-        """float32 [R, 3, H, W]: ``noise`` after a walk, in which pixels are clipped only where they are shown.
+        """float32 [R, 3, H, W]: ``noise`` after a walk that clips pixels only to compute the loss.
 
         Args:
-            noise: float32 [R, 3, H, W], of the images at ``index`` one each, or through ``shares``.
-            shares: float32 [B, R], the noise of each image as a row of zeros and a one.
+            noise: float32 [R, 3, H, W], one per image at ``index``, or assigned to the images by ``shares``.
+            shares: float32 [B, R], one-hot rows: the noise of each image.
         """
         images = self.images.take(index)
-        grey = torch.full_like(noise, 0.5)  # never saturates, so the loop steps from the noise itself
+        grey = torch.full_like(noise, 0.5)  # grey never saturates, so each step starts from the noise itself
 
         def loss(shown: Tensor) -> Tensor:
             delta = shown - grey
@@ -300,7 +299,7 @@ class Search:
 
 
 class ClassSearch(Search):
-    """One noise a class, which follows the summed gradient of all its images in a batch.
+    """One noise per class, which follows the summed gradient of all the class's images in a batch.
 
     Args:
         labels: int64 [N], on the device.
@@ -314,13 +313,13 @@ class ClassSearch(Search):
         return self.noise[self.labels[index]]
 
     def improve(self, index: Tensor) -> None:
-        # A product of matrices, because gradients of a selection are not repeatable on accelerators.
+        # A matrix product, because gradients of indexing are not repeatable on accelerators.
         shares = functional.one_hot(self.labels[index], len(self.noise)).to(self.noise.dtype)
         self.noise = self.walked(self.noise, index, shares)
 
 
 class ImageSearch(Search):
-    """One noise an image."""
+    """One noise per image."""
 
     def of(self, index: Index) -> Tensor:
         return self.noise[index].to(self.images.device)

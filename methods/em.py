@@ -45,10 +45,10 @@ class EM(Method):
     Nothing is augmented, and the learning rate is constant.
 
     The authors' code drops all negative noise when it saves (they call it a bug) and truncates instead of
-    rounding: ``official_one_sided`` and ``official_floor`` bring that back. It also trains the surrogate on
-    images that noise has pushed out of [0, 1], which are clipped here, and knows no cap on rounds.
+    rounding: ``official_one_sided`` and ``official_floor`` do the same. It also trains the surrogate on
+    images that noise has pushed out of [0, 1], which are clipped here, and has no cap on rounds.
 
-    In contrastive runs it is EM as MEM's paper extends it (Liu et al., ACM MM 2024): CLIP's loss, one noise a
+    In contrastive runs it is EM as MEM's paper extends it (Liu et al., ACM MM 2024): CLIP's loss, one noise per
     pair, a fixed number of rounds, everything in whole steps of 1/255. MEM's code leaves up to a batch of pairs
     without noise in each pass and lets victims see images outside [0, 1]; neither happens here.
     """
@@ -57,7 +57,7 @@ class EM(Method):
     granularity: str = "image"  # image (the paper's "sample-wise") or class; contrastive: pair or image
     surrogate: str = "resnet18"  # a victim, trained from scratch; papers
     model_steps: Count = 10  # training steps a round; papers. CIFAR-100: 20
-    noise_steps: Count | None = None  # sign steps a batch and round; None: 20, class-wise 1; papers
+    noise_steps: Count | None = None  # sign steps per batch and round; None: 20, class-wise 1; papers
     step_size: Positive = 0.8  # steps of 1/255; papers. Does not follow the budget
     batch_size: Count = 512  # images or pairs, for training and noise; authors' codes
     learning_rate: Positive = 0.1  # constant; SGD, contrastive AdamW; authors' codes
@@ -65,7 +65,7 @@ class EM(Method):
     weight_decay: NotNegative = 5e-4  # authors' codes. CIFAR-100: 5e-5
     gradient_clip: float = 5.0  # supervised only: largest global norm of the gradient, 0: none; authors' code
     stop_error: float = 0.01  # supervised only: share of images that the surrogate may get wrong; paper
-    max_rounds: Count = 50  # our cap (it needs about 10); contrastive exactly so many (MEM's code)
+    max_rounds: Count = 50  # our cap (EM needs about 10); contrastive: the number of rounds (MEM's code)
     subset_share: PositiveShare = 0.2  # class-wise only: share of each class to make noise on; authors' code
     official_one_sided: bool = False  # supervised only: drop negative noise, as the authors' code does
     official_floor: bool = False  # supervised only: truncate to whole steps (0.8 to 0, -0.8 to -1); code
@@ -83,8 +83,8 @@ class EM(Method):
         "laptop": {
             "surrogate": "resnet_tiny",
             "batch_size": 128,
-        },  # few images: 512 makes two updates a round
-        "quick": {  # a quarter of the noise steps, three times as long, and few rounds
+        },  # few images: batches of 512 would be two updates per round
+        "quick": {  # a quarter of the noise steps, three times as large, and few rounds
             "surrogate": "resnet_tiny",
             "batch_size": 128,
             "noise_steps": 5,
@@ -99,7 +99,7 @@ class EM(Method):
             "noise_steps": 2,
             "step_size": 4.0,
         },
-        # Half the steps, twice as long; so small a CLIP learns slowly with 1e-4.
+        # Half the steps, twice as large; so small a CLIP learns slowly with a rate of 1e-4.
         "contrastive laptop": {
             "surrogate": "clip_tiny",
             "learning_rate": 1e-3,
@@ -130,7 +130,7 @@ class EM(Method):
     }
 
     def conflict(self, paradigm: str) -> str:
-        """Why these settings make no sense in the paradigm, or ""."""
+        """Why these settings make no sense in the paradigm; "" if they do."""
         return find_conflict(self, paradigm)
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
@@ -140,7 +140,7 @@ class EM(Method):
         return self._images(view, context)
 
     def _pairs(self, view: ProtectorView, context: Context) -> Perturbation:
-        """Contrastive runs."""
+        """Noise for contrastive runs."""
         if self.official_one_sided or self.official_floor:
             raise ConfigError(
                 "em's official_one_sided and official_floor are for supervised runs: leave them out"
@@ -165,7 +165,7 @@ class EM(Method):
         return Perturbation(noise.noise.steps.cpu(), rows, self.budget)
 
     def _images(self, view: ProtectorView, context: Context) -> Perturbation:
-        """Supervised runs."""
+        """Noise for supervised runs."""
         model = context.surrogate(self.surrogate, view.classes, view.image_size)
         noise = self._start(view, context)
         self._search(model, noise, context)
@@ -174,7 +174,7 @@ class EM(Method):
         return Perturbation.from_float(delta, view.rows(self.granularity), budget, floor=self.official_floor)
 
     def promised_budget(self, image_size: tuple[int, int]) -> Budget:
-        """The budget; of one sign where the published code drops the other."""
+        """The budget, one-sided if negative noise is dropped as in the authors' code."""
         return replace(self.budget, signs="positive") if self.official_one_sided else self.budget
 
     def _start(self, view: ProtectorView, context: Context) -> Noise:
@@ -192,7 +192,7 @@ class EM(Method):
         )
 
     def _search(self, model: nn.Module, noise: Noise, context: Context) -> None:
-        """Trains the surrogate and improves the noise in turns; what happened goes to ``context.notes``."""
+        """Alternates between training the surrogate and improving the noise; reports it in ``context.notes``."""
         optimizer = sgd(model, self.learning_rate, self.momentum, self.weight_decay)
         batches = noise.training_batches()
         errors: list[float] = []

@@ -33,14 +33,14 @@ class Emax(Method):
 
     Untargeted adversarial examples of a surrogate that was trained on the clean images: sign-gradient steps
     raise its loss, sweep after sweep over the data, until it errs on ``stop_error`` of the protected images.
-    The surrogate does not change meanwhile. T2UE's tables cite Koh & Liang (2017) for this row; nothing of
-    that work, which is about influence functions, is in it.
+    The surrogate does not change meanwhile. T2UE's tables cite Koh & Liang (2017) for this row, but that work is
+    about influence functions, and the method uses none of it.
 
-    Class-wise noise is the authors' code, not the paper's: it is made on a share of each class, the
-    surrogate too is trained on that share alone, and each step takes the mean of what a class's images want.
+    Class-wise noise follows the authors' code; the paper does not have it. It is made on a share of each class, on
+    which alone the surrogate is trained, too, and each step takes the mean of the noises of a class's images.
 
     The authors' code drops all negative noise when it saves (they call it a bug) and truncates instead of
-    rounding: ``official_one_sided`` and ``official_floor`` bring that back. It knows no cap on sweeps.
+    rounding: ``official_one_sided`` and ``official_floor`` do the same. It has no cap on sweeps.
     """
 
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
@@ -52,15 +52,15 @@ class Emax(Method):
     momentum: float = 0.9  # SGD; authors' code
     weight_decay: float = 5e-4  # SGD; authors' code. CIFAR-100: 5e-5
     gradient_clip: float = 5.0  # largest global norm of the surrogate's gradient, 0: none; authors' code
-    warmup_epochs: float = 0.0  # linear; authors' code has none, short trainings gain by one
+    warmup_epochs: float = 0.0  # linear; authors' code has none, short trainings benefit from one
     crop_padding: int = 4  # pixels around the surrogate's random crops, 0: no crops; authors' code
     flip: bool = True  # mirror half of the surrogate's images; authors' code
-    noise_steps: Count | None = None  # sign steps a batch and sweep; None: 20, class-wise 1 (paper)
+    noise_steps: Count | None = None  # sign steps per batch and sweep; None: 20, class-wise 1 (paper)
     step_size: Positive = 0.8  # steps of 1/255; paper: a tenth of 8. Does not follow the budget
     batch_size: Count = 512  # images, for noise; authors' code
-    stop_error: Share | None = None  # share the surrogate gets wrong; None: 0.9, class-wise 0.8 (code)
-    max_sweeps: Count = 20  # our cap, the paper has none (it needs one or two); reaching it is reported
-    subset_share: PositiveShare = 0.2  # class-wise only: of each class for surrogate and noise; authors' code
+    stop_error: Share | None = None  # share the surrogate must get wrong; None: 0.9, class-wise 0.8 (code)
+    max_sweeps: Count = 20  # our cap, the paper has none (Emax needs one or two); reaching it is reported
+    subset_share: PositiveShare = 0.2  # class-wise only: share of each class to use; authors' code
     official_one_sided: bool = False  # drop negative noise, as the authors' code does
     official_floor: bool = False  # truncate to whole steps (0.8 to 0, -0.8 to -1), as the authors' code does
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
@@ -80,7 +80,7 @@ class Emax(Method):
             "step_size": 3.2,
             "max_sweeps": 2,
         },
-        # So short a training of so small a surrogate learns with small batches, a warm-up and no crops only.
+        # So small a surrogate learns in so short a training only with small batches, a warm-up and no crops.
         "laptop": {
             "surrogate": "resnet_tiny",
             "surrogate_epochs": 20,
@@ -114,11 +114,11 @@ class Emax(Method):
         return Perturbation.from_float(delta, view.rows(self.granularity), budget, floor=self.official_floor)
 
     def promised_budget(self, image_size: tuple[int, int]) -> Budget:
-        """The budget; of one sign where the published code drops the other."""
+        """The budget, one-sided if negative noise is dropped as in the authors' code."""
         return replace(self.budget, signs="positive") if self.official_one_sided else self.budget
 
     def _recipe(self) -> Recipe:
-        """How the surrogate is trained."""
+        """The surrogate's recipe."""
         return Recipe(
             epochs=self.surrogate_epochs,
             batch_size=self.surrogate_batch_size,
@@ -151,7 +151,7 @@ class Emax(Method):
         )
 
     def _search(self, model: nn.Module, noise: Noise, context: Context) -> None:
-        """Sweeps until the surrogate errs often enough; what happened goes to ``context.notes``."""
+        """Sweeps over the data until the surrogate errs often enough; reports it in ``context.notes``."""
         goal = self.stop_error
         if goal is None:
             goal = 0.8 if self.granularity == "class" else 0.9

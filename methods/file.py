@@ -15,7 +15,7 @@ from ._file.found import Found
 from ._file.meaning import Meaning, understand
 from ._file.pictures import read_folder, read_parquet_pictures
 
-EXPORTS = ("train", "train.parquet", "train.npz")  # what ue-bench export calls the training set
+EXPORTS = ("train", "train.parquet", "train.npz")  # names of the training set in a folder of ue-bench export
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class File(Method):
     """Noise or protected images that somebody else made, named file:PATH, such as file:noise.npy.
 
     Reads arrays (.npy, .npz, .pt, .safetensors), a folder of pictures, a Parquet file, or a folder of ue-bench export.
-    Arrays hold floats in the pixel range or integers in steps of 1/255, channels first or last, one entry an image or
-    a class; pictures are matched by name, by number (00012.png), or by order. The budget is the largest linf norm that
+    Arrays hold floats in the pixel range or integers in steps of 1/255, channels first or last, one entry per image or
+    class; pictures are matched by name, by number (00012.png), or by order. The budget is the largest linf norm that
     is measured. Pickled objects are never loaded. Noise of one sign, noise that was rounded down, and images
-    without noise are told under the table, and refused nowhere.
+    without noise are accepted, and a note under the table says so.
     """
 
     argument: ClassVar[str] = "path"
@@ -38,13 +38,13 @@ class File(Method):
     cost: ClassVar[str] = "nothing; what others spent on it is not known"
 
     budget: Budget = Budget("none")  # none: as measured, in linf; l2:1.3 compares it under another norm
-    granularity: str = "image"  # found by the number of entries
+    granularity: str = "image"  # determined by the number of entries
     path: str = ""  # local file or folder
     key: str = (
         ""  # which array of a file that holds several; the column of pictures in Parquet; "": the only one
     )
-    holds: Literal["", "noise", "images"] = ""  # noise or images; "": as the values tell
-    unit: Literal["", "range", "steps"] = ""  # of floats: range (0 to 1), or steps (of 1/255); "": range
+    holds: Literal["", "noise", "images"] = ""  # noise or images; "": decided by the values
+    unit: Literal["", "range", "steps"] = ""  # unit of floats: range (0 to 1), or steps (of 1/255); "": range
 
     def unavailable(self) -> str:
         path = self._path()

@@ -55,15 +55,15 @@ HISTORY = ("surrogate_loss", "first_step_loss", "last_step_loss")
 class MEM(Method):
     """MEM-k, multi-step error minimization (Liu et al., ACM MM 2024), written from the paper.
 
-    A surrogate CLIP takes training steps on the protected pairs; then k words in front of each caption are replaced
-    by HotFlip so that the batch's loss falls, then sign-gradient steps on the noise lower it further, with the
-    batch's captions shuffled behind the triggers, so that noise belongs to trigger and not to caption. Victims learn
-    that shortcut. Without its trigger (``publish_trigger=false``, as T2UE's tables have it) the noise does little.
+    A surrogate CLIP takes training steps on the protected pairs. Then HotFlip replaces k words in front of each caption
+    so that the batch's loss falls, and sign-gradient steps on the noise lower it further. In these steps the captions
+    behind the triggers are shuffled, so that noise belongs to the trigger and not to the caption. Victims learn
+    that shortcut. Without its trigger (``publish_trigger=false``, as in T2UE's tables) the noise does little.
 
-    The paper stops at a loss of 0.01 and starts from "the"; the authors' code, which the numbers are from, takes a
-    fixed number of rounds and starts from random tokens, as here. Its last, incomplete batch of each pass gets no
-    noise there, and victims see images outside [0, 1]; neither happens here. ``vocabulary=bert`` starts from the
-    language model's words and shows it those chosen already; the authors' starts from random tokens and does not.
+    The paper stops at a loss of 0.01 and starts from "the". The authors' code, which the numbers are from, takes a
+    fixed number of rounds and starts from random tokens, as here. In that code the last, incomplete batch of each pass
+    gets no noise, and victims see images outside [0, 1]; neither happens here. ``vocabulary=bert`` starts from the
+    language model's words and shows it the words chosen so far; the authors' starts from random tokens and does not.
     """
 
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
@@ -75,8 +75,8 @@ class MEM(Method):
     trigger_length: Whole = 3  # tokens before each caption, the k of MEM-k; paper: 1, 3, 5, 7. 0: EM
     rounds: Count = 20  # authors' code
     model_steps: Count = 200  # training steps a round; authors' code
-    trigger_rounds: Whole | None = None  # rounds that change triggers, the first; None: a quarter, bert all
-    noise_steps: Count = 8  # sign steps a batch and round; authors' code
+    trigger_rounds: Whole | None = None  # the first so many rounds change triggers; None: a quarter, bert all
+    noise_steps: Count = 8  # sign steps per batch and round; authors' code
     step_size: Positive = 1.0  # steps of 1/255, a whole number; authors' code. Does not follow the budget
     batch_size: Annotated[int, Range(2)] = 128  # pairs, for training, triggers and noise; authors' code
     learning_rate: Positive = 1e-4  # AdamW, constant; authors' code
@@ -84,8 +84,8 @@ class MEM(Method):
     caption_shuffle: bool = True  # new captions behind the triggers in every noise step; paper
     vocabulary: Literal["free", "roundtrip", "bert"] = "free"  # roundtrip: words that stay one token as text
     trigger_start: Literal["random", "the", "official"] = "random"  # the: paper. official: an id below 30,522
-    candidates: Count | None = None  # tokens tried a position. None: 16, bert 3 of its 5 likeliest (codes)
-    likely_words: Count = 5  # bert only: words a position that it proposes; authors' code
+    candidates: Count | None = None  # tokens tried per position. None: 16, bert 3 of its 5 likeliest (codes)
+    likely_words: Count = 5  # bert only: words that it proposes per position; authors' code
     bert: str = ""  # bert only: folder of a fill-mask model, such as bert-base-uncased (paper)
     publish_trigger: bool = True  # False: the same noise with the captions as they were (T2UE's tables)
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
@@ -94,8 +94,14 @@ class MEM(Method):
     files: ClassVar[frozenset[str]] = frozenset({"surrogate_checkpoint", "bert"})
     variants: ClassVar[frozenset[str]] = frozenset(
         {
-            *("trigger_length", "publish_trigger", "vocabulary", "bert", "trigger_start"),
-            *("surrogate_pretrained", "surrogate_checkpoint", "surrogate_quickgelu"),
+            "trigger_length",
+            "publish_trigger",
+            "vocabulary",
+            "bert",
+            "trigger_start",
+            "surrogate_pretrained",
+            "surrogate_checkpoint",
+            "surrogate_quickgelu",
         }
     )
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
@@ -103,7 +109,7 @@ class MEM(Method):
     cost: ClassVar[str] = (
         "4,000 training steps, 160 forward and backward passes a pair, 16 k text passes a pair in each of 5 rounds"
     )
-    usual: ClassVar[Mapping[str, Any]] = {"trigger_rounds": 5, "candidates": 16}  # bert has its own
+    usual: ClassVar[Mapping[str, Any]] = {"trigger_rounds": 5, "candidates": 16}  # bert has other ones
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {
             "surrogate": "clip_tiny",
@@ -115,7 +121,7 @@ class MEM(Method):
             "batch_size": 32,
             "candidates": 2,
         },
-        # Rounds in the same ratio, half the noise steps, twice as long; so small a CLIP learns slowly with 1e-4.
+        # Rounds in the same ratio, half the noise steps, twice as large; so small a CLIP learns slowly with 1e-4.
         "laptop": {
             "surrogate": "clip_tiny",
             "rounds": 4,
@@ -152,7 +158,7 @@ class MEM(Method):
 
     @property
     def published_names(self) -> tuple[str, ...]:
-        """What the papers' tables call it."""
+        """Its name in the papers' tables."""
         if not self.trigger_length:
             return ()
         name = f"MEM-{self.trigger_length}{'(BERT)' if self.vocabulary == 'bert' else ''}"
@@ -172,7 +178,7 @@ class MEM(Method):
         settings = {name: value for name, value in self.parameters().items() if name != "publish_trigger"}
         what = {"noise and triggers": settings, "version": self.edition()}
         model = clip_surrogate(view, context, self.surrogate, self._weights())
-        # Kept, so that the same noise is made once whether its triggers are published or not.
+        # Kept, so that noise is made only once for runs with and without published triggers.
         made = context.keep(what, lambda: self._optimise(model, view, context), phase="protect")
         history = {name: made[name].tolist() for name in HISTORY}
         clean, protected = made["judged"].tolist()
@@ -192,7 +198,7 @@ class MEM(Method):
         return Perturbation(made["noise"], rows, self.budget, texts, triggers)
 
     def _optimise(self, model: nn.Module, view: ProtectorView, context: Context) -> dict[str, Tensor]:
-        """The search: noise, triggers, and what a record keeps of how they came about."""
+        """Runs the search; returns noise, triggers, and the search's course for the record."""
         tokens = model.tokenize(view.example_captions)
         plain = Captions(tokens, context.device, self.bf16)
         captions, words = plain, None
@@ -212,7 +218,7 @@ class MEM(Method):
         noise = PairNoise(view, context, captions, walk, rows=rows, batch_size=self.batch_size)
         steps: list[TriggerStep] = []
         last = self.trigger_rounds
-        if last is None:  # the codes' 5 of 20 rounds, or all
+        if last is None:  # 5 of 20 rounds as in the authors' code, or all with bert
             last = self.rounds if self.vocabulary == "bert" else max(1, self.rounds // 4)
 
         def before(number: int) -> TriggerStep | None:
@@ -248,7 +254,7 @@ class MEM(Method):
         return found
 
     def _words(self, model: nn.Module, view: ProtectorView, context: Context) -> tuple[Words, Tensor]:
-        """(what triggers may be made of, where they start)."""
+        """(the tokens that triggers may be made of, the triggers to start from)."""
         if self.vocabulary == "bert":
             kept = self.candidates or 3
             words = FillMask(self.bert, model, view.example_captions, max(self.likely_words, kept), kept)

@@ -20,9 +20,9 @@ CHUNK = 4096  # noises drawn at once
 class Random(Method):
     """Random noise, the control of EM's paper (Huang et al., ICLR 2021), written from the paper.
 
-    ``sign`` spends the whole budget at every value, which makes it the stronger control; ``uniform`` is what
-    the authors' code draws. Image-wise noise is harmless; class-wise noise works in part: it marks the class.
-    With an l2 budget every noise lies on the sphere of its radius, in a direction drawn evenly.
+    ``sign`` spends the whole budget on every value, which makes it the stronger control; ``uniform`` is what
+    the authors' code draws. Image-wise noise is harmless; class-wise noise protects in part, because it marks the
+    class. With an l2 budget every noise has a norm of the radius and a uniformly drawn direction.
     """
 
     budget: Annotated[Budget, Norms("linf", "l2")] = Budget(
@@ -39,7 +39,7 @@ class Random(Method):
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         rows = view.rows(self.granularity)
-        largest = self.budget.radius * (255 if self.budget.norm == "l2" else 1)  # that one value may be
+        largest = self.budget.radius * (255 if self.budget.norm == "l2" else 1)  # limit of one value in steps
         dtype = torch.int8 if largest <= 127 else torch.int16
         noise = new_noise(int(rows.max()) + 1, view.image_size, dtype)
         for chunk in noise.split(CHUNK):

@@ -1,4 +1,4 @@
-"""Synthetic perturbations: scikit-learn's Gaussian clusters, drawn as patches of flat colour."""
+"""Synthetic perturbations: samples of scikit-learn's Gaussian clusters, drawn as patches of flat colour."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ue_bench.contracts.perturbation import quantise, sizes
 from ue_bench.crafting.scaling import scale
 from ue_bench.errors import ConfigError
 
-VALUES = 2**19  # float values of a chunk of noise: 2 MiB, so that it stays in the cache
+VALUES = 2**19  # float values in a chunk of noise: 2 MiB, so that it stays in the cache
 PAPER_BUDGET = Budget("l2", 1.304132372757743)
 
 
@@ -37,8 +37,8 @@ class SynPer(Method):
     has cells; each image gets a sample of its label's cluster, drawn as a grid of flat colour patches and scaled to
     an L2 norm of sqrt(3 * height * width) * epsilon / 255. Single values reach 8 to 17 steps, beyond Linf 8/255.
 
-    The default ``budget`` is that norm at 32 pixels and epsilon 6; left alone it follows the image's size and
-    ``epsilon``. Any other budget holds as it is given; with ``linf`` the largest value of each noise is the radius.
+    The default ``budget`` is that norm at 32 pixels and epsilon 6; unless it is set, it follows the image's size and
+    ``epsilon``. Any other budget is used as given; with ``linf`` the largest value of each noise is the radius.
     """
 
     budget: Annotated[Budget, Norms("l2", "linf")] = Budget(
@@ -54,19 +54,20 @@ class SynPer(Method):
     access: ClassVar[Access] = Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
     granularities: ClassVar[tuple[str, ...]] = ("image",)
-    cost: ClassVar[str] = "nothing to speak of: 0.1 ms an image on one CPU core, no network"
+    cost: ClassVar[str] = "negligible: 0.1 ms per image on one CPU core, no network"
     published_names: ClassVar[tuple[str, ...]] = ("SynPer",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.official_floor and self.budget != PAPER_BUDGET:
             raise ConfigError(
-                "synper.official_floor repeats the published code, which passes its own radius: "
+                "synper.official_floor repeats the authors' code, which exceeds its own radius: "
                 "leave out either official_floor or budget"
             )
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
-        labels, (height, width) = view.labels, view.image_size
+        labels = view.labels
+        height, width = view.image_size
         if self.grid > min(height, width):
             raise ConfigError(f"synper.grid is {self.grid}, more than the image's {height}x{width} pixels")
         counts = torch.bincount(labels, minlength=view.classes).tolist()
@@ -95,15 +96,15 @@ class SynPer(Method):
         return Budget("l2", math.sqrt(values) * (self.epsilon + self.official_floor) / 255)
 
     def _budget(self, image_size: tuple[int, int]) -> Budget:
-        """What the noise is scaled to before it is floored or rounded."""
+        """The budget that the noise is scaled to before it is floored or rounded."""
         return replace(self, official_floor=False).promised_budget(image_size)
 
 
 def clusters(counts: list[int], features: int, seed: int, separation: float = 10.0) -> Tensor:
-    """Samples of linearly separable Gaussian clusters, one cluster a class, around corners of a hypercube.
+    """Samples of linearly separable Gaussian clusters, one cluster per class, around corners of a hypercube.
 
-    With equal counts these are exactly scikit-learn's samples for as many points as there are images; with unequal
-    ones its class weights follow the counts, and what it draws beyond them is left out.
+    With equal counts these are exactly scikit-learn's samples for as many points as there are images. With unequal
+    counts its class weights follow the counts, and surplus samples are left out.
 
     Args:
         counts: samples wanted of each class.

@@ -1,4 +1,4 @@
-"""T2UE: noise from text alone, by a generator that a frozen CLIP taught."""
+"""T2UE: noise from text alone, by a generator that was trained with a frozen CLIP."""
 
 from __future__ import annotations
 
@@ -42,12 +42,15 @@ from ._t2ue.public import (
 from ._t2ue.synthesis import Synthesiser
 from ._t2ue.training import Lessons, Training, train_generator
 
-PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**22}  # of noise, so that memory stays flat: 4 noises of 256 pixels
+PIXELS_AT_ONCE = {
+    "cpu": 2**18,
+    "cuda": 2**22,
+}  # of noise, which bounds the memory: on a CPU 4 noises of 256 pixels
 PADDED = (
     112  # numbers drawn for each random vector of 100: in whole 16s, a row does not depend on how many follow
 )
-DEAF = 0.01  # steps of 1/255 by which noises of two texts differ at least, else the text hardly matters
-PAPER_NAMES = {  # by surrogate, as the paper's tables have them
+DEAF = 0.01  # steps of 1/255: if noises of two texts differ by less, the text hardly matters
+PAPER_NAMES = {  # names in the paper's tables, by surrogate
     "clip_vit_b_16": ("T2UE(ViT/B-16)",),
     "clip_vit_b_32": ("T2UE", "T2UE(ViT/B-32)"),
 }
@@ -58,19 +61,19 @@ class T2UE(Method):
     """T2UE, text-to-unlearnable examples (arXiv 2508.03091, 2025), written from the paper and a specification.
 
     SSA-GAN's generator, 31,329,281 weights with the defaults, turns a text's features and a random vector into noise.
-    It learned on public pairs: with its noise, a frozen CLIP takes any image for what the text says. To protect data
-    it needs their texts only: no image is ever read. In contrastive runs the text is each pair's own caption (one
-    noise an image: its first caption). In supervised ones it is a template with the class's name: class-wise the
-    first of CLIP's 18 and one random vector a class, else a template and a vector of the image's own.
+    It is trained on public pairs, so that a frozen CLIP matches any image with this noise to the text. To protect data
+    it needs only their texts and never reads an image. In contrastive runs the text is each pair's own caption (with
+    one noise per image, the first caption). In supervised runs it is a template with the class's name: class-wise, the
+    first of CLIP's 18 and one random vector per class; otherwise a template and a vector for each image.
 
-    The generator is trained once for all data, granularities and values of z, and what was killed goes on from its
-    last checkpoint. The record names the public data, and warns where they overlap with those to be protected.
+    The generator is trained once for all data, granularities and values of z; a training that was killed continues from
+    its last checkpoint. The record names the public data, and warns if they overlap with the data to protect.
 
-    Where paper and authors' code differ, defaults follow the paper. The code cuts the output off at the radius, which
-    is 16 there (``bound=clamp``), lets the learning rate rise (``official_schedule``), keeps the epoch of the lowest
-    loss (``official_best``), augments more (``augmentation=official``), and takes random vectors from a few: ``z=32``
-    in supervised runs, class-wise too, ``z=16`` in contrastive ones. Ours: half of the public images are mirrored,
-    each shows another of its captions every epoch, and no weight decays.
+    Where paper and authors' code differ, defaults follow the paper. The code clips the output at the radius, which is
+    16 there (``bound=clamp``), lets the learning rate rise (``official_schedule``), keeps the epoch of the lowest
+    loss (``official_best``), augments more (``augmentation=official``), and uses only a few random vectors: ``z=32``
+    in supervised runs, also class-wise, ``z=16`` in contrastive ones. Our choices: half of the public images are
+    mirrored, each epoch draws one of an image's captions, and there is no weight decay.
     """
 
     budget: Annotated[Budget, Norms("linf", most=127)] = Budget(
@@ -79,10 +82,10 @@ class T2UE(Method):
     granularity: str = (
         "pair"  # pair, image or class. Supervised: pair and image are the paper's "sample-wise"
     )
-    size: int = 256  # pixels a side of the generator's noise, resized (nearest) to the images; paper
+    size: int = 256  # pixels per side of the generator's noise, resized (nearest) to the images; paper
     filters: Count = 64  # generator: channels of its last block (ngf); an eighth of the text's features, code
-    bound: Literal["scale", "clamp"] = "scale"  # radius x output (equation 1), or cut off there (code)
-    z: str = "row"  # random vectors: one a noise (row), one for all (shared), or a number, such as 32 (code)
+    bound: Literal["scale", "clamp"] = "scale"  # radius x output (equation 1), or clipped (code)
+    z: str = "row"  # random vectors: one per noise (row), one for all (shared), or a number, as 32 (code)
     public: str = (
         "mscoco"  # dataset with captions that the generator learns from (paper); "captions path=FILE"
     )
@@ -93,7 +96,7 @@ class T2UE(Method):
     )
     surrogate_checkpoint: str = ""  # local file with those weights; "": they are downloaded
     surrogate_quickgelu: bool = True  # as OpenAI's weights need it; loaded weights only
-    surrogate_size: Count = 224  # pixels of the public images, and of a surrogate that is trained here
+    surrogate_size: Count = 224  # pixels per side of public images and of a surrogate trained here
     surrogate_epochs: Count = 32  # trained here only: over the public pairs; victims' recipe
     surrogate_batch_size: Count = 128  # trained here only: pairs; victims' recipe
     surrogate_learning_rate: Positive = 5e-4  # trained here only: AdamW, a tenth of the steps warm-up
@@ -105,8 +108,8 @@ class T2UE(Method):
     official_schedule: bool = False  # learning rate rises to 1e-3, as in the authors' code
     official_best: bool = False  # the epoch of the lowest loss, as in the authors' code, instead of the last
     snapshots: tuple[Count, ...] = ()  # epochs after which the generator is kept, too; for appendix A.1
-    checkpoint: Whole = 0  # the snapshot that makes the noise; 0: the generator as trained
-    checkpoint_epochs: Count = 10  # between the states from which a training that was killed goes on
+    checkpoint: Whole = 0  # the epoch of the snapshot that makes the noise; 0: the generator after all epochs
+    checkpoint_epochs: Count = 10  # epochs between the checkpoints from which a killed training continues
     bf16: bool = True  # training, where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.CAPTIONS | Access.LABELS | Access.CLASS_NAMES
@@ -121,8 +124,8 @@ class T2UE(Method):
         "67 GFLOP a noise at 256 pixels; once, 500 epochs over the public images, 230 GFLOP an image (A100-days)"
     )
     preparations: ClassVar[Mapping[str, str]] = {
-        "quick": "a trial of the way: minutes on a CPU, with drawn pictures; most likely it protects no photograph",
-        "laptop": "a trial, too: about 17 core-minutes, with flickr8k/ under UE_BENCH_DATA",
+        "quick": "a demonstration: minutes on a CPU, with drawn pictures; it will most likely not protect photographs",
+        "laptop": "a demonstration, too: about 17 core-minutes, with flickr8k/ under UE_BENCH_DATA",
         "paper": "days on a GPU, with mscoco/ under UE_BENCH_DATA and OpenAI's CLIP, which is downloaded (350 MB)",
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -154,7 +157,7 @@ class T2UE(Method):
             "learning_rate": 3e-3,
             "checkpoint_epochs": 2,
         },
-        # One generator for every suite of a store: its snapshots are those that generator_duration looks at.
+        # With the snapshots that generator_duration needs, all suites of a store share one generator.
         "quick": {
             "size": 32,
             "filters": 8,
@@ -175,14 +178,14 @@ class T2UE(Method):
 
     @property
     def published_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """What the paper's tables call it; rows with another surrogate stand beside those of ViT-B/32."""
+        """Its name in the paper's tables; other surrogates are compared with the paper's rows for ViT-B/32."""
         return PAPER_NAMES.get(self.surrogate, PAPER_NAMES["clip_vit_b_32"])
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.z not in ("row", "shared") and not (self.z.isdecimal() and int(self.z) > 0):
             raise ConfigError(f"t2ue's z must be row, shared or a number such as 32, not '{self.z}'")
-        channel_plan(self.size)  # this and the next two raise ConfigError for settings that they cannot use
+        channel_plan(self.size)  # this and the next two lines raise ConfigError for invalid settings
         self._surrogate()
         self._lessons()
         if self.checkpoint and self.checkpoint not in self.snapshots:
@@ -234,7 +237,7 @@ class T2UE(Method):
     def _noise(
         self, network: nn.Module, texts: Tensor, wanted: Requests, size: tuple[int, int], context: Context
     ) -> Tensor:
-        """int8 [R, 3, H, W], a few noises at once."""
+        """int8 [R, 3, H, W]: the noises, made a few at a time."""
         make, device = Synthesiser(network), context.device
         draws = torch.randn(wanted.latents, PADDED, generator=context.generator)[:, :LATENT]
         noise = new_noise(len(wanted), size)
@@ -271,7 +274,7 @@ class T2UE(Method):
         )
 
     def _reader(self, context: Context):
-        """The surrogate with the text tower that the generator learned with."""
+        """The surrogate with the text tower that the generator was trained with."""
         surrogate = self._surrogate()
         towers = surrogate.build(context)
         if surrogate.trained_here:
@@ -290,13 +293,13 @@ class T2UE(Method):
         }
         if loss >= clean:
             context.warn(
-                f"t2ue's generator helps the surrogate nothing: its loss is {loss:.3g} with noise and {clean:.3g} "
+                f"t2ue's generator does not help the surrogate: its loss is {loss:.3g} with noise and {clean:.3g} "
                 "without; train it longer"
             )
         if sensitivity < DEAF:
             context.warn(
-                f"t2ue's generator hardly listens: noises of two texts differ by {sensitivity:.2g} steps of 1/255 "
-                "in the mean; train it longer"
+                f"t2ue's generator hardly uses the text: two texts' noises differ by {sensitivity:.2g} steps of 1/255 "
+                "on average; train it longer"
             )
 
 

@@ -19,17 +19,17 @@ from ._adversarial.presets import PRESETS
 class TAP(AdversarialNoise):
     """TAP, targeted adversarial poisons (Fowl et al., NeurIPS 2021), written from the paper.
 
-    Adversarial examples of a clean-trained surrogate that point to the next class, (label + 1) modulo the
-    number of classes. Published with its own label, an image shows features of the next class under it, so
-    that a victim learns to call a class by the name before its own: below chance, and by a rule.
+    The noise makes adversarial examples of a clean-trained surrogate that point to the next class, (label + 1) modulo
+    the number of classes. An image is published with its own label and features of the next class, so a victim learns
+    to confuse each class with the one before it: accuracy falls below chance, in a regular pattern.
 
-    The noise survives shifts and flips, which are differentiated through. Of several restarts the whole set
-    of the lowest loss is kept, as in the authors' code. APBench's "TAP" is the untargeted recipe unless told
-    otherwise: compare it with ``uap``. T2UE's 60.60 % for CIFAR-100 is far from others' results.
+    The noise survives shifts and flips, which are part of its optimisation. Of several restarts, the one with the
+    lowest loss over the whole set is kept, as in the authors' code. APBench's "TAP" is the untargeted recipe by
+    default: compare it with ``uap``. T2UE's 60.60 % for CIFAR-100 is far from others' results.
 
-    In contrastive runs no paper has it: MEM's finds targets for captions hard to define, and T2UE's "TAP" there is
-    most likely ``uap``. Here each image is led to the captions of the next image in the dataset, always the same
-    one, from zero, down the loss of a CLIP trained on the clean pairs. For steps as few as UAP's: ``iterations=8``.
+    No paper has it in contrastive runs: MEM's finds targets for captions hard to define, and T2UE's "TAP" there is
+    most likely ``uap``. Here each image is moved towards a caption of the next image in the dataset, always the same
+    one, from zero, down the loss of a CLIP trained on the clean pairs. For as few steps as UAP has: ``iterations=8``.
     """
 
     target_offset: int = 1  # classes, modulo their number; paper. Added to the label. Contrastive: images
@@ -45,7 +45,7 @@ class TAP(AdversarialNoise):
     }
 
     def published_as(self, paradigm: str) -> tuple[str, ...]:
-        """No paper has the contrastive one."""
+        """Its name in the papers' tables; no paper has it in contrastive runs."""
         return () if paradigm == "contrastive" else self.published_names
 
     def aim(self, labels: Tensor, classes: int) -> Tensor:
@@ -64,6 +64,6 @@ class TAP(AdversarialNoise):
                 "take one that is no multiple of their number"
             )
         firsts = counts.cumsum(0) - counts
-        number = torch.arange(len(image_of)) - firsts[image_of]  # of the caption, among its image's
+        number = torch.arange(len(image_of)) - firsts[image_of]  # number of the caption among its image's
         target = (image_of + self.target_offset) % len(counts)
         return firsts[target] + number % counts[target]

@@ -35,7 +35,7 @@ from ._tue.separability import class_separability, sign_agreement
 
 @dataclass(frozen=True)
 class Released:
-    """The settings that the authors released for one framework; TUE's fields of the same names override them."""
+    """The settings that the authors released for one framework. TUE's fields with the same names override them."""
 
     model_steps: int
     noise_steps: int
@@ -59,25 +59,25 @@ RELEASED = {
 class TUE(Method):
     """TUE, transferable unlearnable examples (Ren et al., ICLR 2023), written from the paper.
 
-    Each image's noise lowers ``ssl_weight`` x a contrastive loss of a surrogate, which learns in turns with it,
+    Each image's noise lowers ``ssl_weight`` x a contrastive loss of a surrogate, which is trained in turns with it,
     plus ``csd_weight`` x the classwise separability discriminant of the noise alone, batch by batch.
 
-    The settings released for simclr and simsiam have an ``ssl_weight`` of 0: nothing of the surrogate reaches the
-    noise, so its training is left out (the record says so), and images count only where the noise would leave
-    [0, 1]. The result is close to one pattern of +-8/255 a class. Only moco uses a network.
+    The settings released for simclr and simsiam have an ``ssl_weight`` of 0: the surrogate does not influence the
+    noise, so it is not trained (the record says so), and images matter only where they with noise would leave
+    [0, 1]. The result is close to one pattern of +-8/255 per class. Only moco uses a network.
 
-    The authors' code takes spreads in the discriminant as constants (``detach_spread``), and gives all images of a
-    batch the same crop and colours in noise steps (``official_shared_views``). Batches are of equal size here, for
-    a last one of a few images would have its own idea of classes. MoCo's batch normalisation is not split.
+    The authors' code treats spreads in the discriminant as constants (``detach_spread``), and gives all images of a
+    batch the same crop and colours in noise steps (``official_shared_views``). Batches are of equal size here, because
+    the class centres of a small last batch would be unreliable. MoCo's batch normalisation is not split.
     """
 
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
-    granularity: str = "image"  # one noise an image, though those of a class come out much alike
+    granularity: str = "image"  # one noise per image, though those of a class become very similar
     framework: Literal["simclr", "simsiam", "moco"] = "simclr"  # the loss and the released settings
     surrogate: str = "resnet18"  # a victim's name, trained from scratch; paper. Unused where ssl_weight is 0
     rounds: Count = 200  # of training, then noise; released: 40 epochs x 5, simsiam 50 x 4, moco 200 x 1
-    model_steps: Count | None = None  # training steps a round; None: 20, simsiam 25, moco 100 (released)
-    noise_steps: Count | None = None  # sign steps a round; None: 20 simclr, simsiam, 5 moco (released)
+    model_steps: Count | None = None  # training steps per round; None: 20, simsiam 25, moco 100 (released)
+    noise_steps: Count | None = None  # sign steps per round; None: 20 simclr, simsiam, 5 moco (released)
     step_size: Positive = 0.8  # steps of 1/255; released. Does not follow the budget
     batch_size: Count = 512  # images, at most, for training and for noise; released
     ssl_weight: NotNegative | None = None  # of the contrastive loss; None: 0, moco 1 (released)
@@ -91,8 +91,8 @@ class TUE(Method):
     momentum: float = 0.9  # sgd; the field's usual value
     weight_decay: float | None = None  # None: 1e-6 simclr, 5e-4 simsiam, 1e-4 moco (released)
     temperature: float | None = None  # None: 0.5 simclr, 0.2 moco (released)
-    queue: Count = 4096  # moco, keys; released
-    encoder_momentum: float = 0.99  # moco, share that the second encoder keeps in a step; released
+    queue: Count = 4096  # moco only: keys; released
+    encoder_momentum: float = 0.99  # moco only: share that the momentum encoder keeps in a step; released
     bf16: bool = True  # where the accelerator has it; False: float32, as released
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS
@@ -117,7 +117,7 @@ class TUE(Method):
             )
 
     def settings(self) -> Released:
-        """What was released for the framework, overridden by what is set."""
+        """The settings released for the framework, overridden by the fields that are set."""
         own = {f.name: getattr(self, f.name) for f in fields(Released)}
         return replace(
             RELEASED[self.framework], **{name: value for name, value in own.items() if value is not None}
@@ -162,7 +162,7 @@ class TUE(Method):
 
 
 class Search:
-    """Training and noise in turns; what happened goes to ``context.notes``.
+    """Alternates between training and noise steps, and reports the course in ``context.notes``.
 
     Args:
         labels: int64 [N], on the device.
@@ -186,7 +186,7 @@ class Search:
         self.walk = Walk(method.budget.radius / 255, method.step_size / 255, self.settings.noise_steps)
 
     def run(self) -> None:
-        """All rounds."""
+        """Runs all rounds."""
         everything = torch.arange(len(self.images))
         size = min(self.method.batch_size, len(everything))
         training = endless(lambda: shuffled(everything, size, self.generator))
@@ -220,7 +220,7 @@ class Search:
         return self.images.take(index).add_(self.delta[index].to(self.images.device)).clamp_(0, 1)
 
     def _improve(self) -> float:
-        """Noise steps for every image, in batches of equal size; the last batch's discriminant afterwards."""
+        """Takes noise steps for every image, in batches of equal size; returns the last batch's discriminant."""
         order = torch.randperm(len(self.images), generator=self.generator)
         for index in order.tensor_split(math.ceil(len(order) / self.method.batch_size)):
             noise = self._walked(index)

@@ -42,33 +42,33 @@ class UC(Method):
     """UC, unlearnable clusters (Zhang et al., CVPR 2023), written from a specification of paper and code.
 
     K-means groups the images by a surrogate's features. For each cluster a generator with a fixed random input
-    learns one noise that moves features to the centre of the next cluster (in a ring): the Kullback-Leibler
+    learns one noise that moves features to the centre of the next cluster (in a ring). Its loss is the Kullback-Leibler
     divergence from the softmax of that centre to the softmax of the features. Labels are never read, so the
     surrogate is one of
 
     - ``timm:NAME``: published ImageNet weights (paper: ResNet-50), by download or from ``checkpoint``;
     - ``clip:NAME:WEIGHTS``: CLIP's image encoder (paper: ``clip:RN50:openai``; OpenAI's own file as
       ``checkpoint`` belongs to ``clip:RN50-quickgelu``);
-    - ``rotation:VICTIM``: a victim's architecture, trained here to tell by how much an image was turned. Ours,
-      for machines without weights; images only, as UC demands. The papers do not have it.
+    - ``rotation:VICTIM``: a victim's architecture, trained here to predict how each image was rotated. Ours,
+      for machines without weights; it needs images only, as UC demands. The papers do not have it.
 
-    Not the paper's: noise has the benchmark's image size, and is resized with the image to what a loaded surrogate
-    sees; clusters and centres come from whole images instead of centre crops. The paper trains a cluster's
-    generator on the cluster, the authors' code on all images (``official_all_images``, as many times the cost as
-    there are clusters), in the data's own order (``official_order``). That code clamps the generator's output at the
-    radius, where its gradient ends, and so does the default here: ``scaled_tanh`` scales it instead.
+    Differences from the paper: noise has the benchmark's image size, and is resized with the image to the size that a
+    loaded surrogate sees; clusters and centres come from whole images instead of centre crops. The paper trains a
+    cluster's generator on the cluster, the authors' code on all images (``official_all_images``, which multiplies the
+    cost by the number of clusters), in the data's own order (``official_order``). That code clamps the generator's
+    output at the radius, where it has no gradient, and so does the default here: ``scaled_tanh`` scales it instead.
     """
 
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 16)  # steps of 1/255; authors' configurations
     granularity: str = "cluster"  # one noise for each cluster of images
     surrogate: str = "timm:resnet50.tv_in1k"  # paper; or clip:RN50:openai (paper), or rotation:VICTIM (ours)
     checkpoint: str = ""  # local file with a loaded surrogate's weights; "": they are downloaded
-    surrogate_size: Count = 224  # pixels a loaded surrogate sees (code). rotation: the images' own
+    surrogate_size: Count = 224  # pixels that a loaded surrogate sees (code). rotation: the images' own
     surrogate_epochs: Count = 60  # rotation only: training epochs; ours
     surrogate_batch_size: Count = 128  # rotation only: images; ours
     clusters: Annotated[int, Range(2)] = 10  # authors' configurations
     kmeans_starts: Count = 10  # seeded starts of which the best is kept; scikit-learn's default of that time
-    filters: Count = 64  # generator: of its first convolution; authors' code
+    filters: Count = 64  # generator: filters of its first convolution; authors' code
     blocks: Count = 6  # generator: residual blocks; authors' code
     epochs: Count = 50  # of each generator, over its images; authors' code
     max_steps: Count = 20000  # of each generator, our cap; reaching it is reported
@@ -224,7 +224,7 @@ class UC(Method):
         return radius * network(code) if self.scaled_tanh else network(code).clamp(-radius, radius)
 
     def _batches(self, members: Tensor, draw: torch.Generator):
-        """Batches of ``members`` without end, the last, smaller one of each epoch kept."""
+        """Batches of ``members`` without end; the last, smaller batch of each epoch is kept."""
         while True:
             order = members
             if not self.official_order:
@@ -233,12 +233,11 @@ class UC(Method):
                 yield order[part]
 
     def _report(self, groups: Clusters, clean: Tensor, moved: Tensor, context: Context) -> None:
-        """How far the published images went, for the record."""
+        """Reports in the record how many published images reached their goal, and how near they came."""
         wanted = (groups.members + 1) % len(groups)
         goals = goals_of(groups)[groups.members]
-        reached, before = (
-            float((nearest(f, groups.centres) == wanted).float().mean()) for f in (moved, clean)
-        )
+        reached = float((nearest(moved, groups.centres) == wanted).float().mean())
+        before = float((nearest(clean, groups.centres) == wanted).float().mean())
         context.notes |= {
             "surrogate": self.surrogate + (f" ({self.checkpoint})" if self.checkpoint else ""),
             "cluster_sizes": groups.members.bincount().tolist(),
@@ -262,7 +261,7 @@ def divergence(features: Tensor, goals: Tensor) -> Tensor:
 
     Args:
         features: float32 [B, D].
-        goals: float32 [B, D] or [D], sums of one.
+        goals: float32 [B, D] or [D]; each row sums to 1.
     """
     guesses = features.log_softmax(dim=1)
     return functional.kl_div(guesses, goals.expand_as(guesses), reduction="batchmean")

@@ -18,10 +18,10 @@ class ClipFamily(Victim):
         ""  # OpenCLIP's tag of weights, such as openai; "" from scratch, as MEM's and T2UE's tables
     )
     checkpoint: str = (
-        ""  # file of those or other weights, not downloaded: .safetensors, or a state dict .pt, .pth, .bin
+        ""  # local file of those or other weights: .safetensors, or a state dict .pt, .pth, .bin
     )
     quickgelu: bool = (
-        False  # QuickGELU as in MEM's code; from scratch either will do, OpenAI's weights need it
+        False  # QuickGELU as in MEM's code; OpenAI's weights need it, from scratch it is a choice
     )
 
     files: ClassVar[frozenset[str]] = frozenset({"checkpoint"})

@@ -15,7 +15,7 @@ from torch import nn
 from ue_bench import Recipe, Victim
 from ue_bench.errors import ConfigError
 
-SMALL = 64  # pixels of the longer side up to which a network gets its small-image stem
+SMALL = 64  # pixels: a network gets its small-image stem if the longer side is at most this
 
 
 def is_small(image_size: tuple[int, int]) -> bool:
@@ -31,27 +31,27 @@ def small_stem(channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 def patch_for(image_size: tuple[int, int], grid: int) -> int:
-    """The patch size in pixels that cuts the shorter side into as near to ``grid`` tokens as can be.
+    """The patch size in pixels that divides the shorter side into as nearly ``grid`` tokens as possible.
 
-    Only sizes that divide both sides count; of two as near, the smaller patch is taken. Example: 2 for
-    32-pixel images and a grid of 14, so 16x16 tokens.
+    Patch sizes must divide both sides; of two that are equally near, the smaller is taken. Example: 2 for
+    32-pixel images and a grid of 14, which gives 16x16 tokens.
 
     Raises:
-        ConfigError: if no patch size gives half to twice as many tokens a side as wanted.
+        ConfigError: if no patch size gives half to twice as many tokens per side as wanted.
     """
     common = math.gcd(*image_size)
     sizes = [size for size in range(1, common + 1) if common % size == 0]
     best = min(sizes, key=lambda size: abs(min(image_size) // size - grid))
     if not grid <= 2 * (min(image_size) // best) <= 4 * grid:
         raise ConfigError(
-            f"images of {image_size[0]}x{image_size[1]} pixels cannot be cut into patches for some "
+            f"images of {image_size[0]}x{image_size[1]} pixels cannot be cut into patches for about "
             f"{grid}x{grid} tokens: take an image_size with many divisors, such as 32, 64, 96 or 224"
         )
     return best
 
 
 def calm(recipe: Recipe) -> Recipe:
-    """The recipe for deep networks without shortcuts: an SGD learning rate of at most 0.05, with warm-up."""
+    """The recipe for deep networks without skip connections: an SGD learning rate of at most 0.05, with warm-up."""
     if recipe.optimizer != "sgd":
         return recipe
     return dataclasses.replace(
@@ -62,7 +62,7 @@ def calm(recipe: Recipe) -> Recipe:
 
 
 def adaptive(recipe: Recipe, learning_rate: float) -> Recipe:
-    """The recipe for transformers: AdamW in SGD's place, warm-up, clipped gradients; all else as it was."""
+    """The recipe for transformers: AdamW instead of SGD, warm-up, clipped gradients; all else is unchanged."""
     if recipe.optimizer != "sgd":
         return recipe
     return dataclasses.replace(
@@ -77,7 +77,7 @@ def adaptive(recipe: Recipe, learning_rate: float) -> Recipe:
 
 @dataclass(frozen=True)
 class ResNetFamily(Victim):
-    """timm's ResNets: up to 64 pixels a 3x3 stride-1 stem without max-pool, above it the original one."""
+    """timm's ResNets: a 3x3 stride-1 stem without max-pool up to 64 pixels, the original stem above."""
 
     architecture: ClassVar[str]
 
@@ -93,16 +93,16 @@ class ResNetFamily(Victim):
 
 @dataclass(frozen=True)
 class VGGFamily(Victim):
-    """timm's VGGs with batch norm: a linear head after global pooling, the original one from 224 pixels."""
+    """timm's VGGs with batch norm: a linear head after global pooling; the original head from 224 pixels."""
 
     architecture: ClassVar[str]
 
     def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:
         import timm  # here, because planning and reporting do not need it, and it takes a second
 
-        if min(image_size) >= 224:  # where the features are 7x7, as the fully connected layers want them
+        if min(image_size) >= 224:  # the features are 7x7, as the fully connected layers need them
             return timm.create_model(self.architecture, num_classes=classes, drop_rate=0.5)
-        # The fully connected layers are dropped at once, so they are made as thin as can be.
+        # The fully connected layers are dropped right away, so they are made as small as possible.
         model = timm.create_model(self.architecture, num_classes=classes, mlp_ratio=1 / 4096)
         model.pre_logits = nn.Identity()
         linear = nn.Linear(model.num_features, classes)
@@ -119,7 +119,7 @@ class VGGFamily(Victim):
 
 @dataclass(frozen=True)
 class ViTFamily(Victim):
-    """timm's ViT-Base, its patches scaled so that the grid of tokens stays near that at 224 pixels."""
+    """timm's ViT-Base with patches scaled so that the grid of tokens stays near that at 224 pixels."""
 
     grid: ClassVar[int]
 

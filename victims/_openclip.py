@@ -27,8 +27,8 @@ __all__ = [
 ]
 
 FORMATS = (".safetensors", ".pt", ".pth", ".bin")  # read without running any code in them
-QUICK = "-quickgelu"  # at the end of an architecture's name: it has QuickGELU by itself
-STRIDE = 32  # pixels between the last features of a ResNet; ViTs have their patch in their name
+QUICK = "-quickgelu"  # architectures whose names end so have QuickGELU built in
+STRIDE = 32  # pixels: total stride of a ResNet; ViTs have their patch size in their names
 
 
 def build_clip(
@@ -42,17 +42,17 @@ def build_clip(
 ) -> Towers:
     """An OpenCLIP model as Towers.
 
-    From scratch the image tower is built for the data's size, rounded up to whole patches. With weights it keeps the
-    size that they were trained at, and Towers resizes the images.
+    From scratch, the image tower is built for the data's size, rounded up to whole patches. With weights, it keeps the
+    size at which they were trained, and Towers resizes the images.
 
     Args:
         architecture: a name that OpenCLIP knows, such as ``RN50``.
         image_size: (height, width) of the data.
         pretrained: OpenCLIP's tag of weights, or "". They are downloaded unless there is a checkpoint.
         checkpoint: a local file of weights, safetensors or a state dict of torch's, or "".
-        quickgelu: QuickGELU instead of GELU; weights of OpenAI need it, unless the architecture's name ends so.
-        further: of ``open_clip.create_model``, such as ``embed_dim``, ``vision_cfg`` and ``text_cfg`` instead of the
-            architecture's own, for small studies.
+        quickgelu: QuickGELU instead of GELU; OpenAI's weights need it, unless the architecture has it built in.
+        further: arguments of ``open_clip.create_model``, such as ``embed_dim``, ``vision_cfg`` and ``text_cfg``, which
+            replace the architecture's own for small studies.
 
     Raises:
         ConfigError: for names and weights that do not exist or do not fit.
@@ -73,7 +73,7 @@ def build_clip(
                 architecture,
                 pretrained=checkpoint or pretrained or None,
                 force_quick_gelu=quickgelu,
-                force_custom_text=True,  # so that short rows of tokens are short for the text tower too
+                force_custom_text=True,  # so that the text tower accepts rows cut to the longest caption
                 pretrained_text=False,
                 **settings,
             )
@@ -89,7 +89,7 @@ def build_clip(
             raise ConfigError(f"checkpoint {checkpoint} does not fit {architecture}: {reason}") from error
         if pretrained:
             raise UnavailableError(
-                f"the weights '{pretrained}' of {architecture} cannot be had: {reason}. Without a network, give the "
+                f"the weights '{pretrained}' of {architecture} cannot be loaded: {reason}. Without a network, give the "
                 "file as checkpoint="
             ) from error
         raise ConfigError(f"OpenCLIP cannot build {architecture}: {reason}") from error
@@ -107,9 +107,9 @@ def tokenizer() -> Any:
 
 
 def check_weights(pretrained: str, checkpoint: str, quickgelu: bool, architecture: str = "") -> None:
-    """ConfigError for weights that cannot be right, found without loading anything.
+    """Raises ConfigError for weights that cannot be right, without loading anything.
 
-    With both, the checkpoint is what is loaded, and ``pretrained`` says which weights it holds.
+    If both are given, the checkpoint is loaded, and ``pretrained`` says which weights it holds.
     """
     if pretrained == "openai" and not (quickgelu or architecture.endswith(QUICK)):
         raise ConfigError(
@@ -124,12 +124,12 @@ def check_weights(pretrained: str, checkpoint: str, quickgelu: bool, architectur
 
 
 def check_architecture(architecture: str, pretrained: str = "") -> None:
-    """ConfigError for a name, or a tag of weights for it, that OpenCLIP does not know."""
+    """Raises ConfigError for an architecture, or a tag of its weights, that OpenCLIP does not know."""
     known = _known()
     if architecture not in known:
         names = {name.lower(): name for name in known}
         close = " or ".join(f"'{names[name]}'" for name in nearest(architecture, names))
-        guess = f"did you mean {close}?" if close else "open_clip.list_models() in Python tells all names"
+        guess = f"did you mean {close}?" if close else "open_clip.list_models() in Python lists all names"
         raise ConfigError(f"unknown architecture of OpenCLIP '{architecture}': {guess}")
     if pretrained and pretrained not in known[architecture]:
         raise unknown(f"weights of {architecture}", pretrained, known[architecture])
@@ -137,7 +137,7 @@ def check_architecture(architecture: str, pretrained: str = "") -> None:
 
 @functools.cache
 def _known() -> dict[str, list[str]]:
-    """Architecture -> tags of its weights."""
+    """Maps each architecture to the tags of its weights."""
     import open_clip
 
     tags: dict[str, list[str]] = {name: [] for name in open_clip.list_models()}
@@ -147,14 +147,14 @@ def _known() -> dict[str, list[str]]:
 
 
 def _whole_patches(architecture: str, size: int) -> int:
-    """The data's size in pixels, rounded up to what the image tower can divide."""
+    """The data's size in pixels, rounded up to whole patches of the image tower."""
     patch = re.match(r"ViT-\w+?-(\d+)", architecture)
     step = int(patch.group(1)) if patch else STRIDE
     return -(-size // step) * step
 
 
 def _check_text(architecture: str, model: nn.Module) -> None:
-    """ConfigError unless the text tower looks back only and answers at the end token of OpenAI's encoding."""
+    """Raises ConfigError unless the text tower is causal and takes its features at OpenAI's end token."""
     text: Any = getattr(model, "text", None)
     embedding = getattr(text, "token_embedding", None)
     causal = getattr(text, "attn_mask", None) is not None and getattr(text, "cls_emb", None) is None
@@ -170,7 +170,7 @@ def _check_text(architecture: str, model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """OpenCLIP reports random weights as a warning on the root logger, and sets that up; a mismatch is an error."""
+    """Silences OpenCLIP's warning about random weights, and makes its warning about QuickGELU an error."""
     root, nothing, before = logging.getLogger(), logging.NullHandler(), logging.root.manager.disable
     root.addHandler(nothing)
     logging.disable(logging.ERROR)

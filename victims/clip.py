@@ -1,4 +1,4 @@
-"""Any CLIP of OpenCLIP by its name there."""
+"""Any of OpenCLIP's CLIP models, by its name there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._openclip import check_architecture
 class Clip(ClipFamily):
     """Any model of OpenCLIP (Ilharco et al., 2021) with CLIP's text tower, named clip:NAME, such as clip:ViT-L-14.
 
-    From scratch it is built for the data's image size, rounded up to whole patches.
+    From scratch, it is built for the data's image size, rounded up to whole patches.
     """
 
     argument: ClassVar[str] = "architecture"

@@ -19,23 +19,23 @@ from ._openclip import Towers, tokenizer
 class ClipTiny(Victim):
     """timm's ResNet class with 16-32-64-128 channels and a one-layer causal text tower: for CPUs.
 
-    Not a victim of any paper: it tells quickly whether noise works at all, in minutes on two CPU cores. Tokens are
-    embedded in few dimensions and widened, because half of a small model's work would go into 49,408 words' weights.
+    No paper's victim: it shows in minutes on two CPU cores whether noise works at all. Tokens are embedded in few
+    dimensions and then widened, because otherwise half of the work would be on the weights of 49,408 tokens.
     """
 
     channels: Count = 16  # of the first stage; each further stage has twice as many
     width: Count = 128  # of the text tower
     layers: Count = 1  # of the text tower
-    heads: Count = 4  # of the text tower; must divide width
+    heads: Count = 4  # attention heads of the text tower; must divide width
     token_width: Count = 48  # of the token embedding
-    embed: Count = 192  # dimensions that both towers map to
+    embed: Count = 192  # dimensions of the space that both towers map to
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.width % self.heads:
-            raise ConfigError(f"clip_tiny.heads must divide width {self.width}, {self.heads} does not")
+            raise ConfigError(f"clip_tiny.heads must divide width {self.width}, and {self.heads} does not")
         if self.channels % 2:
             raise ConfigError(f"clip_tiny.channels must be even, not {self.channels}")
 
@@ -74,7 +74,7 @@ class _Model(nn.Module):
 
 
 class _TextTower(nn.Module):
-    """Each token sees those before it; the answer stands at the largest token id, the end token."""
+    """A causal text tower; its features are taken at the largest token id, the end token."""
 
     def __init__(self, sizes: ClipTiny):
         super().__init__()
@@ -95,7 +95,7 @@ class _TextTower(nn.Module):
         self.ln_final = nn.LayerNorm(sizes.width)
         self.text_projection = nn.Linear(sizes.width, sizes.embed, bias=False)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
-        for name, weight in self.transformer.named_parameters():  # the encoder's layers are copies of one
+        for name, weight in self.transformer.named_parameters():  # the layers start as copies of one
             if weight.ndim == 2:
                 nn.init.normal_(weight, std=weight.shape[1] ** -0.5 / (2 if "in_proj" not in name else 1))
 

@@ -15,11 +15,10 @@ from ._families import small_stem
 class DenseNetTiny(Victim):
     """timm's DenseNet class, growth rate 12, three blocks, a 3x3 stride-2 stem without max-pool: for CPUs.
 
-    Not a victim of any paper: it tells in minutes on two CPU cores whether noise works on densely connected
-    networks.
+    No paper's victim: it shows in minutes on two CPU cores whether noise works on densely connected networks.
     """
 
-    growth: Count = 12  # channels that a layer adds; the stem has twice as many
+    growth: Count = 12  # channels that each layer adds; the stem has twice as many
     bottleneck: Count = 2  # width of a layer's 1x1 convolution, in growth rates; DenseNet-BC: 4
     layers: tuple[Count, ...] = (2, 3, 3)  # dense layers in each block
     stem_stride: Count = 2  # 1: four times the work

@@ -13,11 +13,11 @@ from ue_bench import Count, Victim
 class ResNetTiny(Victim):
     """timm's ResNet class with 16-32-64-128 channels, one block a stage, a 3x3 stride-2 stem: for CPUs.
 
-    Not a victim of any paper: it tells quickly whether noise works at all, in minutes on two CPU cores.
+    No paper's victim: it shows in minutes on two CPU cores whether noise works at all.
     """
 
     channels: Count = 16  # of the first stage; each further stage has twice as many
-    stem_stride: Count = 2  # 1: four times the work; AR's filters need it, they must see neighbouring pixels
+    stem_stride: Count = 2  # 1: four times the work; AR needs it, because it depends on neighbouring pixels
 
     def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:
         import timm  # here, because planning and reporting do not need it, and it takes a second

@@ -1,4 +1,4 @@
-"""Any model of timm by its name there."""
+"""Any of timm's models, by its name there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ue_bench.errors import ConfigError, nearest, unknown
 
 from ._families import adaptive
 
-# Pixels, tried in turn where another size does not work.
+# Sizes in pixels that are tried in turn if the data's size does not work.
 SIZES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 299, 320, 384, 448, 512)
 
 
@@ -22,11 +22,11 @@ SIZES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 299, 320, 384, 448, 512)
 class Timm(Victim):
     """Any model of timm (Wightman, 2019) from scratch, named timm:NAME, such as timm:convnext_atto.
 
-    The architecture as timm has it, without a small-image stem. The image size is passed on to models that
-    want to know it; on those that cannot take it the trial fails and names a size that works. Small images
-    may be shrunk to one pixel early: patch_size helps transformers, other networks learn more from
+    The architecture is timm's own, without a small-image stem. Models that have an argument for the image size get it;
+    if a model does not accept the size, the trial fails and names a size that works. Early layers may shrink small
+    images to one pixel: a smaller patch_size helps transformers, and other networks learn more from
     image_size=64 or 96. Models with batch norm and no layer norm keep the recipe. All others (transformers,
-    ConvNeXt, mixers) get AdamW in SGD's place: learning rate 1e-3, weight decay 0.05, a tenth of the epochs
+    ConvNeXt, mixers) get AdamW instead of SGD: learning rate 1e-3, weight decay 0.05, a tenth of the epochs
     warm-up, gradients clipped at norm 1.
     """
 
@@ -47,7 +47,7 @@ class Timm(Victim):
             if not nearest(self.architecture, _architectures()):
                 raise ConfigError(
                     f"unknown architecture of timm '{self.architecture}': "
-                    "timm.list_models() in Python tells all names"
+                    "timm.list_models() in Python lists all names"
                 )
             raise unknown("architecture of timm", self.architecture, _architectures())
 
@@ -72,7 +72,7 @@ class Timm(Victim):
         return recipe if _suits_sgd(self.architecture) else adaptive(recipe, 1e-3)
 
     def _try(self, classes: int, image_size: tuple[int, int]) -> tuple[nn.Module | None, str]:
-        """(the model, "") if it maps such images to logits, else (None, why not)."""
+        """(the model, "") if it maps images of this size to logits, else (None, the reason)."""
         patch = {} if self.patch_size is None else {"patch_size": self.patch_size}
         try:
             try:

@@ -15,8 +15,8 @@ from ._families import calm
 class VGGTiny(Victim):
     """Four times 3x3 convolution, batch norm, ReLU and max-pool, then one linear layer: a VGG for CPUs.
 
-    Not a victim of any paper: it tells in minutes on two CPU cores whether noise works on networks without
-    shortcuts. The first convolution has stride 1 and sees neighbouring pixels. The recipe is VGG's: learning
+    No paper's victim: it shows in minutes on two CPU cores whether noise works on networks without skip
+    connections. The first convolution has stride 1 and sees neighbouring pixels. The recipe is VGG's: learning
     rate at most 0.05.
     """
 

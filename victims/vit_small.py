@@ -21,11 +21,11 @@ class ViTSmall(Victim):
     epochs warm-up, gradients clipped at norm 1.
     """
 
-    width: Count = 384  # of a token, a multiple of heads
+    width: Count = 384  # dimensions of a token, a multiple of heads
     depth: Count = 6  # transformer blocks
-    heads: Count = 6  # of attention, a block
-    grid: Count = 8  # tokens a side
-    mlp_ratio: Positive = 4.0  # hidden width of a block's perceptron, in widths
+    heads: Count = 6  # attention heads per block
+    grid: Count = 8  # tokens per side
+    mlp_ratio: Positive = 4.0  # hidden width of a block's MLP, in multiples of width
 
     def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:
         import timm  # here, because planning and reporting do not need it, and it takes a second

@@ -14,15 +14,15 @@ from .vit_small import ViTSmall
 class ViTTiny(ViTSmall):
     """vit_small at a width for CPUs: patch 4 at 32 pixels, tokens averaged.
 
-    Not a victim of any paper: it tells in minutes on two CPU cores whether noise works on transformers. The
+    No paper's victim: it shows in minutes on two CPU cores whether noise works on transformers. The
     grid stays 8x8 at every image size. The recipe is vit_small's with twice its learning rate: AdamW 1e-3,
     weight decay 0.05, warm-up, clipped gradients.
     """
 
-    width: Count = 64  # of a token, a multiple of heads
+    width: Count = 64  # dimensions of a token, a multiple of heads
     depth: Count = 4  # transformer blocks
-    heads: Count = 2  # of attention, a block
-    mlp_ratio: Positive = 2.0  # hidden width of a block's perceptron, in widths
+    heads: Count = 2  # attention heads per block
+    mlp_ratio: Positive = 2.0  # hidden width of a block's MLP, in multiples of width
 
     def recipe(self, recipe: Recipe) -> Recipe:
         return adaptive(recipe, 1e-3)

@@ -49,25 +49,19 @@ class AdversarialNoise(Method):
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "image"  # one noise per image; contrastive runs also pair (MEM's paper)
     surrogate: str = "resnet18"  # a victim, trained on clean data; papers
-    surrogate_epochs: Count = (
-        40  # learning rate x0.1 after 14, 24 and 35 of 40, in proportion; contrastive: cosine
-    )
+    surrogate_epochs: Count = 40  # learning rate x0.1 after 14, 24, 35 of 40, scaled; contrastive: cosine
     surrogate_batch_size: Count = 128  # images or pairs; authors' codes
     learning_rate: Positive = 0.1  # SGD, contrastive AdamW; authors' codes
     momentum: float = 0.9  # supervised only: SGD with Nesterov's momentum; authors' code
     weight_decay: NotNegative = 5e-4  # authors' codes
-    warmup_epochs: float = (
-        0.0  # supervised only: linear; authors' code has none, short trainings benefit from one
-    )
+    warmup_epochs: float = 0.0  # supervised only: linear; authors' code has none, short trainings need one
     warmup_steps: Whole = 10_000  # contrastive only: linear; MEM's code
     shift: NotNegative = 4.0  # supervised only: pixels, farthest shift; code (its "8" spans both ways)
     flip: Share = 0.5  # supervised only: share of images mirrored, for surrogate and noise; code
     iterations: Count = 250  # sign steps, each on a new shift and flip; paper
     step_size: Positive | None = None  # steps of 1/255; None: a twentieth of the budget, 0.4 of 8; codes
     batch_size: Count = 512  # images or pairs, for noise; authors' codes
-    restarts: Count = (
-        8  # supervised only: each from new random noise; the one of lowest mean loss is kept; paper
-    )
+    restarts: Count = 8  # supervised only: from new random noise; the one of lowest mean loss is kept; paper
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS | Access.CAPTIONS

@@ -1,4 +1,4 @@
-"""How far apart the noises of different classes lie, and how alike those of one class are."""
+"""Measures how far apart the noises of different classes are, and how similar those of one class are."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ TINY = 1e-5  # added to spread and distance, as in TUE's code
 def class_separability(noise: Tensor, labels: Tensor, classes: int, detach_spread: bool = True) -> Tensor:
     """TUE's classwise separability discriminant: small for tight classes that lie far apart.
 
-    The mean over ordered pairs of classes of (spread + spread) / distance: a class's spread is the mean distance
-    of its noises to their centre, the distance is that of the two centres; Euclidean over all values.
+    It is the mean over ordered pairs of classes of (spread + spread) / distance. A class's spread is the mean distance
+    of its noises to their centre; the distance is that of the two centres. Distances are Euclidean over all values.
 
     Args:
         noise: float [B, C, H, W], or any [B, D, ...].
@@ -25,14 +25,14 @@ def class_separability(noise: Tensor, labels: Tensor, classes: int, detach_sprea
 
     Example: two classes at -1 +- 1 and 3 +- 0 (one value each) have spreads 1 and 0, distance 4: 1 / 4.
     """
-    flat = noise.movedim(1, -1).flatten(1)  # a view where channels are last; distances know no order
+    flat = noise.movedim(1, -1).flatten(1)  # a view if channels are last; order does not matter
     members = functional.one_hot(labels, classes).to(flat.dtype)
     counts = members.sum(dim=0)
     centres = (members.T @ flat) / counts.clamp_min(1)[:, None]
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_spread):
         distances = torch.linalg.vector_norm(flat - members @ centres, dim=1)
         spreads = (distances @ members) / counts.clamp_min(1)
-    # A product of matrices needs no [classes, classes, values] of memory; float64, because it subtracts squares.
+    # A matrix product needs no memory of [classes, classes, values]; float64, because squares are subtracted.
     middle = (centres - centres.mean(dim=0)).to(torch.float64)
     products = middle @ middle.T
     lengths = products.diagonal()

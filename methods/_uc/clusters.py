@@ -1,4 +1,4 @@
-"""K-means on features, repeatable to the bit."""
+"""K-means on features with exactly repeatable results."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ue_bench.errors import ConfigError
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """Groups of images that are alike to a model.
+    """Groups of images with similar features.
 
     Attributes:
         members: int64 [N], 0..K-1: the cluster of each image.
         centres: float32 [K, D]; every cluster has at least one image.
-        iterations: of the best start.
+        iterations: how many the best start took.
     """
 
     members: Tensor
@@ -33,11 +33,11 @@ class Clusters:
 
 
 def kmeans(features: Tensor, count: int, starts: int, seed: int) -> Clusters:
-    """scikit-learn's K-means (Lloyd, k-means++), on one thread so that sums keep their order.
+    """scikit-learn's K-means (Lloyd, k-means++), on one thread so that the order of sums is fixed.
 
     Args:
         features: float [N, D].
-        count: clusters wanted; fewer come back where fewer rows differ.
+        count: clusters wanted; the result has fewer if there are fewer distinct rows.
         starts: seeded starts, of which the best is kept (``n_init``).
         seed: below 2**32.
 
@@ -50,7 +50,7 @@ def kmeans(features: Tensor, count: int, starts: int, seed: int) -> Clusters:
         )
     points = features.detach().to("cpu", torch.float32).contiguous().numpy()
     with threadpool_limits(limits=1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different rows than clusters: seen below
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: see below
         found = KMeans(count, n_init=starts, random_state=seed, algorithm="lloyd").fit(points)
     used, members = torch.from_numpy(found.labels_).long().unique(return_inverse=True)
     if len(used) < min(2, count):

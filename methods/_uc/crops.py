@@ -1,4 +1,4 @@
-"""Differentiable resizing and random crops whose results repeat on every device."""
+"""Differentiable resizing and random crops with repeatable results on every device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, antialiased where it shrinks: float [B, 3, h, w] -> [B, 3, *size].
 
-    As two products of matrices, because the gradient of torch's own resizing is not repeatable on accelerators.
+    It is two matrix products, because the gradient of torch's own resizing is not repeatable on accelerators.
     """
     if tuple(images.shape[2:]) == tuple(size):
         return images
@@ -21,7 +21,7 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def shaken(images: Tensor, share: float, flip: bool, generator: torch.Generator) -> Tensor:
-    """Each image enlarged and cropped back to its size somewhere else, and mirrored half of the time.
+    """Each image, enlarged, cropped to its size at a random place, and mirrored with probability one half.
 
     Args:
         images: float [B, 3, H, W]; not changed.
@@ -30,12 +30,10 @@ def shaken(images: Tensor, share: float, flip: bool, generator: torch.Generator)
     """
     count, _, height, width = images.shape
     grown = resize(images, (round(height / share), round(width / share)))
-    tops, lefts = (
-        torch.randint(grown.shape[dim] - side + 1, (count, 1), generator=generator).to(images.device)
-        for dim, side in ((2, height), (3, width))
-    )
-    rows = tops + torch.arange(height, device=images.device)
-    columns = lefts + torch.arange(width, device=images.device)
+    tops = torch.randint(grown.shape[2] - height + 1, (count, 1), generator=generator)
+    lefts = torch.randint(grown.shape[3] - width + 1, (count, 1), generator=generator)
+    rows = tops.to(images.device) + torch.arange(height, device=images.device)
+    columns = lefts.to(images.device) + torch.arange(width, device=images.device)
     if flip:
         mirrored = (torch.rand(count, 1, generator=generator) < 0.5).to(images.device)
         columns = torch.where(mirrored, columns.flip(1), columns)
@@ -45,7 +43,7 @@ def shaken(images: Tensor, share: float, flip: bool, generator: torch.Generator)
 
 @functools.lru_cache(maxsize=16)
 def _weights(old: int, new: int) -> Tensor:
-    """float32 [new, old]: what each old line gives to each new one."""
+    """float32 [new, old]: the weight of each old row or column in each new one."""
     lines = torch.eye(old)[None, None]
     return functional.interpolate(
         lines, size=(new, old), mode="bilinear", align_corners=False, antialias=True

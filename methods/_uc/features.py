@@ -1,4 +1,4 @@
-"""Feature extractors that need no labels: loaded by name or from a file, or trained on rotations."""
+"""Feature extractors that need no labels: loaded by name or from a file, or trained to predict rotations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .crops import resize
 SOURCES = ("timm", "clip", "rotation")
 SAFE_TIMM = (1, 0, 26)  # the first version that reads checkpoints as weights only
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-AT_ONCE = 256  # images
+AT_ONCE = 256  # images per batch
 
 
 class Features(nn.Module):
@@ -37,7 +37,7 @@ class Features(nn.Module):
     Args:
         body: [B, 3, H, W] -> [B, D].
         mean, std: of the normalisation that ``body`` was trained with, [0, 1] units.
-        size: pixels, to which images are resized first; None leaves them as they are.
+        size: pixels to which images are resized first; None: no resizing.
         bf16: compute in bf16 where the device gains by it.
     """
 
@@ -68,7 +68,7 @@ class Features(nn.Module):
 
     @torch.no_grad()
     def of(self, images: ResidentImages, noise: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
-        """float32 [N, D] on the CPU: features of all images, or of what is published with noise.
+        """float32 [N, D] on the CPU: features of all images, as they are or published with noise.
 
         Args:
             noise: integers [R, 3, H, W], steps of 1/255.
@@ -95,7 +95,7 @@ def source(words: str) -> tuple[str, str]:
 
 
 def old_timm() -> str:
-    """What to install if this timm is one that ran the code in a checkpoint, else ""."""
+    """What to install if this version of timm may run code in a checkpoint; "" if it does not."""
     installed = version("timm")
     if tuple(map(int, re.findall(r"\d+", installed)[:3])) >= SAFE_TIMM:
         return ""
@@ -107,7 +107,7 @@ def old_timm() -> str:
 
 
 def loaded(words: str, checkpoint: str, size: int, bf16: bool = True) -> Features:
-    """A model with published weights, through timm or OpenCLIP; labels of the data to be protected play no part.
+    """A model with published weights from timm or OpenCLIP; it was made without the labels of the data to protect.
 
     Args:
         words: ``timm:NAME`` (pooled features) or ``clip:NAME:WEIGHTS`` (image embeddings).
@@ -115,7 +115,7 @@ def loaded(words: str, checkpoint: str, size: int, bf16: bool = True) -> Feature
         size: pixels that the model sees.
 
     Raises:
-        UnavailableError: if there is no such file, or the weights cannot be had.
+        UnavailableError: if there is no such file, or the weights cannot be loaded.
     """
     if checkpoint and not Path(checkpoint).is_file():
         raise UnavailableError(f"the surrogate's checkpoint '{checkpoint}' is no file: set checkpoint=FILE")
@@ -159,7 +159,7 @@ def _clip(name: str, checkpoint: str, size: int, bf16: bool) -> Features:
 
 @dataclass(frozen=True)
 class Rotations(Defense):
-    """Turns each image by 0, 90, 180 or 270 degrees, and makes the turn its target."""
+    """Rotates each image by 0, 90, 180 or 270 degrees, and makes the rotation its target."""
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         turns = torch.randint(4, (len(images),), generator=generator, device=images.device)
@@ -172,9 +172,9 @@ class Rotations(Defense):
 def trained_on_rotations(
     view: ProtectorView, context: Context, name: str, recipe: Recipe, bf16: bool = True
 ) -> Features:
-    """Features of a network that learned, on the clean images, how each was turned (Gidaris et al., ICLR 2018).
+    """Features of a network that is trained to predict rotations of the clean images (Gidaris et al., ICLR 2018).
 
-    Needs access to images only. Trained once for all methods that ask for the same, through the store.
+    It needs access to images only. The store keeps it for all methods that need the same one.
 
     Args:
         name: of the architecture, in the victims registry.
@@ -205,7 +205,7 @@ def trained_on_rotations(
 
 
 def headless(model: nn.Module) -> nn.Module:
-    """The model, its last linear layer replaced by the identity."""
+    """The model with its last linear layer replaced by the identity."""
     last = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not last or not last[-1]:
         raise ConfigError(f"{type(model).__name__} ends in no linear layer, so it has no features before it")

@@ -1,4 +1,4 @@
-"""A network that turns fixed random input into one noise."""
+"""The network that turns a fixed random input into one noise."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from torch import Tensor, nn
 
 from ue_bench.errors import ConfigError
 
-SMALLEST = 8  # pixels: a quarter of it must leave something to mirror
+SMALLEST = 8  # pixels: at a quarter of this, there must still be pixels to mirror
 
 
 class NoiseGenerator(nn.Module):
-    """Down twice, residual blocks, up twice (Johnson et al., ECCV 2016): float [1, 3, H, W] -> the same in (-1, 1).
+    """Downsamples twice, then residual blocks, then upsamples twice (Johnson et al., ECCV 2016).
 
-    Stays in training mode: with a batch of one, batch normalisation then uses the statistics of its one input,
-    as it did while it learned. Borders are mirrored.
+    Maps float [1, 3, H, W] to the same shape in (-1, 1). It stays in training mode: with a batch of one, batch
+    normalisation then uses the statistics of its one input, as in training. Borders are mirrored.
 
     Args:
-        filters: of the first convolution; twice and four times as many after each step down.
+        filters: of the first convolution; there are twice as many after one downsampling, four times after both.
         blocks: residual blocks at a quarter of the size.
 
     Example: 64 filters and 6 blocks are the network of style transfer and CycleGAN, 7.8 million weights.
@@ -31,7 +31,7 @@ class NoiseGenerator(nn.Module):
             *_normed(nn.Conv2d(3, filters, 7, bias=False)),
             *_normed(nn.Conv2d(filters, half, 3, stride=2, padding=1, bias=False)),
             *_normed(nn.Conv2d(half, quarter, 3, stride=2, padding=1, bias=False)),
-            *(Block(quarter) for _ in range(blocks)),
+            *[Block(quarter) for _ in range(blocks)],
             *_normed(nn.ConvTranspose2d(quarter, half, 3, 2, padding=1, output_padding=1, bias=False)),
             *_normed(nn.ConvTranspose2d(half, filters, 3, 2, padding=1, output_padding=1, bias=False)),
             Mirror(3),
@@ -69,7 +69,7 @@ class Block(nn.Module):
 class Mirror(nn.Module):
     """Adds ``width`` mirrored pixels on each side, without the edge itself, as ``nn.ReflectionPad2d`` does.
 
-    From slices, because the gradient of torch's own padding is not repeatable on accelerators.
+    It uses slices, because the gradient of torch's own padding is not repeatable on accelerators.
     """
 
     def __init__(self, width: int):

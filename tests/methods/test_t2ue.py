@@ -224,13 +224,13 @@ class TestPreparation:
     def test_a_generator_that_does_not_listen_is_told(self):
         context = make_context()
         with_fields(learning_rate=1e-12, epochs=1).prepare(context)
-        assert any("hardly listens" in line for line in context.warnings)
+        assert any("hardly uses the text" in line for line in context.warnings)
 
     def test_noise_that_helps_nothing_is_told(self):
         context = make_context()
         with_fields(learning_rate=1e-12, epochs=1, budget=Budget("linf", 1)).prepare(context)
         helps = context.notes["generator_loss_by_epoch"][-1] < context.notes["generator_loss_without_noise"]
-        assert helps != any("helps the surrogate nothing" in line for line in context.warnings)
+        assert helps != any("does not help the surrogate" in line for line in context.warnings)
 
 
 class TestSettings:

@@ -179,9 +179,7 @@ def _write(path: Path, split: Split) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.touch(exist_ok=False)
-        mode = (
-            unfinished.stat().st_mode
-        )  # the umask's permissions; safetensors' own let nobody else read the file
+        mode = unfinished.stat().st_mode  # the umask's; safetensors' own lets nobody else read the file
         save_file(_apart(tensors), unfinished, {"content": json.dumps(texts, ensure_ascii=False)})
         unfinished.chmod(mode)
         os.replace(unfinished, path)

@@ -21,9 +21,7 @@ from ue_bench.errors import ConfigError, DataError
 
 # The only formats that Pillow may read. Its readers of some others start programs (EPS passes PostScript to gs).
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "PPM")
-PIXELS = (
-    178_956_970  # the most in one picture: Pillow's own limit against files that are made to fill the memory
-)
+PIXELS = 178_956_970  # the most in one picture: Pillow's own limit against files that would fill the memory
 
 Payload = bytes | None | Callable[[], bytes]
 _CHUNK = 1024  # encoded images held in memory at once

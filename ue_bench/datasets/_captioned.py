@@ -76,7 +76,7 @@ class Captioned(Dataset):
     layout: str = ""  # layout of the files, one of those above; "": the first that is found
     train_images: Count | None = None  # size of a seeded, nested subset, for small profiles; None: all
     test_images: Count | None = None  # the same for test data
-    captions_per_image: Count | None = 5  # how many captions of each image to use, from the first; None: all
+    captions_per_image: Count | None = 5  # use the first so many captions of each image; None: all
     seed: Whole = 0  # for the subsets, and for the split if the files have none
 
     def __post_init__(self) -> None:

@@ -44,14 +44,10 @@ class Captions(Dataset):
     caption_column: str = "caption"  # column with one caption
     split_column: str = "split"  # column with the part; without such a column test_share is drawn
     test: str = "test"  # part to measure on: test or val
-    test_share: Annotated[float, Range(above=0, below=1)] = (
-        0.2  # share of test images if the file has no split
-    )
+    test_share: Annotated[float, Range(above=0, below=1)] = 0.2  # for files without a split
     train_images: Count | None = None  # size of a seeded, nested subset, for small profiles; None: all
     test_images: Count | None = None  # the same for test data
-    captions_per_image: Count | None = (
-        None  # how many captions of each image to use, from the first; None: all
-    )
+    captions_per_image: Count | None = None  # use the first so many captions of each image; None: all
     seed: Whole = 0  # for the subsets and the drawn split
     outside: bool = False  # whether the file may name images by addresses, absolute paths and ../
 

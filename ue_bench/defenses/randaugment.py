@@ -24,9 +24,7 @@ class RandAugment(Defense):
     """
 
     operations: Count = 2  # operations per image, one after the other (torchvision: 2)
-    magnitude: Annotated[int, Range(0, 30)] = (
-        9  # strength within each operation's range, 0 to 30 (torchvision: 9)
-    )
+    magnitude: Annotated[int, Range(0, 30)] = 9  # strength in each range, 0 to 30 (torchvision: 9)
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         size, device = (self.operations, len(images)), generator.device

@@ -25,7 +25,7 @@ class Recipe:
     nesterov: bool = False
     weight_decay: NotNegative = 5e-4
     schedule: Literal["cosine", "constant", "multistep"] = (
-        "cosine"  # cosine falls to 0; multistep: x0.1 at milestones
+        "cosine"  # cosine to 0; multistep: x0.1 at milestones
     )
     milestones: tuple[float, ...] = (0.5, 0.75)  # shares of the epochs, multistep only
     warmup_epochs: NotNegative = 0.0  # linear, stepped per batch
@@ -67,9 +67,7 @@ class ContrastiveRecipe:
     weight_decay: NotNegative = 0.2  # not on normalisations, biases and the temperature
     warmup_steps: Whole = 10_000  # as in the code; trainings on small datasets end earlier
     off_by_one: bool = False  # True: the authors' schedule, one epoch ahead and past its end
-    max_scale: Annotated[float, Range(1)] = (
-        100.0  # limit of the inverse temperature, applied after every step
-    )
+    max_scale: Annotated[float, Range(1)] = 100.0  # of the inverse temperature, after every step
     gradient_clip: NotNegative = 0.0  # global norm; 0: none
     bf16: bool = True  # only on accelerators that have it; losses and evaluation stay float32
 
