@@ -18,7 +18,7 @@ quickstart: install
 	$(BIN)/ue-bench run suite=quickstart
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks --override-ini addopts=
