@@ -47,7 +47,6 @@ from ._mem.triggers import (
     survivors,
 )
 
-VOCABULARIES = ("free", "roundtrip", "bert")
 HISTORY = ("surrogate_loss", "first_step_loss", "last_step_loss")
 
 

@@ -12,7 +12,6 @@ from ue_bench import Access, Budget, Context, Method, Norms, Perturbation, Prote
 from ue_bench.contracts.perturbation import quantise
 from ue_bench.crafting.whole_noise import new_noise
 
-DISTRIBUTIONS = ("sign", "uniform")
 CHUNK = 4096  # noises drawn at once
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
+from conftest import fresh_context
 from torch.nn import functional
 
 from ue_bench import Context, ImageSet
-from ue_bench.clock import Clock
-from ue_bench.progress import Progress
 from ue_bench.trials.environment import Environment
 from ue_bench_victims.clip_tiny import ClipTiny
 
@@ -35,6 +34,4 @@ def build_victim(name, classes, image_size, seed, parameters=None):
 
 
 def make_context(seed: int = 0, **more) -> Context:
-    return Context(
-        CPU, seed, Clock(CPU), Progress(), build_victim, **{"find_public": INSTALLED.find_public, **more}
-    )
+    return fresh_context(seed, build=build_victim, **{"find_public": INSTALLED.find_public, **more})

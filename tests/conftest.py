@@ -16,6 +16,8 @@ import torch
 from ue_bench import Context, ImageSet
 from ue_bench.cli import main
 from ue_bench.clock import Clock
+from ue_bench.contracts.ledger import Ledger
+from ue_bench.data.cache import forget
 from ue_bench.progress import Progress
 
 CPU = torch.device("cpu")
@@ -30,16 +32,28 @@ def build_victim(name: str, classes: int, image_size: tuple[int, int], seed: int
         return kind().build(classes, image_size).to(memory_format=torch.channels_last)
 
 
+class Memory:
+    """A shelf without a disk."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def load(self, key):
+        return self.kept.get(key)
+
+    def save(self, key, tensors, facts):
+        self.kept[key] = ({name: tensor.clone() for name, tensor in tensors.items()}, facts)
+
+
+def fresh_context(seed: int = 0, shelf: Memory | None = None, build=build_victim, **more) -> Context:
+    """A context on the CPU, as a method gets it; ``build`` makes its surrogates."""
+    return Context(CPU, seed, Clock(CPU), Progress(), build, ledger=Ledger(shelf), **more)
+
+
 @pytest.fixture
 def make_context():
     """(seed) -> a context on the CPU, as a method gets it."""
-
-    def make(seed: int = 0) -> Context:
-        return Context(
-            device=CPU, seed=seed, clock=Clock(CPU), progress=Progress(), build_victim=build_victim
-        )
-
-    return make
+    return fresh_context
 
 
 @pytest.fixture
@@ -64,6 +78,17 @@ def real_data() -> Path:
     if not root or not Path(root).is_dir():
         pytest.skip("real data absent: set UE_BENCH_DATA to a folder with cifar10/")
     return Path(root)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch) -> Path:
+    """An empty UE_BENCH_DATA and an empty cache."""
+    (tmp_path / "data").mkdir()
+    monkeypatch.setenv("UE_BENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("UE_BENCH_CACHE", str(tmp_path / "cache"))
+    forget()
+    yield tmp_path / "data"
+    forget()
 
 
 CONTENT = str(Path(__file__).parent / "content")

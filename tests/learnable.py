@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from conftest import CPU, build_victim
+from conftest import fresh_context
 from torch import nn
 from torch.nn import functional
 
 from ue_bench import Context, ImageSet, Method, Perturbation, ProtectorView
-from ue_bench.clock import Clock
-from ue_bench.progress import Progress
 
 
 def pictures(count: int = 240, seed: int = 0, contrast: float = 0.08) -> ImageSet:
@@ -28,8 +26,12 @@ def pictures(count: int = 240, seed: int = 0, contrast: float = 0.08) -> ImageSe
     return ImageSet(images, labels, None, tuple("abcd"))
 
 
-def fresh_context(seed: int = 0) -> Context:
-    return Context(device=CPU, seed=seed, clock=Clock(CPU), progress=Progress(), build_victim=build_victim)
+def blots() -> ImageSet:
+    """256 soft blots of colour, 16 pixels square, whose four labels say nothing about them."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(256, 3, 4, 4, generator=generator)
+    images = functional.interpolate(coarse, size=16, mode="bilinear").mul(255).to(torch.uint8)
+    return ImageSet(images, torch.randint(0, 4, (256,), generator=generator), None, tuple("abcd"))
 
 
 @dataclass

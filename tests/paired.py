@@ -5,15 +5,13 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+import conftest
 import torch
-from conftest import CPU
+from conftest import Memory
 from torch.nn import functional
 
 from ue_bench import Context, ImageSet, Method, Perturbation, ProtectorView
-from ue_bench.clock import Clock
-from ue_bench.contracts.ledger import Ledger
 from ue_bench.crafting.pgd import frozen
-from ue_bench.progress import Progress
 from ue_bench.training.pairs import put_in_front
 from ue_bench.training.towers import Towers, contrastive_loss
 from ue_bench_victims.clip_tiny import ClipTiny
@@ -43,24 +41,13 @@ def described(count: int = 20, captions: int = 2, size: int = 16, seed: int = 0)
     return ImageSet(images, None, tuple(words), None)
 
 
-def fresh_context(seed: int = 0, shelf=None) -> Context:
+def fresh_context(seed: int = 0, shelf: Memory | None = None) -> Context:
+    """Surrogates are small CLIP models."""
+
     def build(name, classes, image_size, seed, parameters=None):
         return small_clip(seed, image_size[0])
 
-    return Context(CPU, seed, Clock(CPU), Progress(), build, ledger=Ledger(shelf))
-
-
-class Memory:
-    """A shelf without a disk."""
-
-    def __init__(self):
-        self.kept = {}
-
-    def load(self, key):
-        return self.kept.get(key)
-
-    def save(self, key, tensors, facts):
-        self.kept[key] = ({name: tensor.clone() for name, tensor in tensors.items()}, facts)
+    return conftest.fresh_context(seed, shelf, build)
 
 
 @dataclass

@@ -16,7 +16,6 @@ from ue_bench.training.towers import Towers, contrastive_loss, trim
 
 from .hotflip import candidates, search, token_gradients
 
-STARTS = ("random", "the", "official")
 OFFICIAL_RANGE = 30_522  # MEM's code draws its first token ids below this, BERT's vocabulary size, by mistake
 
 

@@ -22,18 +22,6 @@ from ue_bench.datasets.mscoco import Mscoco
 from ue_bench.datasets.tiny_mscoco import TinyMscoco
 from ue_bench.errors import ConfigError, DataError
 
-
-@pytest.fixture
-def data(tmp_path, monkeypatch) -> Path:
-    """An empty UE_BENCH_DATA and an empty cache."""
-    (tmp_path / "data").mkdir()
-    monkeypatch.setenv("UE_BENCH_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("UE_BENCH_CACHE", str(tmp_path / "cache"))
-    forget()
-    yield tmp_path / "data"
-    forget()
-
-
 # layouts of Flickr8k
 
 

@@ -16,25 +16,13 @@ from fakes import encode, pixels, write_folder
 from PIL import Image
 
 from ue_bench.data import cache, room
-from ue_bench.data.cache import forget, load_cached
+from ue_bench.data.cache import load_cached
 from ue_bench.data.decode import fit_square
 from ue_bench.data.pictures import leads_outside
 from ue_bench.datasets.captions import Captions
 from ue_bench.datasets.flickr8k import Flickr8k
 from ue_bench.datasets.imagefolder import ImageFolder
 from ue_bench.errors import ConfigError, DataError
-
-
-@pytest.fixture
-def data(tmp_path, monkeypatch) -> Path:
-    """An empty UE_BENCH_DATA and an empty cache."""
-    (tmp_path / "data").mkdir()
-    monkeypatch.setenv("UE_BENCH_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("UE_BENCH_CACHE", str(tmp_path / "cache"))
-    forget()
-    yield tmp_path / "data"
-    forget()
-
 
 # captions of one's own
 

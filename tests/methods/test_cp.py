@@ -7,16 +7,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from conftest import CPU, build_victim
-from torch.nn import functional
+from conftest import CPU, Memory, fresh_context
+from learnable import blots
 
 from ue_bench import Access, Budget, Context, ImageSet, Perturbation, ProtectorView
-from ue_bench.clock import Clock
-from ue_bench.contracts.ledger import Ledger
 from ue_bench.crafting.contrastive import BYOL, Learner, MoCo, SimCLR
 from ue_bench.crafting.resident import ResidentImages
 from ue_bench.errors import ConfigError, TrainingError
-from ue_bench.progress import Progress
 from ue_bench_methods.cp import CP, ClassSearch, ImageSearch
 
 QUICK = {"surrogate": "resnet_tiny", "batch_size": 64, "class_rounds": 4, "image_rounds": 2, "queue": 128}
@@ -37,30 +34,6 @@ class Run:
         return self.result.noise[self.result.rows].flatten(1).float()
 
 
-class Memory:
-    """A shelf that forgets nothing."""
-
-    def __init__(self):
-        self.kept = {}
-
-    def load(self, key):
-        return self.kept.get(key)
-
-    def save(self, key, tensors, facts):
-        self.kept[key] = ({name: part.clone() for name, part in tensors.items()}, facts)
-
-
-def fresh_context(seed: int = 0, shelf: Memory | None = None) -> Context:
-    return Context(
-        device=CPU,
-        seed=seed,
-        clock=Clock(CPU),
-        progress=Progress(),
-        build_victim=build_victim,
-        ledger=Ledger(shelf),
-    )
-
-
 def protect(method: CP, data: ImageSet, context: Context | None = None, access: Access = CP.access) -> Run:
     context = context or fresh_context()
     view = ProtectorView(data, access, "supervised", "cp")
@@ -71,11 +44,7 @@ def protect(method: CP, data: ImageSet, context: Context | None = None, access: 
 
 @pytest.fixture(scope="module")
 def pictures() -> ImageSet:
-    """256 soft blots of colour, 16 pixels square, whose four labels say nothing about them."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(256, 3, 4, 4, generator=generator)
-    images = functional.interpolate(coarse, size=16, mode="bilinear").mul(255).to(torch.uint8)
-    return ImageSet(images, torch.randint(0, 4, (256,), generator=generator), None, tuple("abcd"))
+    return blots()
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,14 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from conftest import CPU, build_victim
+from conftest import fresh_context
+from learnable import blots
 from torch import nn
 from torch.nn import functional
 
 from ue_bench import Budget, Context, ImageSet, Perturbation, ProtectorView
-from ue_bench.clock import Clock
 from ue_bench.crafting.objectives import Classification
 from ue_bench.errors import ConfigError, TrainingError
-from ue_bench.progress import Progress
 from ue_bench_methods.em import EM
 
 QUICK = {"surrogate": "resnet_tiny", "batch_size": 128, "noise_steps": 5, "step_size": 3.2}
@@ -53,15 +52,7 @@ def protect(method: EM, data: ImageSet, context: Context) -> Run:
 
 @pytest.fixture(scope="module")
 def pictures() -> ImageSet:
-    """256 soft blots of colour, 16 pixels square, whose four labels say nothing about them."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(256, 3, 4, 4, generator=generator)
-    images = functional.interpolate(coarse, size=16, mode="bilinear").mul(255).to(torch.uint8)
-    return ImageSet(images, torch.randint(0, 4, (256,), generator=generator), None, tuple("abcd"))
-
-
-def fresh_context(seed: int = 0) -> Context:
-    return Context(device=CPU, seed=seed, clock=Clock(CPU), progress=Progress(), build_victim=build_victim)
+    return blots()
 
 
 @pytest.fixture(scope="module")

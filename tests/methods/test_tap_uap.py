@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import build_victim
+from conftest import Memory, build_victim
 from learnable import Run, fresh_context, pictures, protect
 from torch.nn import functional
 
@@ -42,19 +42,6 @@ def targeted() -> Run:
 @pytest.fixture(scope="module")
 def untargeted() -> Run:
     return protect(UAP(**LEARNS), pictures())
-
-
-class Memory:
-    """A shelf without a disk."""
-
-    def __init__(self):
-        self.kept = {}
-
-    def load(self, key):
-        return self.kept.get(key)
-
-    def save(self, key, tensors, facts):
-        self.kept[key] = ({name: tensor.clone() for name, tensor in tensors.items()}, facts)
 
 
 @pytest.fixture

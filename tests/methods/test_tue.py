@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from conftest import CPU, build_victim
-from torch.nn import functional
+from conftest import fresh_context
+from learnable import blots
 
 from ue_bench import Budget, Context, ImageSet, Perturbation, ProtectorView
-from ue_bench.clock import Clock
 from ue_bench.crafting.views import Augmentation
 from ue_bench.errors import ConfigError, TrainingError
-from ue_bench.progress import Progress
 from ue_bench_methods import tue as module
 from ue_bench_methods._tue.separability import class_separability, sign_agreement
 from ue_bench_methods.tue import TUE
@@ -36,10 +34,6 @@ class Run:
         return self.result.noise[self.result.rows].flatten(1).float()
 
 
-def fresh_context(seed: int = 0) -> Context:
-    return Context(device=CPU, seed=seed, clock=Clock(CPU), progress=Progress(), build_victim=build_victim)
-
-
 def protect(method: TUE, data: ImageSet, context: Context | None = None) -> Run:
     context = context or fresh_context()
     view = ProtectorView(data, method.access, "supervised", "tue")
@@ -50,11 +44,7 @@ def protect(method: TUE, data: ImageSet, context: Context | None = None) -> Run:
 
 @pytest.fixture(scope="module")
 def pictures() -> ImageSet:
-    """256 soft blots of colour, 16 pixels square, whose four labels say nothing about them."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(256, 3, 4, 4, generator=generator)
-    images = functional.interpolate(coarse, size=16, mode="bilinear").mul(255).to(torch.uint8)
-    return ImageSet(images, torch.randint(0, 4, (256,), generator=generator), None, tuple("abcd"))
+    return blots()
 
 
 @pytest.fixture(scope="module")

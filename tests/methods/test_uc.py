@@ -10,16 +10,14 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from conftest import CPU, build_victim
+from conftest import CPU, build_victim, fresh_context
 from torch import nn
 from torch.nn import functional
 
 from ue_bench import Access, Budget, Context, ImageSet, Perturbation, ProtectorView
-from ue_bench.clock import Clock
 from ue_bench.conformance import Subject, noise_follows_the_image, sample
 from ue_bench.crafting.resident import ResidentImages
 from ue_bench.errors import AccessError, ConfigError, TrainingError, UnavailableError
-from ue_bench.progress import Progress
 from ue_bench.trials.environment import Environment
 from ue_bench_methods._uc import features as features_room
 from ue_bench_methods._uc.clusters import Clusters, kmeans, nearest
@@ -61,7 +59,7 @@ class Run:
 
 
 def protect(method: UC, data: ImageSet, seed: int = 0, paradigm: str = "supervised") -> Run:
-    context = Context(device=CPU, seed=seed, clock=Clock(CPU), progress=Progress(), build_victim=build_victim)
+    context = fresh_context(seed)
     view, made = ProtectorView(data, UC.access, paradigm, "uc"), []
     build = UC._surrogate
     with pytest.MonkeyPatch.context() as patch:

@@ -45,12 +45,10 @@ class Summary:
 
     Attributes:
         records: of all trials of the plan, old and new, by id.
-        done_before: trials that were there already.
         failures: (trial, message) of this run.
     """
 
     records: dict[str, dict[str, Any]]
-    done_before: int
     failures: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -77,7 +75,7 @@ def run(plan: Plan, environment: Environment, progress: Progress, takes: str = "
     notices = disagreements(finished.values(), environment.registry(), environment.find_device())
     plan.header["notices"] = notices
     store.write_plan(plan.key, plan.header)
-    summary = Summary(finished, done_before=len(finished))
+    summary = Summary(finished)
     progress.say(announcement(plan, finished, todo, takes))
     for notice in notices:
         progress.say(f"    warning: {notice}")
