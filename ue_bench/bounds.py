@@ -144,7 +144,8 @@ class Kind:
         if self.item:
             return f"each {self.item}" if str(self.item) else ""
         words = [str(bound) for bound in self.bounds]
-        return " and ".join([f"one of {', '.join(self.choices)}", *words] if self.choices else words)
+        choices = ", ".join(choice or '""' for choice in self.choices)
+        return " and ".join([f"one of {choices}", *words] if choices else words)
 
 
 def read_type(annotation: Any) -> Kind:

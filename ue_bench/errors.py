@@ -70,6 +70,7 @@ def unknown(
     if close:
         guess = "did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
     else:
-        guess = "there is " + (", ".join(names) if names else "none")
+        guess = f"there is {', '.join(names) or 'none'}"
     message = f"unknown {what} '{word}': {guess}"
-    return ConfigError(f"{message} See: {hint}" if hint else message)
+    stop = "" if close else "."
+    return ConfigError(f"{message}{stop} See: {hint}" if hint else message)

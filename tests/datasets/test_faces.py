@@ -57,11 +57,11 @@ def test_people_get_new_names_unless_told_otherwise(folder):
 
 def test_lfw_is_looked_for_where_data_lie(folder, monkeypatch, tmp_path_factory):
     monkeypatch.delenv("UE_BENCH_DATA", raising=False)
-    with pytest.raises(ConfigError, match=r"set faces\.path=.*lfw_funneled/.*UE_BENCH_DATA"):
+    with pytest.raises(DataError, match=r"set faces\.path=.*lfw_funneled/.*UE_BENCH_DATA"):
         Faces().load(16)
     root = tmp_path_factory.mktemp("data")
     monkeypatch.setenv("UE_BENCH_DATA", str(root))
-    with pytest.raises(ConfigError, match=r"set faces\.path=.*lfw_funneled/.*UE_BENCH_DATA"):
+    with pytest.raises(DataError, match=r"set faces\.path=.*lfw_funneled/.*UE_BENCH_DATA"):
         Faces().load(16)
     (folder / "pairs_01.txt").write_text("the archive has such lists")
     wanted = Faces(path=str(folder)).load(16).train.fingerprint

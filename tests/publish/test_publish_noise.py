@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_refused_with_a_reason(make, tmp_path, method, word
 
 def test_words_are_read_as_they_are_typed(make, tmp_path):
     for words, message in [
-        (["method=random"], "captions= and size= and out= are missing"),
+        (["method=random"], "captions= is missing"),
         (["size"], "settings read key=value"),
         (["size=8", "size=9"], "given twice"),
     ]:
@@ -184,6 +184,8 @@ def test_words_are_read_as_they_are_typed(make, tmp_path):
             noise_command(words)
     make("random", "out=007.safetensors")
     assert (tmp_path / "007.safetensors").is_file()
+    assert noise_command(["method=random", "captions=captions.csv", "store=store"]) == 0
+    assert read_noise(tmp_path / "noise.safetensors").facts["image_size"] == [224, 224]
 
 
 def test_a_method_cannot_reach_what_is_not_there(make):
@@ -345,6 +347,8 @@ def test_a_costly_preparation_is_not_made_unasked_and_every_way_is_told(make, tm
     assert lines[2].startswith("      ue-bench noise method=costly captions=captions.csv size=10x8")
     assert lines[2].endswith(" profile=smoke") and lines[3] == "  profile=paper: a day"
     assert not (tmp_path / "prepared.txt").exists() and not (tmp_path / "store").exists()
+    with pytest.raises(ConfigError, match="Nothing was downloaded or trained"):
+        noise_command(["method=costly", "captions=captions.csv", "plugins=costly.py"])
     make("costly", "profile=smoke")
     with pytest.raises(
         ConfigError, match=r"profile=smoke: is in the store already .*seed 0, learned from no data"

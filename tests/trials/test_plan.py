@@ -254,6 +254,14 @@ def test_absent_data_ends_with_the_command_that_works(tmp_path, monkeypatch):
         make_plan(config, REGISTRY, "command")
 
 
+def test_absent_faces_end_with_the_command_that_works(monkeypatch):
+    monkeypatch.delenv("UE_BENCH_DATA", raising=False)
+    content = read_suite(REGISTRY.find("suites", "face_privacy").path)
+    config = compose("face_privacy", content, {"profile": "paper"}, NAMES)
+    with pytest.raises(DataError, match=r"faces\.path=.*: ue-bench run suite=face_privacy profile=quick$"):
+        make_plan(config, REGISTRY, "command")
+
+
 def test_ids_are_those_that_stores_hold_records_under():
     """A change of this hash would orphan every record and every noise that was ever made."""
 

@@ -151,7 +151,7 @@ def _lfw() -> str:
     root = data_root()
     found = [root / name for name in LFW if (root / name).is_dir()] if root else []
     if not found:
-        raise ConfigError(
+        raise DataError(
             f"faces has no folder of images: set faces.path=FOLDER, with FOLDER/PERSON/*.jpg, or unpack LFW "
             f"as one of {', '.join(f'{name}/' for name in LFW)} in the folder that UE_BENCH_DATA names"
         )

@@ -34,8 +34,8 @@ from ue_bench.words import number, read_flag, read_number, read_plugins, read_wh
 NOISE = {
     "method": "",
     "captions": "",
-    "size": "",
-    "out": "",
+    "size": "224",
+    "out": "noise.safetensors",
     "seed": "0",
     "epsilon": "",
     "profile": "",
@@ -69,14 +69,14 @@ SIDES = (8, 4096)  # the least and the most pixels of a side of noise
 def noise_command(words: Sequence[str]) -> int:
     """Makes noise for pictures that are elsewhere, from their captions.
 
-    The words are ``method=NAME captions=captions.csv size=224 out=noise.safetensors``, and optionally ``prepared=`` (a
+    The words are ``method=NAME captions=captions.csv``, and optionally ``size=224 out=noise.safetensors prepared=`` (a
     file written by ``export``, in place of training), ``seed= epsilon= profile= device= store= plugins= overwrite=``
     and the method's parameters as ``NAME.parameter=``.
 
     Returns:
         The exit status 0. A mistake raises UEBenchError.
     """
-    given = read_words(words, NOISE, ("method", "captions", "size", "out"), USAGE["noise"], dotted=True)
+    given = read_words(words, NOISE, ("method", "captions"), USAGE["noise"], dotted=True)
     name, out = given["method"], Path(given["out"]).expanduser()
     if out.suffix != ".safetensors" or out.is_dir():
         raise ConfigError(f"out={given['out']}: noise is kept in a file such as out=noise.safetensors")
