@@ -29,7 +29,7 @@ from ue_bench_methods.uc import UC, divergence, goals_of
 SMOKE = UC.presets["smoke"]
 QUICK = {
     **SMOKE,
-    "clusters": 4,
+    "clusters": 2,  # features hardly differ but along one axis: of more clusters, some lie on the same side
     "epochs": 20,
     "batch_size": 16,
     "surrogate_epochs": 12,
@@ -91,14 +91,14 @@ def run(pictures) -> Run:
 
 class TestNoise:
     def test_features_come_nearer_to_the_next_centre(self, run):
-        """Both distances on published 8-bit images; noise of another cluster does not do it."""
+        """Distances on published 8-bit images; the other cluster's noise leads away."""
         rows, centres = run.noise.rows, run.centres()
         target = centres[(rows + 1) % len(centres)]
         clean, moved, wrong = (
             (run.features(noise) - target).norm(dim=1).mean()
-            for noise in (None, run.noise.noise[rows], run.noise.noise[(rows + 2) % len(centres)])
+            for noise in (None, run.noise.noise[rows], run.noise.noise[1 - rows])
         )
-        assert moved < 0.8 * clean and moved < wrong
+        assert moved < 0.8 * clean and clean < wrong
 
     def test_the_record_tells_how_far(self, run):
         notes, rows, centres = run.context.notes, run.noise.rows, run.centres()
@@ -115,7 +115,7 @@ class TestNoise:
 
     def test_one_noise_a_cluster_of_images_that_are_alike(self, run):
         rows, noise = run.noise.rows, run.noise.noise
-        assert len(noise) == 4 == len(noise.flatten(1).unique(dim=0)) and rows.shape == (160,)
+        assert len(noise) == 2 == len(noise.flatten(1).unique(dim=0)) and rows.shape == (160,)
         assert run.context.notes["cluster_sizes"] == rows.bincount().tolist()
         assert bool((nearest(run.features(), run.centres()) == rows).float().mean() > 0.97)
 
