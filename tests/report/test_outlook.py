@@ -23,9 +23,9 @@ def test_counts_by_method_victim_and_dataset():
     told = tell_plan(plan(), {"0-0"}, "2 to 3 min (records)", (80, 24)).splitlines()
     assert told == [
         "s (p): 4 trials, 1 to do, 2 to 3 min (records); nothing is done in a dry run",
-        "  methods    method0 (class), Linf 8/255 2; method1 (class), Linf 8/255 2",
+        "  methods    method0 (class), Linf 8/255: 2; method1 (class), Linf 8/255: 2",
         "  datasets   shapes",
-        "  victims    victim0 2; victim1 2",
+        "  victims    victim0: 2; victim1: 2",
         "  skipped    x0 on shapes, x1 on shapes and 1 more: reason 0",
         "  every trial: --dry-run --all",
     ]

@@ -69,8 +69,8 @@ def _head(header: Mapping[str, Any], todo: Container[str], takes: str) -> str:
 
 
 def _counted(name: str, counts: Mapping[str, int], columns: int, most: int) -> list[str]:
-    """``victims    resnet18 12, vgg11 12``, wrapped; if they are too many, the first ones and how many more."""
-    items = [visible(f"{word} {count}" if len(counts) > 1 else word) for word, count in counts.items()]
+    """``victims    resnet18: 12; vgg11: 12``, wrapped; if they are too many, the first ones and how many more."""
+    items = [visible(f"{word}: {count}" if len(counts) > 1 else word) for word, count in counts.items()]
     for shown in range(len(items), 0, -1):
         more = f" and {len(items) - shown} more" if shown < len(items) else ""
         lines = _wrapped("; ".join(items[:shown]) + more, columns, None, f"  {name:<11}")
