@@ -267,7 +267,7 @@ def test_models_of_timm_train_as_their_layers_ask():
         ("timm", "needs its architecture in its name: say timm:ARCHITECTURE"),
         ("timm:", "needs its architecture in its name: say timm:ARCHITECTURE"),
         ("timm:test_vitt", "unknown architecture of timm 'test_vitt': did you mean 'test_vit'"),
-        ("timm:", r"timm\.list_models\(\) in Python lists all names"),
+        ("timm:qqqq", r"timm\.list_models\(\) in Python lists all names"),
         ("timm:convnext_atto.d2_in1k", "names pretrained weights.*say timm:convnext_atto$"),
         ("tim:test_vit", "unknown victim 'tim': did you mean 'timm'"),
         ("resnet18:34", "victim 'resnet18' takes no argument: say resnet18, not resnet18:34"),
