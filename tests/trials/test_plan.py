@@ -209,13 +209,22 @@ def test_fields_that_name_files_are_declared():
 
 
 def test_random_noise_is_an_arm_at_every_budget_that_takes_part_and_at_no_other():
-    def budgets(*methods: str) -> list[str]:
-        found = plan(f"method=[{','.join(methods)}]").header["trials"]
+    def budgets(*methods: str, size: int = 32) -> list[str]:
+        found = plan(f"method=[{','.join(methods)}]", f"image_size={size}").header["trials"]
         return [trial["budget"] for trial in found if trial["control"] == "random"]
 
     assert budgets("synper", "em", "uc") == ["Linf 8/255", "L2 1.304", "Linf 16/255"]
     assert budgets("synper") == ["L2 1.304"]
     assert budgets("fragile") == ["Linf 8/255"]
+    # sqrt(3 * 16 * 16) * 6 / 255 = 0.65207: budgets that follow the size have a control that does, too
+    assert budgets("synper", "em", size=16) == ["Linf 8/255", "L2 0.6521"]
+
+
+def test_a_budget_that_follows_the_size_is_the_stated_one_where_it_is_stated():
+    """Random noise at 32 pixels keeps its id: its radius is the default's, to the last digit."""
+    ours = [trial.method for trial in plan("method=synper", "image_size=32").trials]
+    radius = next(choice for choice in ours if choice.name == "random").parameters["budget"]["radius"]
+    assert radius == 1.304132372757743
 
 
 def test_a_share_that_rounds_to_no_image_is_skipped():

@@ -69,13 +69,16 @@ def arms_for(split: Split, arms: list[Arm], paradigm: str, skipped: list[dict[st
             view = ProtectorView(split.train, arm.method.access, paradigm, arm.name)
             arm = dataclasses.replace(arm, method=arm.method.for_data(view))
         found.append(arm)
-    return _with_random_noise_of_each_budget(found, skipped)
+    return _with_random_noise_of_each_budget(found, split.train.image_size, skipped)
 
 
-def _with_random_noise_of_each_budget(arms: list[Arm], skipped: list[dict[str, str]]) -> list[Arm]:
-    """The arms with the random control at every budget that takes part, and at no other."""
+def _with_random_noise_of_each_budget(
+    arms: list[Arm], image_size: tuple[int, int], skipped: list[dict[str, str]]
+) -> list[Arm]:
+    """The arms with the random control at every budget that is kept at this size of image, and at no other."""
     found = next((arm for arm in arms if arm.role == "random"), None)
-    noisy = [arm.method.budget for arm in arms if not arm.role and not arm.method.budget.empty]
+    methods = [arm.method for arm in arms if not arm.role and not arm.method.budget.empty]
+    noisy = [method.promised_budget(image_size) for method in methods]
     if found is None or not noisy:
         return arms
     budgets = dict.fromkeys(dataclasses.replace(budget, signs="both") for budget in noisy)
