@@ -79,6 +79,12 @@ def _set_default_device(device: torch.device) -> None:
     torch.set_default_device(None if device.type == "cpu" else device)
 
 
+def _set_inference_mode(enabled: bool) -> None:
+    mode = torch.inference_mode(enabled)
+    mode.__enter__()
+    _entered.append(mode)  # the mode ends with the object that stands for it
+
+
 def _autocast() -> tuple[bool, ...]:
     return tuple(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda"))
 
@@ -108,9 +114,11 @@ def _set_handlers(handlers: tuple[Any, ...]) -> None:
             signal.signal(number, handler)
 
 
+_entered: list[torch.inference_mode] = []
 SETTINGS = (
     Setting("torch's default device", torch.get_default_device, _set_default_device),
     Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
+    Setting("torch's inference mode", torch.is_inference_mode_enabled, _set_inference_mode),
     Setting("torch's gradient mode", torch.is_grad_enabled, torch.set_grad_enabled),
     Setting("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
     Setting(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
+from ue_bench.errors import DamagedError, StoreError
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def raises(error: BaseException) -> Callable:
 
 
 def test_set(context: Context):
-    return context.load_dataset("blobs", None).test
+    return context.load_public("blobs", None).test
 
 
 def shuffle_test_labels(honest: Perturbation, view: ProtectorView, context: Context) -> None:
@@ -77,6 +78,14 @@ def blacken(values: torch.Tensor) -> None:
 
 def leave_gradients_off(*_) -> None:
     torch.no_grad().__enter__()
+
+
+entered: list[torch.inference_mode] = []
+
+
+def stay_in_inference(*_) -> None:
+    entered.append(torch.inference_mode())
+    entered[-1].__enter__()
 
 
 def note_itself(honest: Perturbation, view: ProtectorView, context: Context) -> None:
@@ -133,6 +142,8 @@ FAILING: dict[str, tuple[Callable, str]] = {
     "sys.exit": (lambda *_: sys.exit(0), "SystemExit: 0"),
     "its own way out": (raises(Departure("bye")), "Departure: bye"),
     "the end of generators": (raises(GeneratorExit()), "GeneratorExit"),
+    "an error of the store": (raises(StoreError("mine")), "mine"),
+    "a damaged file": (raises(DamagedError("mine")), "mine"),
     "no words": (raises(Unspeakable()), "its text cannot be read (RuntimeError)"),
     "half a letter": (raises(ValueError("caf\udce9 \ud800")), "ValueError: caf\\udce9 \\ud800"),
     "a flood of words": (raises(ValueError("ab" * 10**6)), "ValueError: abab"),
@@ -165,6 +176,7 @@ LEAKING: dict[str, tuple[Callable, str]] = {
     "double precision": (lambda *_: torch.set_default_dtype(torch.float64), "torch's default dtype"),
     "another device": (lambda *_: torch.set_default_device("meta"), "torch's default device"),
     "no gradients": (leave_gradients_off, "torch's gradient mode"),
+    "inference mode": (stay_in_inference, "torch's inference mode"),
     "threads": (lambda *_: torch.set_num_threads(3), "torch's number of threads"),
     "determinism": (lambda *_: torch.use_deterministic_algorithms(True), "torch's deterministic mode"),
     "denormals": (lambda *_: torch.set_flush_denormal(True) and None, "torch's flushing of denormal numbers"),

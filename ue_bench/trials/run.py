@@ -7,6 +7,7 @@ import functools
 import time
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ue_bench.canonical import writable
@@ -107,10 +108,18 @@ def perform_task(task: Task, environment: Environment, progress: Progress) -> Ou
             protect(task.trial, environment, progress)
             return Outcome("done")
         return Outcome("done", found=evaluate(task.trial, environment, progress))
-    except (StoreError, KeyboardInterrupt):
+    except KeyboardInterrupt:
         raise
     except BaseException as error:  # content may end with anything, SystemExit among it: only its trial fails
+        if isinstance(error, StoreError) and _is_ours(error):
+            raise
         return Outcome("failed", error=tell_failure(error))
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether the harness raised it: content may raise a StoreError of its own."""
+    place = traceback.extract_tb(error.__traceback__)[-1].filename
+    return Path(place).is_relative_to(Path(__file__).parents[1])
 
 
 def tell_failure(error: BaseException) -> dict[str, str]:
