@@ -225,17 +225,21 @@ class Registry:
             raise ConfigError(f"plug-in {path} is no file ending in .py or .yaml and no folder")
 
     def _add_file(self, path: Path, origin: str, module: str = "") -> bool:
-        name = path.stem
-        if path.suffix in (".yaml", ".yml"):
-            self._keep(Entry("suites", name, path, origin=origin))
-            return True
-        if path.suffix != ".py":
+        name, suite = path.stem, path.suffix in (".yaml", ".yml")
+        if not suite and path.suffix != ".py":
             return False
         try:
+            if not path.is_file():
+                raise OSError("it is no file")
+            if suite:
+                path.open("rb").close()
+                self._keep(Entry("suites", name, path, origin=origin))
+                return True
             reading = read_module(path, origin if module else "")
         except Exception as error:  # a broken file must not keep the others from being listed
             problem = f"{type(error).__name__}: {error}"
-            self.unavailable.append(Entry("", name, path, module, origin, problem=problem))
+            kind = "suites" if suite else ""
+            self.unavailable.append(Entry(kind, name, path, module, origin, problem=problem))
             return False
         if not reading.kind:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
 import subprocess
 import sys
@@ -114,6 +115,34 @@ def test_a_broken_file_breaks_only_itself(tmp_path):
     assert "pip install no_such_package_at_all" in problems["needy"]
     with pytest.raises(UnavailableError, match="SyntaxError"):
         registry.find("methods", "broken")
+
+
+def test_what_is_no_readable_file_breaks_only_itself(tmp_path, command):
+    for name in ("folder.yaml", "folder.py"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "nowhere.yaml").symlink_to("gone")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    ended = command("list", "--plugin", str(tmp_path))
+    assert ended.status == 0 and "quickstart" in ended.out and "random" in ended.out
+    unavailable = ended.out.partition("unavailable\n")[2]
+    assert unavailable.count("it is no file") == 4
+    with pytest.raises(UnavailableError, match="nowhere.yaml.*it is no file"):
+        Registry([tmp_path]).find("suites", "nowhere")
+
+
+def test_a_suite_that_may_not_be_read_breaks_only_itself(tmp_path, monkeypatch):
+    (tmp_path / "secret.yaml").write_text("title: mine")
+
+    read = Path.open
+
+    def refuse(path, *words, **given):
+        if path.name == "secret.yaml":  # root may read every file
+            raise PermissionError(13, "Permission denied")
+        return read(path, *words, **given)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    registry = Registry([tmp_path])
+    assert [entry.name for entry in registry.unavailable if entry.kind == "suites"][-1] == "secret"
 
 
 def test_unknown_names_and_parameters_name_the_nearest():
