@@ -25,6 +25,14 @@ def markdown_text(text: object) -> str:
     return _MARKUP.sub(r"\\\1", one_line(text).replace("&", "&amp;"))
 
 
+def csv_cell(value: object) -> object:
+    """A value for CSV: text becomes one line that no spreadsheet takes for a formula, as it takes ``=1+1``."""
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
 def ascii_json(text: str) -> str:
     r"""JSON with such characters escaped in its strings: ``\u001b``, ``\u202e``; it reads back unchanged."""
     kept = {letter for letter in set(text) if letter == "\n" or _spell(letter) == letter}

@@ -208,6 +208,14 @@ def test_the_command_draws_what_a_store_holds(command, tmp_path, capsys):
     assert "no gallery of random (image), fragile (image)" in lost and "unknown dataset 'blobs'" in lost
 
 
+def test_figures_cannot_be_drawn_into_a_file(command, tmp_path):
+    command("run", "suite=toy", "method=fragile")
+    (tmp_path / "file").write_text("mine")
+    ended = command("report", f"plugins=[{CONTENT}]", "--figures", str(tmp_path / "file"))
+    assert ended.status == 2 and "cannot draw into" in ended.err and "--figures DIR" in ended.err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_the_overview_shows_the_method_that_protects_best(command, tmp_path):
     folder = tmp_path / "figures"
     command("run", "suite=toy")

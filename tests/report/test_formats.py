@@ -17,6 +17,7 @@ from ue_bench.progress import duration
 from ue_bench.report import build_report, render
 from ue_bench.report.cost import totals
 from ue_bench.report.latex import escape
+from ue_bench.text import csv_cell
 
 
 def test_reduced_methods_are_marked_and_every_parameter_listed():
@@ -164,6 +165,16 @@ def test_csv_has_one_line_a_cell_with_raw_numbers():
         1.5e9,
     ]
     assert (lines[3]["state"], lines[3]["mean"], lines[3]["n"]) == ("missing", "", "0")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1"])
+def test_csv_holds_no_formula(text):
+    assert csv_cell(text) == "'" + text.strip()
+    lines = list(
+        csv.DictReader(io.StringIO(render(build_report(*world(seeds({"method": text}, [-5.0]))), "csv")))
+    )
+    assert [line["method"] for line in lines] == ["'" + text.strip()]
+    assert float(lines[0]["mean"]) == -5, "a number stays a number"
 
 
 def test_latex_is_a_booktabs_table_with_every_special_escaped():

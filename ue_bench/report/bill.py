@@ -13,7 +13,7 @@ from ue_bench.dimensions import trial_in_words
 from ue_bench.errors import unknown
 from ue_bench.progress import duration
 from ue_bench.report.cost import PHASES, Check, Record, check_forecast, spent_pieces, unit
-from ue_bench.text import ascii_json, markdown_text, one_line
+from ue_bench.text import ascii_json, csv_cell, markdown_text
 
 Piece = Mapping[str, Any]
 UNITS = {"core_seconds": "core-hours", "accelerator_seconds": "GPU-hours"}
@@ -211,8 +211,8 @@ def as_csv(bill: Bill) -> str:
     for line in bill.lines:
         amounts = {"spent": line.spent, "predicted": line.predicted}
         values = {f"{kind}_{name}": _flat(v) for kind, a in amounts.items() for name, v in _sums(a).items()}
-        plan = {key: bill.plan.get(key) for key in ("suite", "profile")}
-        writer.writerow({**plan, "by": line.by, "name": one_line(line.name), **values})
+        plan = {key: csv_cell(bill.plan.get(key)) for key in ("suite", "profile")}
+        writer.writerow({**plan, "by": line.by, "name": csv_cell(line.name), **values})
     return text.getvalue()
 
 

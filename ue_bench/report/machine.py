@@ -17,7 +17,7 @@ from ue_bench.report.layout import Trial
 from ue_bench.report.printed import Match
 from ue_bench.report.statistics import Difference
 from ue_bench.report.tables import Report, Row, row_costs
-from ue_bench.text import ascii_json, one_line
+from ue_bench.text import ascii_json, csv_cell
 
 _IDENTITY = (
     "method",
@@ -65,10 +65,7 @@ def as_csv(report: Report) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(
-        {key: one_line(value) if isinstance(value, str) else value for key, value in line.items()}
-        for line in lines
-    )
+    writer.writerows({key: csv_cell(value) for key, value in line.items()} for line in lines)
     return text.getvalue()
 
 
