@@ -105,8 +105,8 @@ def parse_words(words: Iterable[str], texts: Iterable[str] = ()) -> dict[str, An
         head, dot, tail = key.partition(".")
         if key in AS_TYPED or f"{head.partition(':')[0]}{dot}{tail}" in typed:
             values[key] = text
-        elif key in NAMES:
-            values[key] = read_names(text)
+        elif key in (*NAMES, "parameters"):
+            values[key] = read_names(text, typed)
         else:
             values[key] = list(read_plugins(text)) if key == "plugins" else number(text)
     return values
@@ -169,7 +169,7 @@ def compose(
             "asked": sorted(layers[-1].get("parameters") or {}),
             "fallback": default if profile != default or "dataset" in words else "",
         }
-        result: Any = OmegaConf.to_object(OmegaConf.merge(config, own))
+        result: Any = OmegaConf.to_object(OmegaConf.merge(config, _literal(own)))
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "?"
         raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from None

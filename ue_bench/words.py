@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import yaml
 
 from ue_bench.errors import ConfigError, unknown
+
+TEXT = "tag:yaml.org,2002:str"
 
 
 class Loader(yaml.SafeLoader):
@@ -116,14 +118,19 @@ def number(text: str) -> Any:
             return float(Fraction(text.strip()))
         except (ZeroDivisionError, OverflowError, ValueError):
             raise ConfigError(f"{text} is no number: divide by a number other than 0") from None
-    return _load(text, names=False)
+    return _load(text)
 
 
-def read_names(text: str) -> Any:
-    """A name, or ``{NAME: {parameter: value}}``, or a list of these; names stay as they were typed."""
+def read_names(text: str, texts: Collection[str] = ()) -> Any:
+    """A name, or ``{NAME: {parameter: value}}``, or a list of these; names stay as they were typed.
+
+    Args:
+        text: as it was typed.
+        texts: keys ``NAME.parameter`` of parameters that are text: their values stay as they were typed, too.
+    """
     if not text.startswith(("[", "{", "'", '"')) and ": " not in text:
         return text or None
-    return _load(text, names=True)
+    return _load(text, {*texts})
 
 
 def read_plugins(text: str) -> tuple[str, ...]:
@@ -162,13 +169,14 @@ def read_number(given: Mapping[str, str], key: str) -> float:
     return value
 
 
-def _load(text: str, names: bool) -> Any:
+def _load(text: str, texts: Collection[str] | None = None) -> Any:
+    """What the text says; with ``texts`` it holds names, see ``read_names``."""
     try:
         loader = WordLoader(text)
         try:
             node = loader.get_single_node()
-            if names and node is not None:
-                _keep_names(node)
+            if texts is not None and node is not None:
+                _keep_names(node, texts)
             return None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
@@ -176,15 +184,21 @@ def _load(text: str, names: bool) -> Any:
         raise ConfigError(f"cannot read {text[:200]!r}: {str(error).splitlines()[0]}") from None
 
 
-def _keep_names(node: yaml.Node) -> None:
-    """Marks as text a name, each name in a list, and the keys of a mapping."""
+def _keep_names(node: yaml.Node, texts: Collection[str]) -> None:
+    """Marks as text a name, each name in a list, the keys of a mapping, and parameters that are text."""
     if isinstance(node, yaml.ScalarNode):
-        node.tag = "tag:yaml.org,2002:str"
+        node.tag = TEXT
     elif isinstance(node, yaml.SequenceNode):
         for each in node.value:
             if not isinstance(each, yaml.SequenceNode):
-                _keep_names(each)
+                _keep_names(each, texts)
     elif isinstance(node, yaml.MappingNode):
-        for key, _ in node.value:
+        for key, inside in node.value:
             if isinstance(key, yaml.ScalarNode):
-                _keep_names(key)
+                key.tag = TEXT
+            for parameter, value in inside.value if isinstance(inside, yaml.MappingNode) else ():
+                if (
+                    isinstance(value, yaml.ScalarNode)
+                    and f"{str(key.value).partition(':')[0]}.{parameter.value}" in texts
+                ):
+                    value.tag = TEXT

@@ -48,6 +48,19 @@ def test_words_are_read_as_a_person_means_them(text, value):
     assert number(text) == value
 
 
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("method=[{em: {key: 007, rounds: 7}}]", [{"em": {"key": "007", "rounds": 7}}]),
+        ("method={'em:x': {key: 1e3}}", {"em:x": {"key": "1e3"}}),
+        ("parameters={em: {key: true, rounds: 1e3}}", {"em": {"key": "true", "rounds": 1e3}}),
+        ("parameters={ar: {key: 1e3}}", {"ar": {"key": 1e3}}),
+    ],
+)
+def test_text_inside_a_mapping_stays_as_typed(word, value):
+    assert parse_words([word], ["em.key"])[word.partition("=")[0]] == value
+
+
 @pytest.mark.parametrize("word", ["seeds", "=3", "a=[1", "x=1/0"])
 def test_words_that_cannot_be_read(word):
     with pytest.raises(ConfigError):
@@ -124,6 +137,9 @@ def test_a_suite_reads_no_environment(text):
     content = {**CONTENT, "title": text, "parameters": {"em": {"rounds": text}}}
     made = compose("mine", content, {}, NAMES)
     assert (made.title, made.parameters["em"]["rounds"]) == (text, text)
+    words = parse_words([f"title={text}", f"em:{text}.rounds=3"], ["em.title"])
+    made = compose("mine", CONTENT, words, NAMES)
+    assert (made.title, made.asked) == (text, [f"em:{text}".partition(".")[0]])
 
 
 def test_suite_files_are_checked(tmp_path):
