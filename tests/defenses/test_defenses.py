@@ -372,7 +372,7 @@ def test_where_training_accuracy_says_nothing_it_is_declared():
         ("bit_depth", {"bits": 9}, "1 to 8, not 9"),
         ("cutout", {"side": 0}, "side must be at least 1"),
         ("mixup", {"alpha": 0}, "must be above 0"),
-        ("mixup", {"alpha": float("inf")}, "must be above 0"),
+        ("mixup", {"alpha": float("inf")}, "must be a finite number above 0"),
         ("cutmix", {"alpha": -1}, "must be above 0"),
         ("cutmix", {"probability": 1.5}, "above 0 and at most 1"),
         ("gaussian_noise", {"sigma": 0}, "above 0"),

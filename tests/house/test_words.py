@@ -93,8 +93,8 @@ def test_the_order_of_words_never_matters():
     [
         (["recipe={epochs: 2}", "recipe.epochs=1"], "recipe.epochs is given twice, as 2 and 1"),
         (["em.rounds=1", "parameters={em: {rounds: 2}}"], "parameters.em.rounds is given twice"),
-        (["parameters=5", "em.rounds=1"], "parameters must hold keys and values, not 5"),
-        (["parameters=5"], "parameters must hold keys and values, not 5"),
+        (["parameters=5", "em.rounds=1"], "parameters must hold keys and values, not '5'"),
+        (["parameters=5"], "parameters must hold keys and values, not '5'"),
         (["parameters={em: [1]}"], r"parameters.em must hold parameters and values, not \[1\]"),
         (["recipe=[1,2]"], r"recipe is a preset's name, or .*, not \[1, 2\]"),
         (["recipe=5"], "recipe is a preset's name"),

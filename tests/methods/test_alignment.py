@@ -10,7 +10,6 @@ import torch
 from captioned import build_victim, make_context, pictures
 from torch.nn import functional
 
-from ue_bench.contracts.ledger import Ledger
 from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.progress import Progress
 from ue_bench.training.towers import contrastive_loss
@@ -45,7 +44,7 @@ class Memory(dict):
 
 def teach(lessons=LESSONS, seed=0, shelf=None, progress=None, public=None, every=2, towers=None):
     """(training, context) after a training with a random CLIP."""
-    context = make_context(seed, ledger=Ledger(shelf))
+    context = make_context(seed, shelf=shelf)
     context.progress = progress or Progress()
     towers = towers or frozen(build_victim("", 0, (32, 32), 7))
     network = seeded_ssagan(4, 32, 32, seed)

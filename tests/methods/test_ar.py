@@ -275,7 +275,6 @@ def test_what_does_not_fit_is_refused():
         AR(search_side=2)
 
 
-def test_an_empty_budget_makes_no_noise(make_images, make_context):
-    perturbation = protect(AR(budget=Budget("l2", 0)), make_images(6, 2), make_context())
-    perturbation.check(6, (32, 32))
-    assert not perturbation.noise.any()
+def test_an_empty_budget_is_refused():
+    with pytest.raises(ConfigError, match="above 0"):
+        AR(budget=Budget("l2", 0))

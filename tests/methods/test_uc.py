@@ -392,5 +392,5 @@ class TestGranularity:
             "--no-calibrate",
         )
         ended = command(*words, "granularity=cluster")
-        assert ended.status == 0 and "uc (cluster)" in ended.out
+        assert ended.status == 0 and "uc (cluster)" in " ".join(ended.out.split())
         assert "random" in ended.out and "not cluster-wise" in ended.out + ended.err

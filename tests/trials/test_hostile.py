@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -35,6 +36,9 @@ SUITE = {
 def runs(tmp_path_factory):
     """(exit status, records, what was printed) of a run with every deed, and of one without any."""
     top = tmp_path_factory.mktemp("hostile")
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # processes that run tests side by side ignore it
     deeds = [{"hostile": {"deed": deed}} for deed in hostile.DEEDS]
     return {
         name: run(top, name, [*(deeds if name == "beside" else []), "fragile"])
