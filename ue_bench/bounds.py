@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, Protocol, Union, runtime_checkable
 from ue_bench.errors import ConfigError, unknown
 
 LARGEST = 2**53  # JSON keeps whole numbers exactly up to here
+MOST_THREADS = 1024
 
 
 @runtime_checkable
@@ -240,3 +241,9 @@ def _refusal(where: str, given: str, wanted: str, say: Any, hint: str) -> Config
 
 def _shown(value: Any) -> str:
     return getattr(value, "word", repr(value))
+
+
+def check_threads(count: int) -> None:
+    """Raises ConfigError for a number of threads that no machine has."""
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_THREADS:
+        raise ConfigError(f"threads is a whole number from 1 to {MOST_THREADS}, not {count!r}")

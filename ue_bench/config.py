@@ -13,6 +13,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ue_bench.bounds import check_threads
 from ue_bench.dimensions import BESIDE, DIMENSIONS, ROLES, SEED
 from ue_bench.errors import ConfigError, unknown
 from ue_bench.measures import FLOORS, HEADLINES, table_metrics
@@ -73,6 +74,7 @@ class Config(SuiteConfig):
     epsilon: float | None = None  # linf radius for every linf method: 8 or 8/255
     granularity: str | None = None  # class, cluster, image or pair, for every method that has it
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
+    threads: int = 1  # that compute one noise or one training; on a CPU another number makes another trial
     executor: str = "local"
     time_limit: float | None = None  # seconds that one noise or one training may take; null: no limit
     store: str = "runs"  # a folder, or any fsspec address such as s3://bucket/run
@@ -287,6 +289,7 @@ def _check(config: Config) -> None:
         )
     if abs(config.seed) >= 2**63:
         raise ConfigError(f"seed must have at most 63 bits, such as 0, not {config.seed}")
+    check_threads(config.threads)
     limit = config.time_limit
     if limit is not None and not 0 < limit < math.inf:
         raise ConfigError(f"time_limit is in seconds and above 0, not {limit:g}; null means none")

@@ -14,6 +14,7 @@ from ue_bench.forecast.prediction import in_words, note_forecast, predict
 from ue_bench.forecast.spread import look_around
 from ue_bench.progress import Progress
 from ue_bench.provenance import describe_device
+from ue_bench.threads import set_threads
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.executors import find_executor
 from ue_bench.trials.plan import Plan, make_plan
@@ -48,8 +49,9 @@ class PlannedRun:
         """
         config, registry = configure(words)
         find_executor(config.executor)
-        environment = Environment(config.store, config.device, tuple(config.plugins))
+        environment = Environment(config.store, config.device, tuple(config.plugins), config.threads)
         environment.find_device()
+        set_threads(environment.threads)
         command = shlex.join(["ue-bench", verb, *words])
         return cls(make_plan(config, registry, command, download=download), environment)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import warnings
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ue_bench.api.randomness import caller_randomness
+from ue_bench.bounds import check_threads
 from ue_bench.canonical import plain
 from ue_bench.composition import preset_of
 from ue_bench.config import number
@@ -21,6 +23,7 @@ from ue_bench.data.decode import resize_all
 from ue_bench.data.imageset import ImageSet, Split
 from ue_bench.errors import ConfigError, PerturbationError, UnavailableError, unknown
 from ue_bench.progress import Progress, choose_progress
+from ue_bench.threads import computing_with
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.making import prepare_key
 from ue_bench.trials.needs import lacks
@@ -41,6 +44,7 @@ def protect(
     profile: str = "",
     seed: int = 0,
     device: str = "auto",
+    threads: int = 1,
     store: str | os.PathLike[str] = "runs",
     plugins: Sequence[str | os.PathLike[str]] = (),
     progress: bool = False,
@@ -65,6 +69,7 @@ def protect(
             settings.
         seed: the same seed gives the same noise on the same device.
         device: auto, cpu, cuda, cuda:N or mps.
+        threads: to compute with on a CPU; another number gives noise that differs in the last bits.
         store: folder or fsspec address that keeps what methods prepare once, such as a trained generator.
         plugins: files and folders with more methods and victims.
         progress: True to show how far it is.
@@ -75,22 +80,24 @@ def protect(
         DataError: for images, labels or captions of a wrong kind, shape or number.
         PerturbationError: if the noise breaks one of its promises.
     """
+    check_threads(threads)
     train = _read(images, labels, captions, class_names)
     paradigm = "contrastive" if captions is not None else "supervised"
-    environment = _Own(os.fspath(store), device, tuple(os.fspath(path) for path in plugins), train)
+    environment = _Own(os.fspath(store), device, tuple(os.fspath(path) for path in plugins), threads, train)
     environment.find_device()
     chosen = _choose(environment, method, paradigm, profile, epsilon, parameters)
     _check(method, chosen, train, paradigm)
     trial = _as_trial(Choice(method, plain(chosen.parameters()), chosen.edition()), train, paradigm, seed)
+    trial = dataclasses.replace(trial, threads=environment.counted_threads)
     if chosen.prepares:
         kept = environment.open_store().names("prepared", ".safetensors")
-        if prepare_key(trial.method, seed, chosen) not in kept:
+        if prepare_key(trial.method, seed, chosen, trial.threads) not in kept:
             warnings.warn(
                 f"{method}: what it prepares once is not in the store {environment.store} and is made now (at the "
                 f"paper's settings: {chosen.cost})",
                 stacklevel=2,
             )
-    with caller_randomness():
+    with caller_randomness(), computing_with(threads):
         noise, facts = make_noise(trial, environment, choose_progress() if progress else Progress())
     if train.hash_content() != train.fingerprint:
         raise PerturbationError(

@@ -14,6 +14,7 @@ from ue_bench.api.randomness import caller_randomness
 from ue_bench.api.settings import as_words
 from ue_bench.progress import Progress, choose_progress
 from ue_bench.report import Report, View, build_report, render
+from ue_bench.threads import threads_restored
 
 if TYPE_CHECKING:
     import pandas
@@ -87,7 +88,7 @@ def run(suite: str, *, progress: bool = False, **settings: Any) -> Result:
     Raises:
         UEBenchError: for a mistake, before any work. Trials that fail are named in a warning; the others are kept.
     """
-    with caller_randomness():
+    with caller_randomness(), threads_restored():
         planned = PlannedRun.of(as_words({"suite": suite, **settings}))
         summary = planned.work(choose_progress() if progress else Progress())
     if summary.failures:

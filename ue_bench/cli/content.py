@@ -79,10 +79,15 @@ def new(
 def check(
     target: Annotated[str, typer.Argument(metavar="PATH|NAME")],
     plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
+    threads: Annotated[int, typer.Option(help="To compute with.")] = 1,
 ) -> None:
     """Run the conformance suite on a method, victim, defense or dataset: a file, or a name."""
+    from ue_bench.bounds import check_threads
     from ue_bench.conformance import check_target
+    from ue_bench.threads import set_threads
 
+    check_threads(threads)
+    set_threads(threads)
     results = check_target(target, plugins or [])
     for result in results:
         mark = "ok    " if result.problem is None else "FAILED"

@@ -99,7 +99,8 @@ class Context:
 
     def checkpoint(self, *what: Any) -> Checkpoint:
         """Keeps the state of a long training in ``prepare``; ``what`` is all that it depends on beside the seed."""
-        return Checkpoint(digest([*what, self.seed]), self.ledger.shelf, self.clock)
+        data = [self.ledger.data_key] if self.ledger.data_key else []
+        return Checkpoint(digest([*what, self.seed, *data]), self.ledger.shelf, self.clock)
 
     def load_public(
         self, words: str, image_size: int | None, parameters: Mapping[str, Any] | None = None

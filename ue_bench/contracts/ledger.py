@@ -31,7 +31,8 @@ class Ledger:
 
     Attributes:
         shelf: where shared work is kept, or None if it is not kept.
-        data_key: the key of the training set, part of the key of all work that depends on it.
+        data_key: the key of the training set and of how it is computed on, part of the key of all work that
+            depends on it.
         prepare_keys: keys of shared work in the phase ``prepare``, so that reports count its cost once.
         protect_keys: keys of work in other phases, which several noises made from the same data share.
         public: (facts, training set) of each public dataset that was seen.

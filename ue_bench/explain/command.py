@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ue_bench.explain.victim import recover_clean, recover_victim
 from ue_bench.progress import choose_progress
 from ue_bench.report.figures.style import Drawn
 from ue_bench.text import visible
+from ue_bench.threads import set_threads
 from ue_bench.trials.environment import Environment
 from ue_bench.words import read_plugins, read_whole, read_words
 
@@ -37,9 +39,12 @@ def explain_command(words: Sequence[str]) -> int:
     given = read_words(words, WORDS, ("trial",), USAGE)
     count = read_whole(given, "count", least=1, most=MOST)
     environment = Environment(given["store"], given["device"], read_plugins(given["plugins"]))
-    environment.find_device()
+    device = environment.find_device()
     store = environment.open_store()
     record = find_record(store, given["trial"])
+    threads = record["config"].get("threads", 1) if device.type == "cpu" else 1
+    environment = dataclasses.replace(environment, threads=threads)
+    set_threads(threads)
     folder = Path(given["out"] or f"explained/{record['id']}").expanduser()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"out={given['out']} is a file: name a folder")

@@ -29,6 +29,7 @@ from ue_bench.forecast.evidence import Evidence, Size, noise_of, training_of
 from ue_bench.forecast.prediction import predict
 from ue_bench.progress import Progress, duration
 from ue_bench.provenance import describe_device
+from ue_bench.threads import set_threads
 from ue_bench.trials.artefacts import save_perturbation
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.evaluate import evaluate
@@ -60,7 +61,7 @@ class SlicedEnvironment(Environment):
     @classmethod
     def of(cls, environment: Environment, store: str, images: int) -> SlicedEnvironment:
         """The same environment with cut data and another store."""
-        return cls(store, environment.device, environment.plugins, images)
+        return cls(store, environment.device, environment.plugins, environment.threads, images)
 
     def load(self, trial: Trial) -> Split:
         """The trial's dataset, cut."""
@@ -216,6 +217,7 @@ def _reason(job: Measurement, outcome: Outcome, most: int, cap: float) -> str:
 
 def measure(job: Measurement, environment: Environment) -> Outcome:
     """Runs one task on a slice; returns its cost in the form of a record and the slice's size, or why it failed."""
+    set_threads(environment.threads)
     try:
         with tempfile.TemporaryDirectory() as scratch:
             sliced = SlicedEnvironment.of(environment, scratch, job.images)
@@ -248,7 +250,7 @@ def _lend(trial: Trial, environment: Environment, scratch: Environment) -> None:
     if not method.prepares:
         return
     lender, borrower = (StoreShelf(one.open_store(), Progress()) for one in (environment, scratch))
-    key = prepare_key(trial.method, trial.seed, method)
+    key = prepare_key(trial.method, trial.seed, method, trial.threads)
     kept = lender.load(key)
     if kept is None:
         return

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ue_bench.bounds import MOST_THREADS
 from ue_bench.contracts.method import Method
 from ue_bench.errors import ConfigError, StoreError, unknown
 from ue_bench.progress import choose_progress
@@ -27,6 +28,7 @@ from ue_bench.publish.preparation import (
 )
 from ue_bench.publish.training_set import export_training_set
 from ue_bench.text import visible
+from ue_bench.threads import set_threads
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.store import Store
 from ue_bench.words import number, read_flag, read_number, read_plugins, read_whole, read_words, split_words
@@ -40,6 +42,7 @@ NOISE = {
     "epsilon": "",
     "profile": "",
     "device": "auto",
+    "threads": "1",
     "store": "runs",
     "prepared": "",
     "plugins": "",
@@ -70,7 +73,8 @@ def noise_command(words: Sequence[str]) -> int:
     """Makes noise for pictures that are elsewhere, from their captions.
 
     The words are ``method=NAME captions=captions.csv``, and optionally ``size=224 out=noise.safetensors prepared=`` (a
-    file written by ``export``, in place of training), ``seed= epsilon= profile= device= store= plugins= overwrite=``
+    file written by ``export``, in place of training), ``seed= epsilon= profile= device= threads=1 store= plugins=
+    overwrite=``
     and the method's parameters as ``NAME.parameter=``.
 
     Returns:
@@ -80,8 +84,10 @@ def noise_command(words: Sequence[str]) -> int:
     name, out = given["method"], Path(given["out"]).expanduser()
     if out.suffix != ".safetensors" or out.is_dir():
         raise ConfigError(f"out={given['out']}: noise is kept in a file such as out=noise.safetensors")
-    environment = Environment(given["store"], given["device"], read_plugins(given["plugins"]))
+    threads = read_whole(given, "threads", least=1, most=MOST_THREADS)
+    environment = Environment(given["store"], given["device"], read_plugins(given["plugins"]), threads)
     environment.find_device()
+    set_threads(threads)
     parameters = _parameters(given, name, environment)
     overwrite, size, seed = read_flag(given, "overwrite"), _size(given["size"]), read_whole(given, "seed")
     epsilon = read_number(given, "epsilon") if given["epsilon"] else None
@@ -97,7 +103,7 @@ def noise_command(words: Sequence[str]) -> int:
         check_settings(preparation, method)
     else:
         method = choose_method(environment.registry(), name, parameters, epsilon, given["profile"])
-    request = Request(name, method, read_captions(given["captions"]), size, seed)
+    request = Request(name, method, read_captions(given["captions"]), size, seed, environment.counted_threads)
     if given["prepared"]:
         preparation.put(environment.open_store(), request.preparation)
     if out.exists() and not overwrite:

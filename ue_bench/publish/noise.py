@@ -29,7 +29,7 @@ from ue_bench.trials.environment import Environment
 from ue_bench.trials.making import prepare_key, run_method
 from ue_bench.trials.overlap import caption_hashes, key_of, told_of_captions
 from ue_bench.trials.store import Store
-from ue_bench.trials.trial import Choice
+from ue_bench.trials.trial import Choice, told_threads
 
 KIND = "ue-bench noise"
 SCHEMA = 1
@@ -75,6 +75,7 @@ class Request:
         captions: the captions of each picture, by the picture's name.
         image_size: (height, width) of the noise in pixels.
         seed: the seed from which the method's seeds derive.
+        threads: to compute with on a CPU; 1 on an accelerator.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Request:
     captions: Mapping[str, tuple[str, ...]]
     image_size: tuple[int, int]
     seed: int
+    threads: int = 1
 
     @property
     def captions_hash(self) -> str:
@@ -96,12 +98,13 @@ class Request:
     @property
     def preparation(self) -> str:
         """The key of the method's preparation."""
-        return prepare_key(self.choice, self.seed, self.method)
+        return prepare_key(self.choice, self.seed, self.method, self.threads)
 
     @property
     def key(self) -> str:
         """A key that is equal for requests that give the same noise."""
-        return digest([self.choice, self.captions_hash, self.image_size, self.seed])
+        parts = [self.choice, self.captions_hash, self.image_size, self.seed]
+        return digest([*parts, *told_threads(self.threads)])
 
 
 def choose_method(

@@ -21,7 +21,7 @@ def mixtures(records: Iterable[Mapping[str, Any]]) -> list[str]:
         numbers = " and ".join(map(str, sorted(threads)))
         found.append(
             f"these records were made with {numbers} threads, which can move a number by some points: "
-            "compare rows that were made alike, or run all with one OMP_NUM_THREADS in a new store"
+            "compare rows that were made alike, or run all in a new store"
         )
     for (kind, name), kept in sources.items():
         if len(kept) > 1:

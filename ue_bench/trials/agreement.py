@@ -1,4 +1,4 @@
-"""Checks whether the records that a run keeps were made with the same code and threads as its new ones."""
+"""Checks whether the records that a run keeps were made with the same code and threads as its new ones would be."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def sources_of(trial: Trial, registry: Registry) -> dict[str, str]:
 
 
 def disagreements(
-    records: Iterable[Mapping[str, Any]], registry: Registry, device: torch.device
+    records: Iterable[Mapping[str, Any]], registry: Registry, device: torch.device, present: int = 1
 ) -> list[str]:
     """Sentences about content whose code has changed since, and about another number of threads.
 
@@ -28,6 +28,7 @@ def disagreements(
         records: the records that are kept; records of older versions do not hold their sources.
         registry: of the content as it is now.
         device: that the run computes on.
+        present: the number of threads that the run computes with.
     """
     changed: Counter[tuple[str, str]] = Counter()
     threads: Counter[int | None] = Counter()
@@ -36,7 +37,7 @@ def disagreements(
             name = record["config"][part]["name"]
             changed[part, name] += source != registry.source(f"{part}s", name)
         made_on = record.get("device") or {}
-        if made_on.get("type") == device.type == "cpu" and made_on.get("threads") != torch.get_num_threads():
+        if made_on.get("type") == device.type == "cpu" and made_on.get("threads") != present:
             threads[made_on.get("threads")] += 1
     found = [
         f"the code of the {part} {name} has changed since {number} of these records were made, and their numbers are "
@@ -45,7 +46,7 @@ def disagreements(
         if number
     ]
     return found + [
-        f"{number} of these records were made with {count} threads, this run has {torch.get_num_threads()}, which "
-        f"can move a number by some points: set OMP_NUM_THREADS={count}, or name another folder with store=DIR"
+        f"{number} of these records were made by an older version with {count} threads, this run has {present}, which "
+        "can move a number by some points: name another folder with store=DIR to make them anew"
         for count, number in threads.items()
     ]

@@ -29,11 +29,13 @@ class Environment:
         store: its address.
         device: as configured, such as ``auto``.
         plugins: files and folders with more content.
+        threads: to compute with.
     """
 
     store: str
     device: str = "auto"
     plugins: tuple[str, ...] = ()
+    threads: int = 1
 
     def open_store(self) -> Store:
         """The store."""
@@ -42,6 +44,11 @@ class Environment:
     def find_device(self) -> torch.device:
         """The device to compute on."""
         return find_device(self.device)
+
+    @property
+    def counted_threads(self) -> int:
+        """The threads that stand in ids and keys: on an accelerator results do not depend on their number."""
+        return self.threads if self.find_device().type == "cpu" else 1
 
     def registry(self) -> Registry:
         """All content, read once a process."""

@@ -27,7 +27,7 @@ from ue_bench.trials.environment import Environment
 from ue_bench.trials.guard import guarded
 from ue_bench.trials.overlap import hashes, key_of
 from ue_bench.trials.store import Store
-from ue_bench.trials.trial import Choice
+from ue_bench.trials.trial import Choice, told_threads
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def run_method(
     prepared, preparation = prepare(choice, seed, environment, progress)
     context = _context(seed, "protect", environment, progress)
     context.prepared = prepared
-    context.ledger.data_key = data_key
+    context.ledger.data_key = _with_threads(data_key, environment)
     if preparation:
         spent = (preparation[clock]["prepare"] for clock in ("seconds", "device_seconds"))
         context.clock.add("prepare", *spent)
@@ -119,7 +119,10 @@ def prepare(
     if not method.prepares:
         return {}, {}
     context = _context(seed, "prepare", environment, progress)
-    shelf, key = StoreShelf(environment.open_store(), progress), prepare_key(choice, seed, method)
+    shelf, key = (
+        StoreShelf(environment.open_store(), progress),
+        prepare_key(choice, seed, method, environment.counted_threads),
+    )
     kept = shelf.load(key)
     source = environment.registry().source("methods", choice.name)
     if kept is not None:
@@ -147,16 +150,17 @@ def prepare(
     return tensors, facts
 
 
-def prepare_key(choice: Choice, seed: int, method: Method) -> str:
+def prepare_key(choice: Choice, seed: int, method: Method, threads: int = 1) -> str:
     """Equal for all that share what the method prepares: parameters that only ``protect`` reads are left out.
 
     Args:
         choice: the method with every parameter.
         seed: of the trial.
         method: knows which parameters those are.
+        threads: that prepare it, 1 on an accelerator.
     """
     parameters = {name: value for name, value in choice.parameters.items() if name not in method.protect_only}
-    return digest([replace(choice, parameters=parameters), seed])
+    return digest([replace(choice, parameters=parameters), seed, *told_threads(threads)])
 
 
 @dataclass(frozen=True)
@@ -189,8 +193,13 @@ def _context(seed: int, role: str, environment: Environment, progress: Progress)
         progress=progress,
         build_victim=environment.build_victim,
         find_public=environment.find_public,
-        ledger=Ledger(StoreShelf(environment.open_store(), progress)),
+        ledger=Ledger(StoreShelf(environment.open_store(), progress), _with_threads("", environment)),
     )
+
+
+def _with_threads(data_key: str, environment: Environment) -> str:
+    told = told_threads(environment.counted_threads)
+    return digest([data_key, *told]) if told else data_key
 
 
 def _facts(context: Context) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ue_bench.data.imageset import PARADIGMS, ImageSet, Split
 from ue_bench.errors import ConfigError, DataError, UnavailableError, unknown
 from ue_bench.floors import check_floors
 from ue_bench.parameters import check_parameters
+from ue_bench.provenance import find_device
 from ue_bench.registry import Registry, convert
 from ue_bench.trials.arms import Arm, arms_for, create, make_arms
 from ue_bench.trials.guard import no_way_out
@@ -80,6 +81,7 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
     recipe = make_recipe(config.recipe, config.paradigm)
     splits = _load(datasets, config, download)
     seeds = range(config.seed, config.seed + config.seeds)
+    threads = config.threads if find_device(config.device).type == "cpu" else 1
     entries: dict[str, dict[str, Any]] = {}
     grid = (
         (data, *cell)
@@ -117,6 +119,7 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
             recipe=plain(recipe_for(victim, recipe, config.recipe)),
             poison_ratio=share,
             seed=seed,
+            threads=threads,
         )
         if trial.id not in entries:
             entries[trial.id] = _entry(trial, arm, dataset, victim, defense, split.train.image_size)

@@ -15,6 +15,7 @@ from ue_bench.dimensions import trial_in_words
 from ue_bench.errors import StoreError, UEBenchError
 from ue_bench.progress import Counted, Lines, Progress, duration
 from ue_bench.provenance import commit, versions
+from ue_bench.threads import set_threads
 from ue_bench.trials.agreement import disagreements
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.evaluate import evaluate
@@ -73,7 +74,9 @@ def run(plan: Plan, environment: Environment, progress: Progress, takes: str = "
     store = environment.open_store()
     execute = find_executor(plan.config.executor)
     finished, todo = pending(plan, store)
-    notices = disagreements(finished.values(), environment.registry(), environment.find_device())
+    notices = disagreements(
+        finished.values(), environment.registry(), environment.find_device(), environment.threads
+    )
     plan.header["notices"] = notices
     store.write_plan(plan.key, plan.header)
     summary = Summary(finished)
@@ -103,6 +106,7 @@ def run(plan: Plan, environment: Environment, progress: Progress, takes: str = "
 
 def perform_task(task: Task, environment: Environment, progress: Progress) -> Outcome:
     """Does one task; a failure of content becomes an outcome, a failure of the store ends the run."""
+    set_threads(environment.threads)
     try:
         if task.kind == "protect":
             protect(task.trial, environment, progress)

@@ -37,6 +37,7 @@ class Trial:
         poison_ratio: share of the training images that are protected; 0 for a method without noise.
         recipe: every field of the victim's recipe.
         seed: from which every role's seed derives.
+        threads: that compute it on a CPU; 1 on an accelerator, whose results do not depend on them.
     """
 
     paradigm: str
@@ -50,21 +51,31 @@ class Trial:
     recipe: Mapping[str, Any]
     poison_ratio: float
     seed: int
+    threads: int = 1
 
     @functools.cached_property
     def id(self) -> str:
         """A hash of all that can change the result. A path is not: the content behind it is in the fingerprints."""
-        dataset = replace(self.dataset, parameters={})
-        return digest(replace(self, dataset=dataset))
+        return digest(replace(self, dataset=replace(self.dataset, parameters={})).config())
 
     @functools.cached_property
     def noise_key(self) -> str:
         """The same for all trials that use the same noise."""
-        return digest([self.train_fingerprint, self.paradigm, self.method, self.seed])
+        return digest(
+            [self.train_fingerprint, self.paradigm, self.method, self.seed, *told_threads(self.threads)]
+        )
 
     def config(self) -> dict[str, Any]:
-        """The trial as plain JSON values."""
-        return plain(self)
+        """The trial as plain JSON values; one thread, as usual, is left out."""
+        config: dict[str, Any] = plain(self)
+        if self.threads == 1:
+            del config["threads"]
+        return config
+
+
+def told_threads(threads: int) -> list[dict[str, int]]:
+    """What a number of threads adds to the keys of work: nothing for one, so that keys are as they were before."""
+    return [] if threads == 1 else [{"threads": threads}]
 
 
 def read_trial(config: Mapping[str, Any]) -> Trial:
