@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import torch
 
-from ue_bench import Context, ImageSet
+from ue_bench import Context, ImageSet, Method, Perturbation, ProtectorView
 from ue_bench.cli import main
 from ue_bench.clock import Clock
 from ue_bench.contracts.ledger import Ledger
@@ -45,9 +45,28 @@ class Memory:
         self.kept[key] = ({name: tensor.clone() for name, tensor in tensors.items()}, facts)
 
 
-def fresh_context(seed: int = 0, shelf: Memory | None = None, build=build_victim, **more) -> Context:
-    """A context on the CPU, as a method gets it; ``build`` makes its surrogates."""
-    return Context(CPU, seed, Clock(CPU), Progress(), build, ledger=Ledger(shelf), **more)
+def fresh_context(
+    seed: int = 0, shelf: Memory | None = None, build=build_victim, prepared=None, **more
+) -> Context:
+    """A context on the CPU, as a method gets it; ``build`` makes its surrogates, ``more`` is for its ledger."""
+    return Context(CPU, seed, Clock(CPU), Progress(), Ledger(build, shelf=shelf, **more), prepared or {})
+
+
+def run_method(
+    method: Method, view: ProtectorView, context: Context
+) -> tuple[Perturbation, list[torch.nn.Module]]:
+    """(checked noise, the surrogates that the method built for it)."""
+    build, built = context.ledger.build_victim, []
+
+    def noted(*what):
+        built.append(build(*what))
+        return built[-1]
+
+    context.ledger.build_victim = noted
+    noise = method.protect(view, context)
+    context.ledger.build_victim = build
+    noise.check(len(view), view.image_size)
+    return noise, built
 
 
 @pytest.fixture

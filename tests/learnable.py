@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from conftest import fresh_context
+from conftest import fresh_context, run_method
 from torch import nn
 from torch.nn import functional
 
@@ -62,11 +62,6 @@ class Run:
 
 def protect(method: Method, data: ImageSet, context: Context | None = None) -> Run:
     context = context or fresh_context()
-    built: list[nn.Module] = []
-    build = context.build_victim
-    context.build_victim = lambda *what: built.append(build(*what)) or built[-1]
     view = ProtectorView(data, method.access, "supervised", type(method).__name__.lower())
-    noise = method.protect(view, context)
-    noise.check(len(view), view.image_size)
-    context.build_victim = build
+    noise, built = run_method(method, view, context)
     return Run(data, noise, context, built[-1])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import conftest
 import torch
-from conftest import Memory
+from conftest import Memory, run_method
 from torch.nn import functional
 
 from ue_bench import Context, ImageSet, Method, Perturbation, ProtectorView
@@ -84,11 +84,5 @@ def view_of(method: Method, data: ImageSet) -> ProtectorView:
 
 def protect(method: Method, data: ImageSet, context: Context | None = None) -> Run:
     context = context or fresh_context()
-    built: list[Towers] = []
-    build = context.build_victim
-    context.build_victim = lambda *what: built.append(build(*what)) or built[-1]
-    view = view_of(method, data)
-    noise = method.protect(view, context)
-    noise.check(len(view), view.image_size)
-    context.build_victim = build
+    noise, built = run_method(method, view_of(method, data), context)
     return Run(data, noise, context, built[-1])

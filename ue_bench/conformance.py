@@ -17,6 +17,7 @@ from torch import nn
 from ue_bench.clock import Clock
 from ue_bench.contracts.access import Access
 from ue_bench.contracts.context import Context
+from ue_bench.contracts.ledger import Ledger
 from ue_bench.contracts.method import Method
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
@@ -59,8 +60,8 @@ class Subject:
     ) -> Perturbation:
         """The method's noise for ``data``, with what it may prepare."""
         method: Method = self.content
-        context = Context(CPU, seed, Clock(CPU), Progress(), self.environment.build_victim)
-        context.find_public = self.environment.find_public
+        ledger = Ledger(self.environment.build_victim, self.environment.find_public)
+        context = Context(CPU, seed, Clock(CPU), Progress(), ledger)
         torch.manual_seed(seed)
         context.prepared = method.prepare(context)
         seen = method.access if access is None else access

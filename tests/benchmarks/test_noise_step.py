@@ -16,6 +16,7 @@ from stopwatch import DEVICE, Stopwatch
 
 from ue_bench import Context, ImageSet, ProtectorView
 from ue_bench.clock import Clock
+from ue_bench.contracts.ledger import Ledger
 from ue_bench.progress import Progress
 from ue_bench.registry import Registry
 from ue_bench.trials.environment import Environment
@@ -52,7 +53,7 @@ def test_noise_step(benchmark, monkeypatch, name):
 
     def protect() -> Clock:
         clock = Clock(DEVICE)
-        context = Context(DEVICE, 0, clock, Progress(), build)
+        context = Context(DEVICE, 0, clock, Progress(), Ledger(build))
         with clock.phase("protect"):
             method.protect(ProtectorView(data, method.access), context)
         return clock

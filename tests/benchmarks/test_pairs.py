@@ -15,6 +15,7 @@ from stopwatch import DEVICE, Stopwatch
 from ue_bench import Context, ImageSet, Perturbation, ProtectorView
 from ue_bench.clock import Clock
 from ue_bench.contracts.budget import Budget
+from ue_bench.contracts.ledger import Ledger
 from ue_bench.progress import Progress
 from ue_bench.registry import Registry
 from ue_bench.training.contrastive import train_contrastive
@@ -86,7 +87,7 @@ def test_noise(benchmark, watch, name):
 
     def protect() -> float:
         clock = Clock(DEVICE)
-        context = Context(DEVICE, 0, clock, Progress(), lambda *words: build(watch, *words))
+        context = Context(DEVICE, 0, clock, Progress(), Ledger(lambda *words: build(watch, *words)))
         with clock.phase("protect"):
             method.protect(ProtectorView(clean, method.access, "contrastive"), context)
         return sum(clock.seconds.values())

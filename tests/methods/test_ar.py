@@ -182,7 +182,7 @@ def test_protect_keeps_every_promise_and_reads_labels_only(make_images, make_con
     assert perturbation.budget == Budget("l2", 1.0)
     assert sizes(perturbation.noise, "l2").min() > 0.99
     assert context.notes["candidates"] >= 4
-    assert not context.warnings
+    assert not context.ledger.warnings
     view = ProtectorView(images, AR.access, "supervised", "ar")
     with pytest.raises(AccessError):
         _ = view.images
@@ -245,7 +245,7 @@ def test_larger_images_and_their_budget(method, size, radius, warned, make_image
     assert perturbation.budget.radius == pytest.approx(radius)
     measured = sizes(perturbation.noise, perturbation.budget.norm)
     assert measured.min() > 0.98 * radius
-    assert bool(context.warnings) == warned
+    assert bool(context.ledger.warnings) == warned
 
 
 def test_images_of_224_pixels_have_a_margin_of_two(make_images, make_context):

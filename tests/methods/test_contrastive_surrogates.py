@@ -344,7 +344,7 @@ class TestBlueprint:
         context = make_context()
         with pytest.raises(ConfigError, match="simclr"):
             Blueprint("simclrr", "resnet_tiny").build(context, (16, 16))
-        context.build_victim = lambda *what: linear()
+        context.ledger.build_victim = lambda *what: linear()
         with pytest.raises(ConfigError, match="timm"):
             Blueprint("simclr", "linear").build(context, (16, 16))
 

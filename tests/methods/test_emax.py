@@ -55,7 +55,7 @@ class TestImageWise:
         notes = image_wise.context.notes
         assert notes["surrogate_clean_error_percent"] == pytest.approx(100 - image_wise.accuracy(False))
         assert notes["surrogate_error_percent"] >= 90 and not notes["reached_max_sweeps"]
-        assert not image_wise.context.warnings
+        assert not image_wise.context.ledger.warnings
 
     def test_the_loss_rises_for_almost_every_image(self, image_wise):
         rose = image_wise.losses(protected=True) > image_wise.losses(protected=False)
@@ -148,12 +148,12 @@ class TestSweeps:
         notes = run.context.notes
         assert notes["sweeps"] == 2 and notes["reached_max_sweeps"]
         assert len(notes["surrogate_error_percent_by_sweep"]) == 2
-        (warning,) = run.context.warnings
+        (warning,) = run.context.ledger.warnings
         assert "cap of 2 sweeps" in warning and f"{notes['surrogate_error_percent']:.1f} %" in warning
 
     def test_an_easy_goal_ends_them_after_the_first(self):
         run = protect(Emax(**BARELY | {"max_sweeps": 5}, stop_error=0.0), pictures(48))
-        assert run.context.notes["sweeps"] == 1 and not run.context.warnings
+        assert run.context.notes["sweeps"] == 1 and not run.context.ledger.warnings
 
     @pytest.mark.parametrize("granularity", ["image", "class"])
     def test_seed_and_labels_decide(self, granularity):

@@ -75,7 +75,7 @@ def test_every_form_of_an_array_is_the_same_noise(tmp_path, data, steps, make_co
         noise, context = noise_of(path, data, make_context)
         assert torch.equal(noise.noise, steps), path
         assert str(noise.budget) == "Linf 8/255", path
-        assert context.notes["file"]["holds"] == "noise" and context.warnings == [], path
+        assert context.notes["file"]["holds"] == "noise" and context.ledger.warnings == [], path
 
 
 def test_images_are_the_difference_to_the_clean_ones(tmp_path, data, steps, make_context):
@@ -249,7 +249,7 @@ def test_one_sign_is_told_and_not_refused(tmp_path, data, steps, make_context):
     np.save(tmp_path / "up.npy", steps.abs().numpy())
     noise, context = noise_of(tmp_path / "up.npy", data, make_context)
     assert str(noise.budget) == "Linf 8/255, positive only"
-    assert context.warnings == [
+    assert context.ledger.warnings == [
         "up.npy: the noise is positive only; the negative half may have been lost when it was saved"
     ]
 
@@ -260,7 +260,7 @@ def test_rounding_down_is_told(tmp_path, data, make_context):
     protected = np.floor(data.images.numpy() + delta).astype(np.uint8)
     np.save(tmp_path / "cut.npy", protected)
     _, context = noise_of(tmp_path / "cut.npy", data, make_context)
-    (told,) = context.warnings
+    (told,) = context.ledger.warnings
     assert "steps of 1/255 from 0" in told and "rounded down" in told
 
 
@@ -269,7 +269,7 @@ def test_images_that_were_left_alone_are_told(tmp_path, data, steps, make_contex
     np.save(tmp_path / "part.npy", steps.numpy())
     noise, context = noise_of(tmp_path / "part.npy", data, make_context)
     assert noise.partial
-    assert "12 of 16 examples have no noise, so 25 % are protected" in context.warnings[0]
+    assert "12 of 16 examples have no noise, so 25 % are protected" in context.ledger.warnings[0]
 
 
 def test_in_a_table_beside_random_noise_of_the_measured_budget(command, tmp_path):

@@ -177,7 +177,7 @@ class TestWords:
 
 class TestMEM:
     def test_published_pairs_match_better_and_every_pair_has_noise_within_the_budget(self, mem):
-        assert mem.loss(protected=True) < mem.loss(protected=False) - 0.1 and not mem.context.warnings
+        assert mem.loss(protected=True) < mem.loss(protected=False) - 0.1 and not mem.context.ledger.warnings
         noise = mem.noise.noise
         assert torch.equal(mem.noise.rows, torch.arange(40)) and noise.dtype == torch.int8
         assert bool(noise.flatten(1).any(dim=1).all()) and int(noise.abs().max()) == 8

@@ -224,15 +224,15 @@ class TestAlternation:
         context = fresh_context()
         warn_without_effect(context, "m", before=2.0, after=1.9)
         warn_without_effect(context, "m", before=2.0, after=2.1, rise=True)
-        assert not context.warnings
+        assert not context.ledger.warnings
         warn_without_effect(context, "m", before=2.0, after=2.0)
         warn_without_effect(context, "m", before=2.0, after=float("nan"))
-        assert len(context.warnings) == 2 and "without effect" in context.warnings[0]
+        assert len(context.ledger.warnings) == 2 and "without effect" in context.ledger.warnings[0]
 
 
 class TestEM:
     def test_published_pairs_match_better_and_every_pair_has_noise_within_the_budget(self, em):
-        assert em.loss(protected=True) < em.loss(protected=False) - 0.1 and not em.context.warnings
+        assert em.loss(protected=True) < em.loss(protected=False) - 0.1 and not em.context.ledger.warnings
         noise = em.noise.noise
         assert torch.equal(em.noise.rows, torch.arange(40)) and len(noise.flatten(1).unique(dim=0)) == 40
         assert noise.dtype == torch.int8 and int(noise.abs().max()) == 8
@@ -289,7 +289,7 @@ class TestEM:
 
     def test_a_surrogate_that_is_no_clip_is_refused(self):
         context = fresh_context()
-        context.build_victim = lambda *what: build_victim("resnet_tiny", 4, (16, 16), 0)
+        context.ledger.build_victim = lambda *what: build_victim("resnet_tiny", 4, (16, 16), 0)
         method = EM.for_paradigm("contrastive", **EM_QUICK, surrogate="resnet_tiny")
         with pytest.raises(ConfigError, match="resnet_tiny.*no CLIP"):
             method.protect(view_of(method, described(6)), context)
@@ -309,7 +309,7 @@ class TestEM:
 class TestLed:
     def test_untargeted_noise_raises_the_loss_of_a_clean_trained_surrogate(self):
         run = protect(UAP.for_paradigm("contrastive", **LED_QUICK), described())
-        assert run.loss(protected=True) > run.loss(protected=False) + 0.1 and not run.context.warnings
+        assert run.loss(protected=True) > run.loss(protected=False) + 0.1 and not run.context.ledger.warnings
         notes = run.context.notes
         assert notes["surrogate_protected_loss"] == notes["aim_loss_after"] > notes["aim_loss_before"]
 

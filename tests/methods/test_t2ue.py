@@ -175,7 +175,7 @@ class TestSurrogate:
 
         for method in (T2UE(), T2UE(surrogate_checkpoint="w.pt"), SMOKE):
             context = make_context()
-            context.build_victim = build
+            context.ledger.build_victim = build
             method._surrogate().build(context)
         assert asked == [
             ("clip_vit_b_32", (224, 224), {"pretrained": "openai", "quickgelu": True}),
@@ -185,7 +185,7 @@ class TestSurrogate:
 
     def test_no_victim_without_captions(self):
         context = make_context()
-        context.build_victim = lambda *words: torch.nn.Linear(1, 1)
+        context.ledger.build_victim = lambda *words: torch.nn.Linear(1, 1)
         with pytest.raises(ConfigError, match="contrastive victim"):
             SMOKE.prepare(context)
 
@@ -224,13 +224,13 @@ class TestPreparation:
     def test_a_generator_that_does_not_listen_is_told(self):
         context = make_context()
         with_fields(learning_rate=1e-12, epochs=1).prepare(context)
-        assert any("hardly uses the text" in line for line in context.warnings)
+        assert any("hardly uses the text" in line for line in context.ledger.warnings)
 
     def test_noise_that_helps_nothing_is_told(self):
         context = make_context()
         with_fields(learning_rate=1e-12, epochs=1, budget=Budget("linf", 1)).prepare(context)
         helps = context.notes["generator_loss_by_epoch"][-1] < context.notes["generator_loss_without_noise"]
-        assert helps != any("does not help the surrogate" in line for line in context.warnings)
+        assert helps != any("does not help the surrogate" in line for line in context.ledger.warnings)
 
 
 class TestSettings:

@@ -76,7 +76,7 @@ class TestTargeted:
         success = float((logits.argmax(1) == following).float().mean())
         assert success > 0.95 and functional.cross_entropy(logits, following) < 0.15
         assert targeted.context.notes["success_percent"] == pytest.approx(100 * success)
-        assert not targeted.context.warnings
+        assert not targeted.context.ledger.warnings
 
     def test_published_noise_still_points_there_when_it_is_shifted_and_mirrored(self, targeted):
         shown = (targeted.data.images.short() + targeted.noise.noise).clamp(0, 255) / 255
@@ -160,7 +160,7 @@ class TestBoth:
 
     def test_noise_that_misleads_few_is_reported(self):
         run = protect(TAP(**LEARNS | {"iterations": 1, "step_size": 0.1, "restarts": 1}), pictures())
-        (warning,) = run.context.warnings
+        (warning,) = run.context.ledger.warnings
         assert warning.startswith("tap") and f"{run.context.notes['success_percent']:.1f} %" in warning
 
 

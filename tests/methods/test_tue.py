@@ -98,7 +98,7 @@ class TestWithoutSurrogate:
 
     def test_the_surrogate_is_left_out_and_the_record_says_so(self, pictures):
         context = fresh_context()
-        context.build_victim = no_surrogate
+        context.ledger.build_victim = no_surrogate
         for framework in ("simclr", "simsiam"):
             protect(TUE(**QUICK | {"rounds": 1, "framework": framework}), pictures, context)
             assert "cannot influence" in context.notes["surrogate"]

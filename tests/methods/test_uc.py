@@ -160,7 +160,7 @@ class TestNoise:
     def test_the_cap_on_steps_is_reported(self, pictures):
         context = protect(UC(**SMOKE, max_steps=1), pictures).context
         assert context.notes["generator_steps"] == [1, 1, 1] and context.notes["reached_max_steps"]
-        assert any("cap of 1 steps" in warning for warning in context.warnings)
+        assert any("cap of 1 steps" in warning for warning in context.ledger.warnings)
         assert not protect(UC(**SMOKE), pictures).context.notes["reached_max_steps"]
 
     def test_a_generator_that_diverges_is_an_error(self, pictures, monkeypatch):

@@ -13,24 +13,17 @@ from ue_bench.canonical import digest, writable
 from ue_bench.clock import Clock
 from ue_bench.contracts.ledger import Checkpoint, Ledger
 from ue_bench.data.imageset import Split
-from ue_bench.errors import DataError
 from ue_bench.progress import Progress
 from ue_bench.seeds import derive
-
-
-def find_nothing(
-    words: str, image_size: int | None, parameters: Mapping[str, Any]
-) -> tuple[dict[str, Any], Split]:
-    """Replaces the datasets registry where there is none."""
-    raise DataError(f"no public data can be had here: '{words}'")
 
 
 @dataclass
 class Context:
     """Device, randomness, progress, surrogates and shared work for one call of ``prepare`` or ``protect``.
 
-    A method uses ``device``, ``generator``, ``progress``, ``surrogate``, ``keep``, ``warn`` and ``notes``, and if
-    needed ``seed``, ``prepared``, ``clock``, ``checkpoint`` and ``load_public``. The rest belongs to the harness.
+    A method uses ``device``, ``generator``, ``progress``, ``surrogate``, ``keep``, ``warn`` and ``notes``. Some also
+    need ``seed`` (for more generators), ``prepared`` (with ``prepare``), ``load_public`` (to learn from public data
+    that the record then names), ``clock`` and ``checkpoint`` (for long trainings). ``ledger`` belongs to the harness.
 
     Attributes:
         device: the device to compute on.
@@ -39,23 +32,16 @@ class Context:
         progress: ``for batch in context.progress.track(batches, "rounds")``.
         prepared: what ``prepare`` returned, loaded from the store.
         notes: facts about the run that belong into the record, such as rounds used or a step cap reached.
-        warnings: sentences for the record and the table's foot, from ``warn``.
-        build_victim: (name, classes, image_size, seed, parameters) -> module on ``device``, from the victims
-            registry; parameters may be left out.
-        find_public: (words, image_size, parameters) -> (facts, Split), from the datasets registry.
-        ledger: what the harness records about the call.
+        ledger: what the harness gives and records behind the call.
     """
 
     device: torch.device
     seed: int
     clock: Clock
     progress: Progress
-    build_victim: Callable[..., nn.Module]
+    ledger: Ledger = field(default_factory=Ledger)
     prepared: Mapping[str, Tensor] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    find_public: Callable[..., tuple[dict[str, Any], Split]] = find_nothing
-    ledger: Ledger = field(default_factory=Ledger)
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.seed)
@@ -75,8 +61,10 @@ class Context:
             image_size: (height, width) in pixels.
             parameters: of the victim where they differ from its defaults, such as weights to load.
         """
-        more = (dict(parameters),) if parameters else ()
-        return self.build_victim(name, classes, image_size, derive(self.seed, "surrogate", name), *more)
+        seed = derive(self.seed, "surrogate", name)
+        if not parameters:
+            return self.ledger.build_victim(name, classes, image_size, seed)
+        return self.ledger.build_victim(name, classes, image_size, seed, dict(parameters))
 
     def keep(
         self,
@@ -120,7 +108,7 @@ class Context:
             ConfigError: if the words cannot be read, or name no dataset or parameter.
             DataError: if it is absent.
         """
-        facts, split = self.find_public(words, image_size, dict(parameters or {}))
+        facts, split = self.ledger.find_public(words, image_size, dict(parameters or {}))
         self.ledger.note_public(facts, split.train)
         return split
 
@@ -129,7 +117,7 @@ class Context:
         return derive(self.seed, "numpy") % 2**32
 
     def warn(self, sentence: str) -> None:
-        """Keeps a warning for the record (once)."""
+        """Keeps a warning for the record and the foot of tables, once."""
         sentence = writable(sentence)
-        if sentence not in self.warnings:
-            self.warnings.append(sentence)
+        if sentence not in self.ledger.warnings:
+            self.ledger.warnings.append(sentence)

@@ -1,4 +1,4 @@
-"""What the harness records about one call of a method: work shared through a store, public data that was seen."""
+"""What the harness gives and records behind one call of a method: surrogates, public data, shared work, warnings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ue_bench.canonical import digest
 from ue_bench.clock import Clock
-from ue_bench.data.imageset import ImageSet
+from ue_bench.data.imageset import ImageSet, Split
+from ue_bench.errors import ConfigError, DataError
 
 Kept = tuple[Mapping[str, Tensor], Mapping[str, Any]]  # tensors by name, facts about them
 
@@ -25,24 +26,43 @@ class Shelf(Protocol):
         """Keeps them."""
 
 
+def build_nothing(name: str, *what: Any) -> nn.Module:
+    """Stands for the victims registry where there is none."""
+    raise ConfigError(f"no victims can be built here, so there is no surrogate '{name}'")
+
+
+def find_nothing(
+    words: str, image_size: int | None, parameters: Mapping[str, Any]
+) -> tuple[dict[str, Any], Split]:
+    """Stands for the datasets registry where there is none."""
+    raise DataError(f"no public data can be loaded here: '{words}'")
+
+
 @dataclass
 class Ledger:
-    """The harness's account of one call of ``prepare`` or ``protect``.
+    """The harness's side of one call of ``prepare`` or ``protect``: methods reach it through their context only.
 
     Attributes:
+        build_victim: (name, classes, image_size, seed, parameters) -> module on the device, from the victims
+            registry; parameters may be left out.
+        find_public: (words, image_size, parameters) -> (facts, Split), from the datasets registry.
         shelf: where shared work is kept, or None if it is not kept.
         data_key: the key of the training set and of how it is computed on, part of the key of all work that
             depends on it.
         prepare_keys: keys of shared work in the phase ``prepare``, so that reports count its cost once.
         protect_keys: keys of work in other phases, which several noises made from the same data share.
         public: (facts, training set) of each public dataset that was seen.
+        warnings: sentences for the record and the foot of tables, each once.
     """
 
+    build_victim: Callable[..., nn.Module] = build_nothing
+    find_public: Callable[..., tuple[dict[str, Any], Split]] = find_nothing
     shelf: Shelf | None = None
     data_key: str = ""
     prepare_keys: list[str] = field(default_factory=list)
     protect_keys: list[str] = field(default_factory=list)
     public: list[tuple[dict[str, Any], ImageSet]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def keep(
         self, what: Any, seed: int, make: Callable[[], Mapping[str, Tensor]], clock: Clock, phase: str

@@ -191,9 +191,12 @@ def _context(seed: int, role: str, environment: Environment, progress: Progress)
         seed=derive(seed, role),
         clock=Clock(device),
         progress=progress,
-        build_victim=environment.build_victim,
-        find_public=environment.find_public,
-        ledger=Ledger(StoreShelf(environment.open_store(), progress), _with_threads("", environment)),
+        ledger=Ledger(
+            environment.build_victim,
+            environment.find_public,
+            StoreShelf(environment.open_store(), progress),
+            _with_threads("", environment),
+        ),
     )
 
 
@@ -209,7 +212,7 @@ def _facts(context: Context) -> dict[str, Any]:
         "device_seconds": clock.device_seconds,
         "peak_bytes": clock.peak_bytes,
         "notes": context.notes,
-        "warnings": context.warnings,
+        "warnings": context.ledger.warnings,
         "device": describe_device(clock.device),
         "versions": versions(),
         "commit": commit(),
