@@ -44,7 +44,7 @@ def create(name: str, parameters: Mapping[str, Any], make: Callable[[str, Any], 
     from ue_bench.contracts.composed import Composed
 
     _check_parts(name, parameters)
-    return Composed(tuple((part, make(part, parameters.get(part))) for part in parts_of(name)))
+    return Composed(tuple(make(part, parameters.get(part)) for part in parts_of(name)))
 
 
 def join(readings: Mapping[str, Reading]) -> Reading:

@@ -26,6 +26,10 @@ class Counted(Dataset):
     level: int = 100  # of grey, 0..255
     state: str | None = "fresh"  # what the source says of itself
 
+    @property
+    def name(self) -> str:
+        return "counted"
+
     def load(self, image_size: int | None) -> Split:
         LOADS.append(image_size)
         size = image_size or 4
@@ -51,12 +55,12 @@ def folder(tmp_path, monkeypatch) -> Path:
 def load_anew(dataset: Dataset, image_size: int | None = None) -> Split:
     """As a new process would."""
     forget()
-    return load_cached(dataset, "counted", image_size)
+    return load_cached(dataset, image_size)
 
 
 def test_decoded_once_a_process_and_once_a_disk(folder):
-    first = load_cached(Counted(), "counted", None)
-    assert load_cached(Counted(), "counted", None) is first
+    first = load_cached(Counted(), None)
+    assert load_cached(Counted(), None) is first
     again = load_anew(Counted())
     assert len(LOADS) == 1
     assert again.train.fingerprint == first.train.fingerprint
@@ -158,9 +162,9 @@ def test_errors_of_the_source_pass_through(monkeypatch):
 
 def test_memory_is_bounded_and_the_newest_stays(monkeypatch):
     monkeypatch.setattr(cache, "_KEPT_BYTES", 500)
-    load_cached(Counted(state=None), "counted", 8)
-    newest = load_cached(Counted(state=None), "counted", 16)
-    assert load_cached(Counted(state=None), "counted", 16) is newest
+    load_cached(Counted(state=None), 8)
+    newest = load_cached(Counted(state=None), 16)
+    assert load_cached(Counted(state=None), 16) is newest
     assert len(cache._memory) == 1
 
 
@@ -188,11 +192,11 @@ def test_two_processes_may_write_at_once(folder):
 
 
 def test_what_is_changed_in_place_is_named_and_read_anew(folder):
-    split = load_cached(Counted(), "counted", None)
+    split = load_cached(Counted(), None)
     assert cache.find_changes() == []
     split.train.labels[0] = 1
     assert cache.find_changes() == ["the training set of counted"]
-    again = load_cached(Counted(), "counted", None)
+    again = load_cached(Counted(), None)
     assert again.train.labels.tolist() == [0, 1, 0] and cache.find_changes() == []
     again.test.images.zero_()
     assert "the test set of counted" in cache.find_changes()
@@ -201,14 +205,14 @@ def test_what_is_changed_in_place_is_named_and_read_anew(folder):
 def test_files_are_as_open_as_the_umask_says(folder):
     before = os.umask(0o027)
     try:
-        load_cached(Counted(), "counted", None)
+        load_cached(Counted(), None)
     finally:
         os.umask(before)
     assert [path.stat().st_mode & 0o777 for path in folder.iterdir()] == [0o640]
 
 
 def test_a_file_that_may_not_be_read_is_somebody_s_and_stays(folder, monkeypatch):
-    load_cached(Counted(), "counted", None)
+    load_cached(Counted(), None)
     (path,) = folder.iterdir()
     before = path.stat()
     monkeypatch.setattr(os, "access", lambda *_: False)  # for root, everything is readable

@@ -290,14 +290,14 @@ def test_wrong_entries_of_json_are_all_named(data):
 
 def test_a_changed_image_is_decoded_anew(data):
     write_kaggle(data / "flickr8k")
-    before, first = Flickr8k().source_state(), load_cached(Flickr8k(), "flickr8k", 8)
+    before, first = Flickr8k().source_state(), load_cached(Flickr8k(), 8)
     assert before == Flickr8k().source_state()
     forget()
-    assert load_cached(Flickr8k(), "flickr8k", 8).train.fingerprint == first.train.fingerprint
+    assert load_cached(Flickr8k(), 8).train.fingerprint == first.train.fingerprint
     for name in NAMES:
         (data / "flickr8k/Images" / name).write_bytes(encode(np.zeros((8, 8, 3), np.uint8)))
     assert Flickr8k().source_state() != before
-    assert set(greys(load_cached(Flickr8k(), "flickr8k", 8).train)) == {0}
+    assert set(greys(load_cached(Flickr8k(), 8).train)) == {0}
 
 
 # real data

@@ -196,12 +196,12 @@ def mapped_file(tensor: torch.Tensor) -> str:
 @pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="this system does not list its mappings")
 def test_more_images_than_memory_are_mapped_to_files(data, monkeypatch):
     write_kaggle(data / "flickr8k")
-    expected = load_cached(Flickr8k(), "flickr8k", 8)
+    expected = load_cached(Flickr8k(), 8)
     for module in (room, cache):
         monkeypatch.setattr(module, "IN_MEMORY", 0)
     raw = Flickr8k().load(8).train.images
     assert raw.untyped_storage().filename and torch.equal(raw, expected.train.images)
-    again = load_cached(dataclasses.replace(Flickr8k(), captions_per_image=4), "flickr8k", 8)
+    again = load_cached(dataclasses.replace(Flickr8k(), captions_per_image=4), 8)
     assert mapped_file(again.train.images).endswith(".safetensors")
     assert torch.equal(again.train.images, expected.train.images)
     assert not [each for each in (data.parent / "cache/decoded").iterdir() if each.suffix != ".safetensors"]

@@ -81,12 +81,21 @@ class Texts(Defense):
         return captions[::-1]
 
 
+def composed(**parts: Defense) -> Composed:
+    """The parts as one defense, each as if its class stood in a file of this name."""
+    named = [
+        type(type(part).__name__, (type(part),), {"__module__": name})(**vars(part))
+        for name, part in parts.items()
+    ]
+    return Composed(tuple(named))
+
+
 def test_every_hook_of_the_contract_is_passed_on_in_order():
     """A hook that the contract gains must be composed too."""
     members = vars(Defense).items()
     hooks = [name for name, member in members if inspect.isfunction(member) and not name.startswith("_")]
     assert set(hooks) == {name for stages in STAGES for name in stages} <= set(vars(Composed))
-    both = Composed((("one", Scribe(1)), ("two", Scribe(2))))
+    both = composed(one=Scribe(1), two=Scribe(2))
     empty, generator = torch.tensor([], dtype=torch.int64), torch.Generator()
     assert both.images_once(empty).tolist() == [1, 2]
     images, targets = both.batch(empty, torch.ones(1), generator)
@@ -149,8 +158,8 @@ def test_a_change_of_any_part_is_a_change_of_the_whole():
     class Newer(Scribe):
         version: ClassVar[int] = 3
 
-    assert Composed((("a", Scribe()), ("b", Scribe()))).version == 1
-    assert Composed((("a", Scribe()), ("b", Newer()))).version == 3
+    assert composed(a=Scribe(), b=Scribe()).version == 1
+    assert composed(a=Scribe(), b=Newer()).version == 3
 
 
 def test_files_of_a_part_are_files_of_the_whole(tmp_path):
@@ -162,12 +171,12 @@ def test_files_of_a_part_are_files_of_the_whole(tmp_path):
         words: str = ""
 
     path = tmp_path / "words.txt"
-    without = Composed((("a", Reader()), ("b", Scribe()))).edition()
-    assert without == Composed((("a", Scribe()), ("b", Scribe()))).edition() == 1
+    without = composed(a=Reader(), b=Scribe()).edition()
+    assert without == composed(a=Scribe(), b=Scribe()).edition() == 1
     editions = set()
     for text in ("one", "two"):
         path.write_text(text)
-        both = Composed((("a", Reader(words=str(path))), ("b", Scribe())))
+        both = composed(a=Reader(words=str(path)), b=Scribe())
         editions |= {both.edition(), Composed(both.parts[::-1]).edition()}
     assert len(editions) == 2 and all(str(edition).startswith("1+") for edition in editions)
 
@@ -190,9 +199,9 @@ def test_presets_of_a_paradigm_and_profile_come_first(monkeypatch):
 
 def test_paradigms_are_those_that_all_parts_share():
     assert create("jpeg+grayscale").paradigms == frozenset({"supervised"})
-    assert Composed((("a", Texts()), ("b", Texts()))).paradigms == frozenset({"contrastive"})
+    assert composed(a=Texts(), b=Texts()).paradigms == frozenset({"contrastive"})
     with pytest.raises(ConfigError, match="share no paradigm: a: supervised; b: contrastive"):
-        Composed((("a", Scribe()), ("b", Texts())))
+        composed(a=Scribe(), b=Texts())
 
 
 @pytest.mark.parametrize(

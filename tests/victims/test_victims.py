@@ -235,7 +235,7 @@ def test_a_small_victim_learns_real_images(real_data):
     """CIFAR-10, 5,000 images, recipe tiny, three epochs; chance is 10."""
     if not (real_data / "cifar10").is_dir():
         pytest.skip("cifar10/ absent from UE_BENCH_DATA")
-    split = load_cached(Cifar10(train_images=5000, test_images=1000), "cifar10", None)
+    split = load_cached(Cifar10(train_images=5000, test_images=1000), None)
     victim = REGISTRY.create("victims", "vgg_tiny")
     recipe = victim.recipe(dataclasses.replace(PRESETS["tiny"], epochs=3))
     curves = train(

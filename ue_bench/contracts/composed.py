@@ -29,104 +29,104 @@ class Composed(Defense):
     it is given, which stay shares that sum to 1.
 
     Attributes:
-        parts: (name, defense) of each, in order; at least two, no name twice.
+        parts: the defenses in order; at least two, no name twice.
         version: rises with any part's.
         paradigms: where all parts make sense.
         comparable_training: True if it is for all parts.
     """
 
-    parts: tuple[tuple[str, Defense], ...] = ()
+    parts: tuple[Defense, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", tuple((name, part) for name, part in self.parts))
-        whole, names = self.name, [name for name, _ in self.parts]
+        object.__setattr__(self, "parts", tuple(self.parts))
+        whole, names = self.name, [part.name for part in self.parts]
         if len(names) < 2:
             raise ConfigError(f"a composed defense has at least two parts, not {len(names)}")
-        for name, part in self.parts:
-            if names.count(name) > 1:
-                raise ConfigError(f"defense '{whole}' names '{name}' twice: each part acts once")
+        for part in self.parts:
+            if names.count(part.name) > 1:
+                raise ConfigError(f"defense '{whole}' names '{part.name}' twice: each part acts once")
             if not acting(part):
-                raise ConfigError(f"'{name}' does nothing in defense '{whole}': leave it out")
-        for (name, part), (later, after) in itertools.combinations(self.parts, 2):
-            contradiction = _too_late(part, after)
+                raise ConfigError(f"'{part.name}' does nothing in defense '{whole}': leave it out")
+        for part, later in itertools.combinations(self.parts, 2):
+            contradiction = _too_late(part, later)
             if contradiction:
                 raise ConfigError(
-                    f"defense '{whole}': {later} acts before {name} wherever it stands "
-                    f"({contradiction}), so name '{later}' first"
+                    f"defense '{whole}': {later.name} acts before {part.name} wherever it stands "
+                    f"({contradiction}), so name '{later.name}' first"
                 )
         if not self.paradigms:
-            each = "; ".join(f"{name}: {' and '.join(sorted(part.paradigms))}" for name, part in self.parts)
+            each = "; ".join(f"{part.name}: {' and '.join(sorted(part.paradigms))}" for part in self.parts)
             raise ConfigError(f"the parts of defense '{whole}' share no paradigm: {each}")
 
     @property
     def name(self) -> str:
         """The parts' names, joined by +."""
-        return "+".join(name for name, _ in self.parts)
+        return "+".join(part.name for part in self.parts)
 
     @property
     def version(self) -> int:  # type: ignore[override]
         """The sum of the parts' versions less one each: versions only rise, so no change is lost."""
-        return 1 + sum(part.version - 1 for _, part in self.parts)
+        return 1 + sum(part.version - 1 for part in self.parts)
 
     @property
     def paradigms(self) -> frozenset[str]:  # type: ignore[override]
         """Those of every part."""
-        return frozenset.intersection(*(part.paradigms for _, part in self.parts))
+        return frozenset.intersection(*(part.paradigms for part in self.parts))
 
     @property
     def comparable_training(self) -> bool:  # type: ignore[override]
         """Whether every part leaves training accuracy comparable."""
-        return all(part.comparable_training for _, part in self.parts)
+        return all(part.comparable_training for part in self.parts)
 
     def edition(self) -> int | str:
         """The version; where files take part in any part, with a hash of those parts' editions."""
-        editions = {name: part.edition() for name, part in self.parts}
+        editions = {part.name: part.edition() for part in self.parts}
         found = {name: edition for name, edition in editions.items() if isinstance(edition, str)}
         return f"{self.version}+{digest(found)}" if found else self.version
 
     def unavailable(self) -> str:
-        reasons = ((name, part.unavailable()) for name, part in self.parts)
-        return "; ".join(f"{name}: {reason}" for name, reason in reasons if reason)
+        reasons = {part.name: part.unavailable() for part in self.parts}
+        return "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
 
     def parameters(self) -> dict[str, Any]:
         """Each part's parameters under its name."""
-        return {name: part.parameters() for name, part in self.parts}
+        return {part.name: part.parameters() for part in self.parts}
 
     def changed_parameters(self) -> dict[str, Any]:
         """Each part's changed parameters under its name; parts without any are left out."""
-        return {name: changed for name, part in self.parts if (changed := part.changed_parameters())}
+        return {part.name: changed for part in self.parts if (changed := part.changed_parameters())}
 
     def images_once(self, images: Tensor) -> Tensor:
-        for _, part in self.parts:
+        for part in self.parts:
             images = part.images_once(images)
         return images
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        for _, part in self.parts:
+        for part in self.parts:
             images, targets = part.batch(images, targets, generator)
         return images, targets
 
     def attack(self, model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-        for _, part in self.parts:
+        for part in self.parts:
             images = part.attack(model, images, targets, generator)
         return images
 
     def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
-        for _, part in self.parts:
+        for part in self.parts:
             captions = part.captions(captions, generator)
         return captions
 
     def pairs(
         self, images: Tensor, captions: list[str], generator: torch.Generator
     ) -> tuple[Tensor, list[str]]:
-        for _, part in self.parts:
+        for part in self.parts:
             images, captions = part.pairs(images, captions, generator)
         return images, captions
 
     def attack_pairs(
         self, loss: Callable[[Tensor], Tensor], images: Tensor, generator: torch.Generator
     ) -> Tensor:
-        for _, part in self.parts:
+        for part in self.parts:
             images = part.attack_pairs(loss, images, generator)
         return images
 

@@ -40,6 +40,10 @@ class Source(Protocol):
 
     version: ClassVar[int]
 
+    @property
+    def name(self) -> str:
+        """Its name on the command line."""
+
     def load(self, image_size: int | None) -> Split:
         """Decodes everything."""
 
@@ -50,7 +54,7 @@ class Source(Protocol):
         """All parameters, besides the source, that the decoded images depend on."""
 
 
-def load_cached(dataset: Source, name: str, image_size: int | None) -> Split:
+def load_cached(dataset: Source, image_size: int | None) -> Split:
     """A dataset's decoded images: from this process, from disk, or from its source (then kept in both).
 
     Every call returns the same tensors: copy them before changing anything. What is read from disk is memory-mapped,
@@ -59,7 +63,6 @@ def load_cached(dataset: Source, name: str, image_size: int | None) -> Split:
 
     Args:
         dataset: the source; if its ``source_state()`` is None, nothing is written to disk.
-        name: of the dataset, as on the command line.
         image_size: side in pixels, or None: as stored.
 
     Raises:
@@ -67,8 +70,8 @@ def load_cached(dataset: Source, name: str, image_size: int | None) -> Split:
             causes a warning.
     """
     with _lock:
-        state = dataset.source_state()
-        key = _key(dataset, name, image_size, state)
+        name, state = dataset.name, dataset.source_state()
+        key = _key(dataset, image_size, state)
         if key in _memory:
             _memory.move_to_end(key)
             return _memory[key]
@@ -83,7 +86,7 @@ def load_cached(dataset: Source, name: str, image_size: int | None) -> Split:
                 ) from error
             after = dataset.source_state()  # loading may have downloaded the files, or somebody changed them
             if after is not None and (state is None or after == state) and not shut:
-                key = _key(dataset, name, image_size, after)
+                key = _key(dataset, image_size, after)
                 _write(_path(name, key), split)
                 if _bytes(split) > IN_MEMORY:  # the file is mapped, not loaded: it needs no memory of its own
                     split = _read(_path(name, key)) or split
@@ -123,13 +126,13 @@ def forget() -> None:
         _known.clear()
 
 
-def _key(dataset: Source, name: str, image_size: int | None, state: object) -> str:
+def _key(dataset: Source, image_size: int | None, state: object) -> str:
     """A hash of everything that can change the decoded arrays."""
     kind = type(dataset)
     return digest(
         {
             "format": _FORMAT,
-            "name": name,
+            "name": dataset.name,
             "class": f"{kind.__module__}.{kind.__qualname__}",
             "version": kind.version,
             "parameters": dataset.parameters(),

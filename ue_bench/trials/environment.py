@@ -62,7 +62,7 @@ class Environment:
         self, name: str, image_size: int | None, parameters: Mapping[str, Any] | None = None
     ) -> Split:
         """Any dataset by name, decoded once a process; ``image_size`` in pixels, None: as stored."""
-        return load_cached(self.registry().create("datasets", name, parameters), name, image_size)
+        return load_cached(self.registry().create("datasets", name, parameters), image_size)
 
     def find_public(
         self, words: str, image_size: int | None, parameters: Mapping[str, Any]

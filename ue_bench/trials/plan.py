@@ -175,7 +175,7 @@ def _load(datasets: list[Dataset], config: Config, download: bool) -> list[Split
         for dataset in datasets:
             if not download and (absent := dataset.to_download()):
                 raise DataError(f"neither a dry run nor asking for a price downloads anything, and {absent}")
-        return [load_cached(dataset, dataset.name, config.image_size) for dataset in datasets]
+        return [load_cached(dataset, config.image_size) for dataset in datasets]
     except DataError as error:
         if not config.fallback:
             raise
@@ -268,13 +268,14 @@ def _adjusted(*used: Content) -> dict[str, dict[str, Any]]:
     """{name: {parameter: [value, default]}} of a victim and a defense that are not used as they come."""
     found: dict[str, dict[str, Any]] = {}
     for content in used:
-        for part, one in getattr(content, "parts", ((content.name, content),)):
-            defaults = {
-                f.name: f.default for f in dataclasses.fields(one) if f.name != getattr(one, "argument", "")
-            }
-            changed = {key: value for key, value in one.changed_parameters().items() if key in defaults}
+        for part in getattr(content, "parts", (content,)):
+            argument = getattr(part, "argument", "")
+            defaults = {f.name: f.default for f in dataclasses.fields(part) if f.name != argument}
+            changed = {key: value for key, value in part.changed_parameters().items() if key in defaults}
             if changed:
-                found[part] = {key: [plain(value), plain(defaults[key])] for key, value in changed.items()}
+                found[part.name] = {
+                    key: [plain(value), plain(defaults[key])] for key, value in changed.items()
+                }
     return found
 
 
