@@ -12,14 +12,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ue_bench import composition
 from ue_bench.bounds import Kind, kinds
+from ue_bench.config import parse_words
 from ue_bench.contracts.content import PLUGIN
 from ue_bench.errors import ConfigError, UnavailableError, unknown
 from ue_bench.reading import Reading, read_module
 from ue_bench.sources import source_hash
+
+if TYPE_CHECKING:
+    from ue_bench.contracts.dataset import Dataset
 
 KINDS = ("methods", "victims", "defenses", "datasets", "suites")
 GROUP = "ue_bench.plugins"
@@ -168,9 +172,18 @@ class Registry:
                 raise unknown(f"parameter of {kind[:-1]} '{name}'", key, fields, hint)
             values[key] = convert(value, fields[key], f"{name}.{key}")
         try:
-            return content(**values)
+            made = content(**values)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{kind[:-1]} '{name}' does not accept {values}: {error}") from error
+        return self._with_source(made) if kind == "datasets" else made
+
+    def _with_source(self, dataset: Dataset) -> Dataset:
+        """The dataset; if it changes another one, with that one as its source."""
+        made_from = dataset.made_from()
+        if made_from is None:
+            return dataset
+        name, words = made_from
+        return dataset.with_source(self.create("datasets", name, parse_words(words)))
 
     def _named(self, kind: str, name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
         """The parameter that the name sets; ConfigError if a required one is missing or another value is given too."""

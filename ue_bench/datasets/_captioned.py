@@ -10,8 +10,7 @@ from typing import ClassVar
 
 from PIL import Image
 
-from ue_bench.bounds import Count, Whole
-from ue_bench.contracts.dataset import Dataset
+from ue_bench import Count, Dataset, Whole
 from ue_bench.data.captions_csv import apply_split, find_split, group, read_rows
 from ue_bench.data.decode import faulty, open_image
 from ue_bench.data.files import File, exists, find_files, find_state, join, list_folder

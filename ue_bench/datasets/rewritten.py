@@ -50,8 +50,11 @@ class Rewritten(Dataset):
                 "rewritten.of must name another dataset, such as flickr8k, not rewritten itself"
             )
 
+    def made_from(self) -> tuple[str, tuple[str, ...]]:
+        return self.of, self.words
+
     def load(self, image_size: int | None) -> Split:
-        split = self._source().load(image_size)
+        split = self.source.load(image_size)
         train = split.train
         if train.captions is None:
             raise DataError(f"{self.of} has no captions to rewrite")
@@ -72,13 +75,13 @@ class Rewritten(Dataset):
             )
         else:
             how = {"others": "all captions but the first", "first": "the first caption only"}[self.keep]
-        return f"{self._source().label()}, {how}"
+        return f"{self.source.label()}, {how}"
 
     def to_download(self) -> str:
-        return self._source().to_download()
+        return self.source.to_download()
 
     def source_state(self) -> object:
-        state = self._source().source_state()
+        state = self.source.source_state()
         if state is None or not (self.captions or self.model):
             return state
         if self.captions:
@@ -88,13 +91,6 @@ class Rewritten(Dataset):
             raise DataError(f"rewritten: there is no folder {path} with a GIT model")
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         return [state, [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]]
-
-    def _source(self) -> Dataset:
-        from ue_bench.config import parse_words
-        from ue_bench.registry import Registry
-
-        source: Dataset = Registry().create("datasets", self.of, parse_words(self.words))
-        return source
 
 
 def _kept(captions: tuple[tuple[str, ...], ...], keep: str) -> tuple[tuple[str, ...], ...]:
