@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from torch import nn
@@ -21,7 +21,7 @@ from ue_bench import (
     PositiveShare,
     ProtectorView,
 )
-from ue_bench.crafting.noise import Noise, noise_for_labels
+from ue_bench.crafting.noise import Noise, as_saved, noise_for_labels, one_sided_budget
 from ue_bench.crafting.pairs import (
     Captions,
     PairNoise,
@@ -31,7 +31,7 @@ from ue_bench.crafting.pairs import (
     whole_walk,
 )
 from ue_bench.crafting.paradigms import check_paradigm, find_conflict
-from ue_bench.crafting.pgd import Walk, frozen
+from ue_bench.crafting.pgd import frozen
 from ue_bench.crafting.surrogates import clip_surrogate, sgd, training_step
 from ue_bench.errors import ConfigError, TrainingError
 
@@ -167,29 +167,13 @@ class EM(Method):
     def _images(self, view: ProtectorView, context: Context) -> Perturbation:
         """Noise for supervised runs."""
         model = context.surrogate(self.surrogate, view.classes, view.image_size)
-        noise = self._start(view, context)
+        noise = noise_for_labels(self, view, context)
         self._search(model, noise, context)
-        delta = noise.delta.clamp_min(0) if self.official_one_sided else noise.delta
-        budget = self.promised_budget(view.image_size)
-        return Perturbation.from_float(delta, view.rows(self.granularity), budget, floor=self.official_floor)
+        return as_saved(self, noise, view)
 
     def promised_budget(self, image_size: tuple[int, int]) -> Budget:
         """The budget, one-sided if negative noise is dropped as in the authors' code."""
-        return replace(self.budget, signs="positive") if self.official_one_sided else self.budget
-
-    def _start(self, view: ProtectorView, context: Context) -> Noise:
-        classwise = self.granularity == "class"
-        steps = self.noise_steps or (1 if classwise else 20)
-        walk = Walk(radius=self.budget.radius / 255, step_size=self.step_size / 255, steps=steps)
-        return noise_for_labels(
-            view,
-            context,
-            walk,
-            granularity=self.granularity,
-            batch_size=self.batch_size,
-            share=self.subset_share,
-            bf16=self.bf16,
-        )
+        return one_sided_budget(self)
 
     def _search(self, model: nn.Module, noise: Noise, context: Context) -> None:
         """Alternates between training the surrogate and improving the noise; reports it in ``context.notes``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from torch import nn
@@ -22,8 +22,8 @@ from ue_bench import (
     Recipe,
     Share,
 )
-from ue_bench.crafting.noise import ClassNoise, Noise, noise_for_labels
-from ue_bench.crafting.pgd import Walk, frozen
+from ue_bench.crafting.noise import ClassNoise, Noise, as_saved, noise_for_labels, one_sided_budget
+from ue_bench.crafting.pgd import frozen
 from ue_bench.crafting.surrogates import trained_on_clean
 
 
@@ -104,18 +104,16 @@ class Emax(Method):
     }
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
-        noise = self._start(view, context)
+        noise = noise_for_labels(self, view, context, maximise=True)
         subset = noise.subset if isinstance(noise, ClassNoise) else None
         model = trained_on_clean(view, context, self.surrogate, self._recipe(), subset=subset)
         with frozen(model):
             self._search(model, noise, context)
-        delta = noise.delta.clamp_min(0) if self.official_one_sided else noise.delta
-        budget = self.promised_budget(view.image_size)
-        return Perturbation.from_float(delta, view.rows(self.granularity), budget, floor=self.official_floor)
+        return as_saved(self, noise, view)
 
     def promised_budget(self, image_size: tuple[int, int]) -> Budget:
         """The budget, one-sided if negative noise is dropped as in the authors' code."""
-        return replace(self.budget, signs="positive") if self.official_one_sided else self.budget
+        return one_sided_budget(self)
 
     def _recipe(self) -> Recipe:
         """The surrogate's recipe."""
@@ -129,24 +127,6 @@ class Emax(Method):
             crop_padding=self.crop_padding,
             flip=self.flip,
             gradient_clip=self.gradient_clip,
-            bf16=self.bf16,
-        )
-
-    def _start(self, view: ProtectorView, context: Context) -> Noise:
-        classwise = self.granularity == "class"
-        walk = Walk(
-            radius=self.budget.radius / 255,
-            step_size=self.step_size / 255,
-            steps=self.noise_steps or (1 if classwise else 20),
-            maximise=True,
-        )
-        return noise_for_labels(
-            view,
-            context,
-            walk,
-            granularity=self.granularity,
-            batch_size=self.batch_size,
-            share=self.subset_share,
             bf16=self.bf16,
         )
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from conftest import fresh_context
+from conftest import fresh_context, run_method
 from learnable import blots
 from torch import nn
 from torch.nn import functional
 
 from ue_bench import Budget, Context, ImageSet, Perturbation, ProtectorView
+from ue_bench.crafting.noise import noise_for_labels
 from ue_bench.crafting.objectives import Classification
 from ue_bench.errors import ConfigError, TrainingError
 from ue_bench_methods.em import EM
@@ -40,13 +41,7 @@ class Run:
 
 
 def protect(method: EM, data: ImageSet, context: Context) -> Run:
-    built = []
-    build = context.build_victim
-    context.build_victim = lambda *what: built.append(build(*what)) or built[0]
-    view = ProtectorView(data, method.access, "supervised", "em")
-    noise = method.protect(view, context)
-    noise.check(len(view), view.image_size)
-    (surrogate,) = built
+    noise, (surrogate,) = run_method(method, ProtectorView(data, method.access, "supervised", "em"), context)
     return Run(data, noise, context, surrogate)
 
 
@@ -69,7 +64,11 @@ def class_wise(pictures) -> Run:
 class TestImageWise:
     def test_the_surrogate_errs_on_less_than_a_hundredth_within_a_few_rounds(self, image_wise):
         notes = image_wise.context.notes
-        assert notes["rounds"] <= 15 and not notes["reached_max_rounds"] and not image_wise.context.warnings
+        assert (
+            notes["rounds"] <= 15
+            and not notes["reached_max_rounds"]
+            and not image_wise.context.ledger.warnings
+        )
         assert notes["surrogate_error_percent"] <= 1
         assert len(notes["surrogate_accuracy_percent_by_round"]) == notes["rounds"]
         assert notes["surrogate_accuracy_percent_by_round"][-1] == 100 - notes["surrogate_error_percent"]
@@ -152,7 +151,7 @@ class TestSearch:
         method = EM(**QUICK | {"max_rounds": 2, "stop_error": 0.0, "noise_steps": 1, "step_size": 0.6})
         context = protect(method, make_images(count=32, size=16), make_context()).context
         assert context.notes["rounds"] == 2 and context.notes["reached_max_rounds"]
-        (warning,) = context.warnings
+        (warning,) = context.ledger.warnings
         assert "cap of 2 rounds" in warning and f"{context.notes['surrogate_error_percent']:.1f} %" in warning
 
     def test_an_easy_goal_ends_the_search_after_one_round(self, make_images, make_context):
@@ -222,9 +221,9 @@ class TestParameters:
         method = EM(granularity=granularity)
         data = make_images(count=8)
         view = ProtectorView(data, method.access, "supervised", "em")
-        walk = method._start(view, make_context()).walk
+        walk = noise_for_labels(method, view, make_context()).walk
         assert walk.steps == steps and walk.radius == 8 / 255 and walk.step_size == 0.8 / 255
-        assert replace(method, noise_steps=7)._start(view, make_context()).walk.steps == 7
+        assert noise_for_labels(replace(method, noise_steps=7), view, make_context()).walk.steps == 7
 
     @pytest.mark.parametrize(
         ("values", "word"),

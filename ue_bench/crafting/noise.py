@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ue_bench.contracts.budget import Budget
 from ue_bench.contracts.context import Context
+from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.crafting.objectives import Classification, Objective
 from ue_bench.crafting.orders import endless, in_order, shuffled, stratified
@@ -151,32 +155,41 @@ class ClassNoise(Noise):
 
 
 def noise_for_labels(
-    view: ProtectorView,
-    context: Context,
-    walk: Walk,
-    *,
-    granularity: str,
-    batch_size: int,
-    share: float,
-    bf16: bool,
+    method: Any, view: ProtectorView, context: Context, maximise: bool = False
 ) -> ImageNoise | ClassNoise:
     """Image-wise or class-wise noise, all zeros at first, whose objective is a classifier's cross-entropy.
 
     Args:
-        granularity: ``image`` or ``class``.
-        share: class-wise only: the part of each class on which the noise is made.
+        method: its fields ``granularity``, ``budget``, ``step_size``, ``noise_steps`` (None: 20, class-wise 1),
+            ``batch_size``, ``subset_share`` (class-wise: the part of each class on which the noise is made), ``bf16``.
+        maximise: True to climb the loss.
     """
+    classwise = method.granularity == "class"
+    steps = method.noise_steps or (1 if classwise else 20)
+    walk = Walk(method.budget.radius / 255, method.step_size / 255, steps, maximise=maximise)
     images, labels = ResidentImages(view.images, context.device), view.labels.to(context.device)
-    objective = Classification(labels, bf16)
-    if granularity != "class":
-        return ImageNoise(images, objective, walk, batch_size)
+    objective = Classification(labels, method.bf16)
+    if not classwise:
+        return ImageNoise(images, objective, walk, method.batch_size)
     return ClassNoise(
         images,
         objective,
         walk,
-        batch_size,
+        method.batch_size,
         labels=labels,
         classes=view.classes,
-        share=share,
+        share=method.subset_share,
         generator=context.generator,
     )
+
+
+def one_sided_budget(method: Any) -> Budget:
+    """The method's budget; one-sided if it drops negative noise (``official_one_sided``)."""
+    return replace(method.budget, signs="positive") if method.official_one_sided else method.budget
+
+
+def as_saved(method: Any, noise: Noise, view: ProtectorView) -> Perturbation:
+    """The noise in 8 bits, or as the authors' code saves it (``official_one_sided``, ``official_floor``)."""
+    delta = noise.delta.clamp_min(0) if method.official_one_sided else noise.delta
+    rows, budget = view.rows(method.granularity), one_sided_budget(method)
+    return Perturbation.from_float(delta, rows, budget, floor=method.official_floor)

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
-from ue_bench import Defense, Share
-from ue_bench.defenses._words import choose, edited
+from ue_bench import Share
+from ue_bench.defenses._edits import Edits
+from ue_bench.defenses._words import choose
 
 
 @dataclass(frozen=True)
-class RandomDeletion(Defense):
+class RandomDeletion(Edits):
     """Random deletion (Easy Data Augmentation, Wei & Zou, EMNLP 2019; MEM's supplement, table 2).
 
     Drawn anew for every batch. A caption of one word stays as it is; one that would lose all its words keeps one.
     """
 
     probability: Share = 0.1  # probability that a word is dropped; EDA
-    clean: bool = True  # lower case, letters only, as in EDA's code
 
-    paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
+    def strength(self) -> float:
+        return self.probability
 
-    def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
-        if self.probability == 0:
-            return captions
-        return edited(captions, self.clean, lambda words: self._edit(words, generator))
-
-    def _edit(self, words: list[str], generator: torch.Generator) -> list[str]:
+    def edit(self, words: list[str], generator: torch.Generator) -> list[str]:
         if len(words) == 1:
             return words
         stay = (torch.rand(len(words), generator=generator) >= self.probability).tolist()

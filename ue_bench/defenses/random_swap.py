@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
-from ue_bench import Defense, Share
-from ue_bench.defenses._words import draw, edited, edits
+from ue_bench import Share
+from ue_bench.defenses._edits import Edits
+from ue_bench.defenses._words import draw, edits
 
 
 @dataclass(frozen=True)
-class RandomSwap(Defense):
+class RandomSwap(Edits):
     """Random swap (Easy Data Augmentation, Wei & Zou, EMNLP 2019; MEM's supplement, table 2).
 
     Drawn anew for every batch. EDA exchanges any two words; MEM's supplement says adjacent ones (``adjacent=true``).
@@ -20,16 +20,11 @@ class RandomSwap(Defense):
 
     alpha: Share = 0.1  # swaps as a share of the caption's words, at least one; 0: none; EDA
     adjacent: bool = False  # exchange neighbours only, as MEM's supplement describes it
-    clean: bool = True  # lower case, letters only, as in EDA's code
 
-    paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
+    def strength(self) -> float:
+        return self.alpha
 
-    def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
-        if self.alpha == 0:
-            return captions
-        return edited(captions, self.clean, lambda words: self._edit(words, generator))
-
-    def _edit(self, words: list[str], generator: torch.Generator) -> list[str]:
+    def edit(self, words: list[str], generator: torch.Generator) -> list[str]:
         words = list(words)
         for _ in range(edits(self.alpha, words) if len(words) > 1 else 0):
             first = draw(len(words) - 1, generator) if self.adjacent else draw(len(words), generator)
