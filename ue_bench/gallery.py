@@ -22,6 +22,7 @@ from ue_bench.report.figures.style import SETTINGS, Drawn, save
 from ue_bench.report.layout import make_layout
 from ue_bench.trials.artefacts import load_perturbation
 from ue_bench.trials.environment import Environment
+from ue_bench.trials.noise import check_noise
 from ue_bench.trials.poison import publish
 from ue_bench.trials.trial import read_trial
 
@@ -115,7 +116,7 @@ def _exhibit(
 ) -> Exhibit:
     trial = read_trial(record["config"])
     train = environment.load(trial).train
-    perturbation.check(len(ProtectorView(train, Access.NOTHING, trial.paradigm)), train.image_size)
+    check_noise(perturbation, trial, environment)
     images = _pictures(train.labels, len(train), pictures)
     owners = ProtectorView(train, Access.NOTHING, trial.paradigm).image_of_example
     examples = torch.stack([(owners == image).nonzero()[0, 0] for image in images])

@@ -27,10 +27,12 @@ def markdown_text(text: object) -> str:
 
 def csv_cell(value: object) -> object:
     """A value for CSV: text becomes one line that no spreadsheet takes for a formula, as it takes ``=1+1``."""
-    if not isinstance(value, str):
-        return value
-    text = one_line(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return no_formula(one_line(value)) if isinstance(value, str) else value
+
+
+def no_formula(text: str) -> str:
+    """The text with a quote before it where a spreadsheet would take it for a formula, as it takes ``=1+1``."""
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) or text[:1] in ("\t", "\r") else text
 
 
 def ascii_json(text: str) -> str:

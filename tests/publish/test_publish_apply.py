@@ -287,3 +287,13 @@ def test_nothing_is_written_beside_a_source_that_is_reached_by_a_link(home, tmp_
     assert "beside a source" in home.apply(status=1)["a.jpg"][WHY]
     assert not (home.out / "a.png").exists()
     assert home.apply("inside=true")["a.jpg"]["status"] == "written"
+
+
+def test_the_report_holds_no_formula(home):
+    home.put("a.png", colourful())
+    for start in "=+-@ ":
+        home.put(f"{start}=HYPERLINK(1).txt", b"x")
+    home.put("two  spaces.txt", b"x")
+    names = list(home.apply())
+    assert not [name for name in names if name.lstrip().startswith(("=", "+", "-", "@"))]
+    assert len(names) == 7 and "'==HYPERLINK(1).txt" in names and "two  spaces.txt" in names

@@ -11,6 +11,7 @@ from conftest import CONTENT
 from PIL import Image
 from reports import CLEAN, RANDOM, seeds, world
 
+from ue_bench import Budget
 from ue_bench.cli import main
 from ue_bench.gallery import amplify, collect
 from ue_bench.overview import best, draw_overview
@@ -20,6 +21,7 @@ from ue_bench.report.figures.bars import bars_of, tell_apart
 from ue_bench.report.figures.curves import curves_of
 from ue_bench.report.figures.ratios import ratio_lines
 from ue_bench.report.figures.style import BLACK, COLOURS, GREY, arm_name, arms, cells, looks
+from ue_bench.trials.artefacts import load_perturbation, save_perturbation
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.store import Store
 
@@ -206,6 +208,19 @@ def test_the_command_draws_what_a_store_holds(command, tmp_path, capsys):
     assert f"no gallery of fragile (class): the noise is not in {store}" in capsys.readouterr().err
     lost = command("report", "--figures", str(folder)).err
     assert "no gallery of random (image), fragile (image)" in lost and "unknown dataset 'blobs'" in lost
+
+
+def test_noise_over_its_methods_budget_is_not_shown(command, tmp_path):
+    """Though its file is whole and tells of a budget that it keeps."""
+    command("run", "suite=toy", "method=fragile")
+    store = Store(tmp_path / "store")
+    records = store.read_records(store.names("trials", ".json"))
+    key = next(record["noise"]["key"] for record in records.values() if record["method"] == "fragile")
+    kept, facts = load_perturbation(store, key)
+    more = dataclasses.replace(kept, noise=kept.noise * 2, budget=Budget("linf", 16))
+    save_perturbation(store, key, more, facts)
+    ended = command("report", f"plugins=[{CONTENT}]", "--figures", str(tmp_path / "figures"))
+    assert "no gallery of fragile (image): noise 0 measures 16 in linf, over its budget of 8" in ended.err
 
 
 def test_figures_cannot_be_drawn_into_a_file(command, tmp_path):

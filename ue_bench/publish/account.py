@@ -15,6 +15,7 @@ from tabulate import tabulate
 from ue_bench.errors import ConfigError, StoreError
 from ue_bench.publish.apply import STATUSES, Outcome
 from ue_bench.publish.writing import explain, write_whole
+from ue_bench.text import no_formula
 
 REPORT = "report.csv"
 COLUMNS = (
@@ -74,7 +75,7 @@ def check_report(out: Path) -> None:
 
 
 def write_report(out: Path, outcomes: Sequence[Outcome]) -> Path:
-    """Writes every outcome to ``out/report.csv``, replacing an earlier report.
+    """Writes every outcome to ``out/report.csv``, replacing an earlier report; no cell is a spreadsheet's formula.
 
     Raises:
         StoreError: if it cannot be written.
@@ -82,7 +83,7 @@ def write_report(out: Path, outcomes: Sequence[Outcome]) -> Path:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    writer.writerows(_cells(each) for each in outcomes)
+    writer.writerows([no_formula(cell) for cell in _cells(each)] for each in outcomes)
     path = out / REPORT
     try:
         out.mkdir(parents=True, exist_ok=True)
