@@ -308,7 +308,9 @@ def _check(config: Config) -> None:
 def _check_table(config: Config) -> None:
     """Checks the table's settings, whose mistakes would otherwise show only as an empty table after all training."""
     table = config.table
-    asked = [*table.metrics, *([table.metric] if table.metric != HEADLINES["supervised"] else [])]
+    asked = list(table.metrics)
+    if table.metric != HEADLINES["supervised"]:
+        asked.append(table.metric)
     allowed = table_metrics(config.paradigm) or asked  # an unknown paradigm is reported elsewhere
     for what, words, known in (
         (f"metric of {config.paradigm} training in table", asked, allowed),

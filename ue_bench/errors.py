@@ -57,16 +57,14 @@ def unknown(
         word: the name as it was given.
         allowed: the names that exist.
         hint: what to type to see more.
-        inner: names such as ``recipe.epochs`` that are allowed too, and are compared by their last part.
+        inner: names such as ``recipe.epochs`` that are allowed too. They are compared by their last part, and named
+            where that is nearly the word, and nearer to it than every name of ``allowed``.
 
     Example: ``unknown("method", "emm", ["em", "ar"], "ue-bench list methods")`` reads
     ``unknown method 'emm': did you mean 'em'? See: ue-bench list methods``.
     """
     names = sorted(map(str, allowed))
-    spelt: dict[str, list[str]] = {name: [name] for name in names}
-    for name in inner:
-        spelt.setdefault(name.rpartition(".")[2], []).append(name)
-    close = [name for spelling in nearest(word, spelt) for name in spelt[spelling]][:3]
+    close = _nearer_inside(word, nearest(word, names), inner) or nearest(word, names)
     if close:
         guess = "did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
     else:
@@ -74,3 +72,18 @@ def unknown(
     message = f"unknown {what} '{word}': {guess}"
     stop = "" if close else "."
     return ConfigError(f"{message}{stop} See: {hint}" if hint else message)
+
+
+def _nearer_inside(word: str, close: list[str], inner: Iterable[str]) -> list[str]:
+    """The names of ``inner`` (at most three) whose last part is nearer to ``word`` than ``close``, best first."""
+    spelt: dict[str, list[str]] = {}
+    for name in inner:
+        spelt.setdefault(name.rpartition(".")[2], []).append(name)
+    found = difflib.get_close_matches(word.lower(), spelt, n=3, cutoff=0.75)
+    if not found or (close and _likeness(word, close[0]) >= _likeness(word, found[0])):
+        return []
+    return [name for spelling in found for name in spelt[spelling]][:3]
+
+
+def _likeness(word: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, other, word.lower()).ratio()

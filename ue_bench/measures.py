@@ -1,12 +1,16 @@
 """Every metric of a table, declared once: its words, the direction that protects, its place in a record.
 
-A new metric is one entry of ``MEASURES``; settings, tables, figures and floors read it from there.
+A new metric is one entry of ``_ALL``; trainers, settings, tables, figures and floors read it from there. For example
+the number of classes that a victim still tells apart::
+
+    Measure("classes_told", "classes told", unit="classes", of=lambda logits, labels: len(logits.argmax(1).unique()),
+            paradigms=("supervised",)),
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +53,9 @@ class Measure:
         printed: (metric, direction) as in the file of the papers' numbers.
         floor: the name under which a suite states a floor for it, or "".
         cost: how it is computed if it is a cost and not a measure of protection, else None.
+        of: how it is measured on clean test data after every epoch; None for what the trainers measure by themselves.
+            Supervised: (logits float [N, classes], labels int64 [N]) -> a number. Contrastive: (image features float
+            [N, D], text features float [M, D], image of each text int64 [M]) -> a number. On the training device.
     """
 
     name: str
@@ -63,6 +70,7 @@ class Measure:
     printed: tuple[str, str] = ("", "")
     floor: str = ""
     cost: Cost | None = None
+    of: Callable[..., float] | None = None
 
     @property
     def label(self) -> str:
@@ -103,6 +111,12 @@ def _retrieval(way: str, kind: str, part: str) -> Measure:
     )
 
 
+_RETRIEVAL = [
+    _retrieval(way, kind, part)
+    for part in _EPOCHS
+    for way in WAYS
+    for kind in ("hit@1", "hit@5", "hit@10", "medr")
+]
 _ALL = (
     Measure(
         "accuracy_last",
@@ -117,12 +131,7 @@ _ALL = (
         "accuracy_best", "accuracy", epoch=BEST_EPOCH, paradigms=("supervised",), printed=("accuracy", "")
     ),
     Measure("train_accuracy_last", "train accuracy", floor="train_accuracy"),
-    *(
-        _retrieval(way, kind, part)
-        for part in _EPOCHS
-        for way in WAYS
-        for kind in ("hit@1", "hit@5", "hit@10", "medr")
-    ),
+    *_RETRIEVAL,
     Measure("prepare_hours", "prepare", unit="hours", epoch="", decimals=4, cost=Cost("prepare", 3600.0)),
     Measure(
         "protect_hours",
@@ -145,6 +154,11 @@ HEADLINES = {"supervised": "accuracy_last", "contrastive": "i2t_hit@10"}  # of a
 def table_metrics(paradigm: str) -> tuple[str, ...]:
     """The names of the metrics that a table of this paradigm may show."""
     return tuple(one.name for one in _ALL if paradigm in one.paradigms)
+
+
+def measure_more(paradigm: str, *what: Any) -> dict[str, float]:
+    """{name: value} of the metrics that say how they are measured; ``what`` is what ``Measure.of`` takes."""
+    return {one.name: float(one.of(*what)) for one in _ALL if one.of and paradigm in one.paradigms}
 
 
 def headlines(plan: Mapping[str, Any]) -> list[str]:

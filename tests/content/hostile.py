@@ -93,7 +93,9 @@ def note_itself(honest: Perturbation, view: ProtectorView, context: Context) -> 
 
 
 def draw_elsewhere(*_) -> None:
-    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 def print_escapes(*_) -> None:

@@ -107,6 +107,7 @@ def test_the_order_of_words_never_matters():
         (["store="], "store= is empty: leave it out for store=runs"),
         (["epoches=3"], "unknown key 'epoches': did you mean 'recipe.epochs'"),
         (["max_round=3"], r"did you mean 'em.max_rounds'\?"),
+        (["profiles=quick"], r"unknown key 'profiles': did you mean 'profile'( or '\w+')*\? See"),
     ],
 )
 def test_mistakes_are_told(words, message):

@@ -24,7 +24,8 @@ def on_terminal(columns, **variables):
     """What the command writes to a terminal of so many columns."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", **variables}
-    environment.pop("NO_COLOR", None) if "NO_COLOR" not in variables else None
+    if "NO_COLOR" not in variables:
+        environment.pop("NO_COLOR", None)
     with subprocess.Popen(REPORT, stdout=theirs, stderr=subprocess.PIPE, env=environment) as running:
         os.close(theirs)
         written = b""

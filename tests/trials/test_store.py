@@ -57,7 +57,8 @@ def test_swapped_records_and_plans_are_named(tmp_path):
                 store.write_plan(name, {"suite": "s", "created": "2026"})
         paths = [tmp_path / folder / f"{name}.json" for name in names]
         one, two = (path.read_text() for path in paths)
-        paths[0].write_text(two), paths[1].write_text(one)
+        paths[0].write_text(two)
+        paths[1].write_text(one)
     with pytest.warns(RuntimeWarning):
         assert store.read_records(["abc", "def"]) == {} and store.read_plans() == []
     assert store.damaged["trials/abc.json"] == "it is the record of def"

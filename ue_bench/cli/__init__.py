@@ -14,6 +14,8 @@ import typer
 from ue_bench.cli.app import Words, app, one_of
 from ue_bench.cli.showing import FORMAT_HELP, choose_view
 from ue_bench.errors import ConfigError, UEBenchError
+from ue_bench.report.bill import FORMATS as COST_FORMATS
+from ue_bench.report.bill import make_bill, render_bill
 from ue_bench.text import one_line, visible
 
 REPORT = {"suite": "", "profile": "", "store": "runs", "plugins": ""}
@@ -74,7 +76,7 @@ def run(
 @app.command()
 def cost(
     words: Words = None,
-    format: Annotated[str, typer.Option(help="markdown, csv or json.")] = "markdown",
+    format: Annotated[str, typer.Option(help=f"{', '.join(COST_FORMATS)}.")] = "markdown",
     calibrate: Annotated[
         bool, typer.Option(help="Measure costs without a record on slices of the data.")
     ] = True,
@@ -83,9 +85,7 @@ def cost(
 
     By phase, method and cell, in wall-clock time and in core-hours (CPU) or GPU-hours (accelerators).
     """
-    from ue_bench.report.bill import FORMATS, make_bill, render_bill
-
-    one_of("format", format, tuple(FORMATS))
+    one_of("format", format, tuple(COST_FORMATS))
     from ue_bench.api.planned import PlannedRun
     from ue_bench.canonical import plain
     from ue_bench.forecast.prediction import note_forecast

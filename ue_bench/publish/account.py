@@ -13,7 +13,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ue_bench.errors import ConfigError, StoreError
-from ue_bench.publish.apply import STATUSES, Outcome
+from ue_bench.publish.apply import STATUSES, FileResult
 from ue_bench.publish.writing import explain, write_whole
 from ue_bench.text import no_formula
 
@@ -38,7 +38,7 @@ weaken it, some ways of training overcome it, and copies that are public without
 guarantee. More: docs/protecting_pictures.md"""
 
 
-def build_table(outcomes: Sequence[Outcome]) -> str:
+def build_table(outcomes: Sequence[FileResult]) -> str:
     """All files that are not in order, and the first SHOWN that are, aligned for a terminal."""
     troubled = [each for each in outcomes if not _in_order(each)]
     fine = [each for each in outcomes if _in_order(each)]
@@ -48,7 +48,7 @@ def build_table(outcomes: Sequence[Outcome]) -> str:
     return table + more
 
 
-def summarise(outcomes: Sequence[Outcome]) -> str:
+def summarise(outcomes: Sequence[FileResult]) -> str:
     """One line of counts."""
     counts = Counter(each.status for each in outcomes)
     parts = [f"{counts[status]} {status}" for status in STATUSES if counts[status] or status == "written"]
@@ -74,7 +74,7 @@ def check_report(out: Path) -> None:
         )
 
 
-def write_report(out: Path, outcomes: Sequence[Outcome]) -> Path:
+def write_report(out: Path, outcomes: Sequence[FileResult]) -> Path:
     """Writes every outcome to ``out/report.csv``, replacing an earlier report; no cell is a spreadsheet's formula.
 
     Raises:
@@ -94,11 +94,11 @@ def write_report(out: Path, outcomes: Sequence[Outcome]) -> Path:
     return path
 
 
-def _in_order(outcome: Outcome) -> bool:
+def _in_order(outcome: FileResult) -> bool:
     return outcome.status == "written" or (outcome.status == "skipped" and outcome.change is not None)
 
 
-def _cells(outcome: Outcome) -> list[str]:
+def _cells(outcome: FileResult) -> list[str]:
     change = outcome.change
     psnr = "" if change is None or math.isinf(change.psnr_db) else f"{change.psnr_db:.2f}"
     largest = "" if change is None else f"{change.largest:g}"

@@ -44,7 +44,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FileResult:
     """The outcome for one file, or for one noise.
 
     Attributes:
@@ -68,7 +68,7 @@ class Outcome:
 
 def apply_noise(
     noise: NoiseFile, images: Path, out: Path, settings: Settings, progress: Progress
-) -> Iterator[Outcome]:
+) -> Iterator[FileResult]:
     """Protects every picture of a folder for which there is noise, one after the other.
 
     The sources are never written to. A picture that is already there and intact is not written again.
@@ -101,33 +101,35 @@ def apply_noise(
             return f"it would be written beside a source in {real}: name another folder, or say inside=true"
         return ""
 
-    def settle(found: Found) -> Outcome:
+    def settle(found: Found) -> FileResult:
         name, matching = found.name, rows[found.name]
         if found.problem:
-            return Outcome(name, "skipped" if found.harmless else "failed", found.problem)
+            return FileResult(name, "skipped" if found.harmless else "failed", found.problem)
         if not matching:
             return _without_noise(images / name, name, matcher.find_by_stem(name))
         output, target = outputs[name], out / outputs[name]
         if len(matching) > 1:
             rivals = " and ".join(noise.names[row] for row in matching[:3])
-            return Outcome(name, "failed", f"captions of several pictures fit: {rivals}; say match=name")
+            return FileResult(name, "failed", f"captions of several pictures fit: {rivals}; say match=name")
         if output.lower() in several and name != output:
-            return Outcome(name, "failed", f"another picture is written as {output}: rename one")
+            return FileResult(name, "failed", f"another picture is written as {output}: rename one")
         if problem := _misplaced(target):
-            return Outcome(name, "failed", problem)
-        return _protect(noise, matching[0], images / name, target, Outcome(name, "", output=output), settings)
+            return FileResult(name, "failed", problem)
+        return _protect(
+            noise, matching[0], images / name, target, FileResult(name, "", output=output), settings
+        )
 
-    def work() -> Iterator[Outcome]:
+    def work() -> Iterator[FileResult]:
         for found in progress.track(files, "pictures"):
             yield settle(found)
         used = {row for matching in rows.values() for row in matching}
         for row in sorted(set(range(len(noise.names))) - used):
-            yield Outcome(noise.names[row], "unused", "no such picture in the folder")
+            yield FileResult(noise.names[row], "unused", "no such picture in the folder")
 
     return work()
 
 
-def _without_noise(path: Path, name: str, nearly: bool = False) -> Outcome:
+def _without_noise(path: Path, name: str, nearly: bool = False) -> FileResult:
     """The outcome for a picture without a caption, or for another file.
 
     ``nearly`` is True if a caption names the picture with another extension.
@@ -136,18 +138,18 @@ def _without_noise(path: Path, name: str, nearly: bool = False) -> Outcome:
         picture = is_picture(path)
     except Exception as error:  # a file that no caption names must not stop the others
         reason = explain(error) if isinstance(error, OSError) else type(error).__name__
-        return Outcome(
+        return FileResult(
             name, "skipped", f"no caption of that name, and it cannot be read: {reason}", open=True
         )
     if picture:
         hint = "; a caption has its name with another extension: say match=stem" if nearly else ""
-        return Outcome(name, "skipped", f"no caption of that name: it is not protected{hint}", open=True)
-    return Outcome(name, "skipped", "not a picture")
+        return FileResult(name, "skipped", f"no caption of that name: it is not protected{hint}", open=True)
+    return FileResult(name, "skipped", "not a picture")
 
 
 def _protect(
-    noise: NoiseFile, row: int, source: Path, target: Path, outcome: Outcome, settings: Settings
-) -> Outcome:
+    noise: NoiseFile, row: int, source: Path, target: Path, outcome: FileResult, settings: Settings
+) -> FileResult:
     """Protects one picture: opens, changes, checks and writes it, and reads it back."""
     try:
         picture = open_picture(source, settings.exif, settings.format, settings.max_pixels)
@@ -184,7 +186,7 @@ def _protect(
         reason = "not enough memory"
     except Exception as error:  # one strange file must not stop the others
         reason = f"{type(error).__name__}: {error}"
-    return Outcome(outcome.name, "failed", reason)
+    return FileResult(outcome.name, "failed", reason)
 
 
 def check_folders(images: Path, out: Path, inside: bool) -> None:

@@ -14,7 +14,7 @@ from ue_bench.contracts.method import Method
 from ue_bench.errors import ConfigError, StoreError, unknown
 from ue_bench.progress import choose_progress
 from ue_bench.publish.account import WHAT_IT_IS, build_table, check_report, summarise, write_report
-from ue_bench.publish.apply import Outcome, Settings, apply_noise
+from ue_bench.publish.apply import FileResult, Settings, apply_noise
 from ue_bench.publish.captions import MATCHES, read_captions
 from ue_bench.publish.noise import Request, choose_method, describe, make_noise, read_noise, write_noise
 from ue_bench.publish.pictures import EXIF, OUTPUTS
@@ -200,7 +200,7 @@ def apply_command(words: Sequence[str]) -> int:
     noise = read_noise(Path(given["noise"]).expanduser())
     if not settings.overwrite:
         check_report(out)
-    outcomes: list[Outcome] = []
+    outcomes: list[FileResult] = []
     stopped = False
     work = apply_noise(noise, images, out, settings, choose_progress())
     try:

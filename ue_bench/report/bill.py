@@ -261,7 +261,10 @@ def _row(line: Line, units: Sequence[str]) -> list[str]:
         empty = "unknown" if amount.unknown else NOTHING
         cells.append(f"{bound}{duration(amount.seconds, 1)}" if amount.pieces else empty)
         cells += [f"{bound}{amount.device[u]:.3g}" if amount.pieces else empty for u in units]
-    return [*cells, ", ".join([*line.predicted.sources, *(["unknown"] if line.predicted.unknown else [])])]
+    sources = list(line.predicted.sources)
+    if line.predicted.unknown:
+        sources.append("unknown")
+    return [*cells, ", ".join(sources)]
 
 
 def _notes(bill: Bill) -> list[str]:

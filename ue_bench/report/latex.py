@@ -37,6 +37,7 @@ def as_latex(report: Report) -> str:
     caption = _title(report) + (f" ({setting(report)})" if setting(report) else "")
     body = [" & ".join(_cell(text) for text in row) + r" \\" for row in table.rows]
     notes = [rf"\par\noindent {escape(note)}" for note in footnotes(report)]
+    foot = [r"\par\smallskip\footnotesize\raggedright", *notes] if notes else []
     return "\n".join(
         [
             *comments,
@@ -50,7 +51,7 @@ def as_latex(report: Report) -> str:
             *body,
             r"\bottomrule",
             r"\end{tabular}",
-            *([r"\par\smallskip\footnotesize\raggedright", *notes] if notes else []),
+            *foot,
             r"\end{table}",
             "",
         ]

@@ -96,7 +96,7 @@ def _metric(measure: Measure) -> dict[str, Any]:
 
 def _line(report: Report, row: Row, cell: Cell, origins: list[str]) -> dict[str, Any]:
     summary, best = cell.summary, cell.best
-    return {
+    values: dict[str, Any] = {
         "suite": report.plan.get("suite"),
         "profile": report.plan.get("profile"),
         **identity(report, cell.trial),
@@ -110,12 +110,14 @@ def _line(report: Report, row: Row, cell: Cell, origins: list[str]) -> dict[str,
         "best_std": best.std if best else None,
         "best_epochs": " ".join(str(epoch) for epoch in cell.epochs),
         "state": cell.state,
-        "marks": " ".join([*cell.marks, *(["reduced"] if row.reduced else [])]),
+        "marks": " ".join([*cell.marks, "reduced"] if row.reduced else cell.marks),
         "best_protection": cell.leads,
         **row_costs([cell]),
         **{f"published: {o}": _printed(cell, o) for o in origins},
-        **({"published as": "; ".join(_spelled(m) for m in cell.printed)} if origins else {}),
     }
+    if origins:
+        values["published as"] = "; ".join(_spelled(m) for m in cell.printed)
+    return values
 
 
 def _printed(cell: Cell, origin: str) -> str:

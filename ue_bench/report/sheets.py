@@ -99,7 +99,8 @@ def breadth(sheet: Sheet, gap: int, edge: int) -> int:
 
 
 def _breadth(column: Column) -> int:
-    return max([len(column.heading), *(len(str(text)) + 4 * text.bold for text in column.cells)])
+    cells = [len(str(text)) + (4 if text.bold else 0) for text in column.cells]  # ** on both sides
+    return max([len(column.heading), *cells])
 
 
 def _split(sheet: Sheet, width: int, gap: int, edge: int) -> list[Sheet]:

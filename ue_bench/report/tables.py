@@ -32,8 +32,8 @@ class Row:
     @property
     def marks(self) -> list[str]:
         """Every mark of the row and of its cells."""
-        marks = dict.fromkeys(mark for cell in self.cells.values() for mark in cell.marks)
-        return [*marks, *(["reduced"] if self.reduced else [])]
+        marks = list(dict.fromkeys(mark for cell in self.cells.values() for mark in cell.marks))
+        return [*marks, "reduced"] if self.reduced else marks
 
 
 @dataclass(frozen=True)

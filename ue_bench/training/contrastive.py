@@ -13,6 +13,7 @@ from torch import Tensor
 from ue_bench.clock import Clock
 from ue_bench.contracts.defense import Defense
 from ue_bench.data.imageset import ImageSet
+from ue_bench.measures import measure_more
 from ue_bench.progress import Progress
 from ue_bench.retrieval import retrieval
 from ue_bench.training.batches import plain_batches
@@ -43,7 +44,7 @@ class ContrastiveCurves:
     collapsed: list[bool] = field(default_factory=list)
 
     def add(self, found: dict[str, float | bool]) -> None:
-        """Appends what ``ue_bench.retrieval.retrieval`` found."""
+        """Appends what ``Gallery.search`` found."""
         self.collapsed.append(bool(found["collapsed"]))
         for name, value in found.items():
             if name != "collapsed":
@@ -122,11 +123,12 @@ class Gallery:
 
     @torch.no_grad()
     def search(self, towers: Towers, device: torch.device) -> dict[str, float | bool]:
-        """What ``ue_bench.retrieval.retrieval`` finds, in evaluation mode and float32."""
+        """What ``ue_bench.retrieval.retrieval`` and further declared metrics find, in evaluation mode and float32."""
         towers.eval()
         images = [towers.encode_image(batch) for batch in plain_batches(self.pairs.images, CHUNK, device)]
         texts = [towers.encode_text(trim(tokens).to(device)) for tokens in self.tokens.split(CHUNK)]
-        return retrieval(torch.cat(images), torch.cat(texts), self.pairs.image_of_pair)
+        seen = torch.cat(images), torch.cat(texts), self.pairs.image_of_pair.to(device)
+        return {**retrieval(*seen), **measure_more("contrastive", *seen)}
 
 
 def _epoch(towers, batches, optimizer, recipe, epoch, defense) -> tuple[float, float]:

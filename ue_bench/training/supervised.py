@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ue_bench.clock import Clock
 from ue_bench.contracts.defense import Defense
 from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import TrainingError
+from ue_bench.measures import measure_more
 from ue_bench.progress import Progress
 from ue_bench.training.batches import Batches, plain_batches
 from ue_bench.training.epochs import autocast, run_epochs, set_learning_rate, training_step
 from ue_bench.training.optim import learning_rate, make_optimizer
 from ue_bench.training.recipe import Recipe
+
+AT_ONCE = 1000  # test images
 
 
 @dataclass
@@ -29,6 +32,7 @@ class Curves:
     train_loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     test_accuracy: list[float] = field(default_factory=list)
+    more: dict[str, list[float]] = field(default_factory=dict)  # by name, see ``ue_bench.measures``
 
     def metrics(self) -> dict[str, float]:
         """Metrics of the last epoch, which is the headline, and of the best one, because a hacker may stop early.
@@ -41,6 +45,7 @@ class Curves:
             "accuracy_best": best,
             "accuracy_best_epoch": self.test_accuracy.index(best) + 1,
             "train_accuracy_last": self.train_accuracy[-1],
+            **{name: values[-1] for name, values in self.more.items()},
         }
 
 
@@ -85,8 +90,11 @@ def train(
         return _epoch(model, batches, targets, optimizer, recipe, epoch, defense)
 
     def measure() -> None:
-        assert test is not None
-        curves.test_accuracy.append(accuracy_of(model, test, device, recipe.bf16))
+        assert test is not None and test.labels is not None
+        logits, labels = logits_of(model, test, device, recipe.bf16), test.labels.to(device)
+        curves.test_accuracy.append(_accuracy(logits, labels))
+        for name, value in measure_more("supervised", logits, labels).items():
+            curves.more.setdefault(name, []).append(value)
 
     run_epochs(recipe, curves, one, measure if test is not None else None, clock, progress)
     return curves
@@ -112,16 +120,22 @@ def _epoch(model, batches, targets, optimizer, recipe, epoch, defense) -> tuple[
     return float(total) / steps, 100 * float(correct) / steps
 
 
-@torch.no_grad()
 def accuracy_of(model: nn.Module, data: ImageSet, device: torch.device, bf16: bool = False) -> float:
     """Top-1 accuracy in percent on ``data``, without augmentation, in evaluation mode."""
-    model.eval()
     assert data.labels is not None
-    correct = torch.zeros((), device=device, dtype=torch.int64)
-    labels = data.labels.to(device)
-    size = 1000
-    for number, images in enumerate(plain_batches(data.images, size, device)):
+    return _accuracy(logits_of(model, data, device, bf16), data.labels.to(device))
+
+
+@torch.no_grad()
+def logits_of(model: nn.Module, data: ImageSet, device: torch.device, bf16: bool = False) -> Tensor:
+    """float [N, classes] on the device: the logits of ``data``, without augmentation, in evaluation mode."""
+    model.eval()
+    found = []
+    for images in plain_batches(data.images, AT_ONCE, device):
         with autocast(device, bf16):
-            guesses = model(images).argmax(1)
-        correct += (guesses == labels[number * size : number * size + len(guesses)]).sum()
-    return 100 * int(correct) / len(data)
+            found.append(model(images))
+    return torch.cat(found)
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> float:
+    return 100 * int((logits.argmax(1) == labels).sum()) / len(labels)

@@ -65,7 +65,7 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
     remarks = WAYS[trial.paradigm].remarks(done.curves, environment.load(trial).test)
     return {
         "metrics": done.curves.metrics(),
-        "curves": dataclasses.asdict(done.curves),
+        "curves": {name: curve for name, curve in dataclasses.asdict(done.curves).items() if curve != {}},
         "noise": None
         if done.noise is None
         else {
