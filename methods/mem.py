@@ -31,7 +31,7 @@ from ue_bench.crafting.pairs import (
     whole_walk,
 )
 from ue_bench.crafting.surrogates import clip_surrogate
-from ue_bench.errors import ConfigError
+from ue_bench.errors import UnavailableError
 from ue_bench.seeds import derive
 
 from ._mem.fill_mask import FillMask, lacking
@@ -147,8 +147,9 @@ class MEM(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.vocabulary == "bert" and not self.bert:
-            raise ConfigError(
-                "mem's vocabulary=bert needs mem.bert=FOLDER, a fill-mask model such as bert-base-uncased"
+            raise UnavailableError(
+                "mem's vocabulary=bert needs a fill-mask model on this machine: say mem.bert=FOLDER, a folder that "
+                "holds one, such as bert-base-uncased, or mem.vocabulary=free"
             )
         whole_walk("mem", self.budget, self.step_size, self.noise_steps)
 

@@ -81,7 +81,7 @@ class Config(SuiteConfig):
     plugins: list[str] = field(default_factory=list)  # files and folders with more content
     asked: list[str] = field(default_factory=list)  # not a key: names whose parameters the words set
     fallback: str = (
-        ""  # not a key: the suite's default profile, where the words chose another one or other data
+        ""  # not a key: the suite's default profile, where words chose anything else than the suite
     )
 
 
@@ -153,7 +153,7 @@ def compose(
     default = str(content.get("default_profile") or "")
     profile = str(words.get("profile") or default)
     if profile and profile not in profiles:
-        raise unknown(f"profile of suite '{suite}'", profile, profiles)
+        raise unknown(f"profile of suite '{suite}'", profile, profiles, f"ue-bench show suite {suite}")
     base = {key: value for key, value in content.items() if key not in SUITE_ONLY}
     layers = [base, profiles.get(profile) or {}]
     taking_part = {name for layer in (*layers, words) for name in _names_in(layer)}
@@ -169,7 +169,7 @@ def compose(
             "suite": suite,
             "profile": profile,
             "asked": sorted(layers[-1].get("parameters") or {}),
-            "fallback": default if profile != default or "dataset" in words else "",
+            "fallback": default if words.keys() - {"suite"} else "",
         }
         result: Any = OmegaConf.to_object(OmegaConf.merge(config, _literal(own)))
     except OmegaConfBaseException as error:

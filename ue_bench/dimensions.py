@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # The dimensions, in a table's order. A variant is one of several parameter settings of one method.
@@ -59,3 +59,15 @@ def trial_in_words(trial: Mapping[str, Any], seed: bool = True) -> str:
     if seed:
         parts.append(f"seed {trial.get('seed')}")
     return ", ".join(parts)
+
+
+def skipped_in_words(skipped: Iterable[Mapping[str, str]]) -> list[str]:
+    """The combinations that a plan skips, a text for each reason: ``em on x, tap on x and 3 more: x has no labels``."""
+    reasons: dict[str, list[str]] = {}
+    for item in skipped:
+        reasons.setdefault(item["reason"], []).append(item["what"])
+    texts = []
+    for reason, what in reasons.items():
+        more = f" and {len(what) - 2} more" if len(what) > 2 else ""
+        texts.append(f"{', '.join(what[:2])}{more}: {reason}")
+    return texts

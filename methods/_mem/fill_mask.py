@@ -91,11 +91,14 @@ def lacking(path: str) -> str:
     """Why this machine cannot read a language model from the folder ``path``; "" if it can. Nothing is loaded."""
     if importlib.util.find_spec("transformers") is None:
         return (
-            "triggers by a language model need the package transformers: pip install transformers, "
-            "or take vocabulary=free or vocabulary=roundtrip"
+            "triggers by a language model need the package transformers: pip install 'ue-bench[text]', "
+            "or say mem.vocabulary=free"
         )
     if not Path(path).is_dir():
-        return f"no folder '{path}' with a fill-mask model: save one there, such as bert-base-uncased"
+        return (
+            f"there is no folder '{path}' with a fill-mask model: save one there, such as bert-base-uncased, "
+            "or say mem.vocabulary=free"
+        )
     return ""
 
 

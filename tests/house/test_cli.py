@@ -153,3 +153,21 @@ def test_check_finds_what_a_file_gets_wrong(command, tmp_path):
         path.write_text(text.replace('failure: str = ""', f'failure: str = "{failure}"'))
         ended = command("check", str(path))
         assert ended.status == 1 and message in ended.out
+
+
+@pytest.mark.parametrize("kind", ["methods", "victims", "defenses", "datasets"])
+def test_no_line_of_list_and_show_is_longer_than_a_page(command, kind):
+    listed = command("list", kind, "--json").out
+    names = [entry["name"] for entry in json.loads(listed)[kind]]
+    for words in (["list", kind], *(["show", kind[:-1], name] for name in names)):
+        out = command(*words).out
+        assert max(len(line) for line in out.splitlines()) <= 120, words
+
+
+def test_ctrl_c_while_modules_are_imported_ends_quietly(command, monkeypatch):
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", interrupt)
+    ended = command("list")
+    assert (ended.status, ended.out, ended.err) == (130, "", "")

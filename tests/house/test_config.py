@@ -172,7 +172,8 @@ def test_recipes_by_name_and_field():
 
 
 @pytest.mark.parametrize(
-    ("words", "fallback"), [([], ""), (["dataset=other"], "laptop"), (["profile=smoke"], "laptop")]
+    ("words", "fallback"),
+    [([], ""), (["dataset=other"], "laptop"), (["profile=smoke"], "laptop"), (["em.max_rounds=2"], "laptop")],
 )
 def test_a_run_knows_which_profile_works_where_its_own_choice_does_not(words, fallback):
     assert build(*words).fallback == fallback

@@ -157,7 +157,7 @@ def test_the_wheel_holds_suites_and_published_numbers(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in (
-        "ue_bench/cli/__init__.py",
+        "ue_bench/cli/runs.py",
         "ue_bench/templates/method.py.txt",
         "ue_bench_methods/random.py",
         "ue_bench_victims/resnet18.py",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ue_bench.cli.showing import choose_view
+from ue_bench.cli.showing import choose_view, fit
 from ue_bench.errors import ConfigError
 from ue_bench.progress import Lines
 from ue_bench.text import ascii_json, markdown_text, one_line, visible
@@ -48,6 +48,14 @@ def test_a_terminal_gets_colours_and_lines_that_fit():
     bare = re.sub(r"\x1b\[[0-9;]*m", "", drawn)
     assert max(len(line) for line in bare.splitlines()) <= 60
     assert "\x1b" not in on_terminal(60, NO_COLOR="1")
+
+
+def test_long_lines_break_between_words_and_commands_stay_whole():
+    text = "one two three\nfour --option=five"
+    assert fit(text, 9) == "one two\nthree\nfour\n--option=five"
+    assert fit(text, 9, "  ") == "one two\n  three\nfour\n  --option=five"
+    assert fit("one two three", 9, 6 * " ") == "one two\n    three", "an indent of at most half the columns"
+    assert fit(text, 20) == text
 
 
 def test_a_pipe_gets_markdown_and_may_close_early():

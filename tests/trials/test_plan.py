@@ -250,19 +250,6 @@ def test_a_papers_variant_is_told_apart_but_not_reduced():
     assert "rounds" in entry["reduced"] and "trigger_length" not in entry["reduced"]
 
 
-def test_absent_data_ends_with_the_command_that_works(tmp_path, monkeypatch):
-    def refuse(*_, **__):
-        raise OSError("network unreachable")
-
-    monkeypatch.setattr("socket.getaddrinfo", refuse)
-    monkeypatch.setenv("UE_BENCH_CACHE", str(tmp_path))
-    monkeypatch.delenv("UE_BENCH_DATA", raising=False)
-    content = read_suite(REGISTRY.find("suites", "supervised").path)
-    config = compose("supervised", content, {"profile": "laptop"}, NAMES)
-    with pytest.raises(DataError, match=r"run once online.*: ue-bench run suite=supervised profile=quick$"):
-        make_plan(config, REGISTRY, "command")
-
-
 def test_absent_faces_end_with_the_command_that_works(monkeypatch):
     monkeypatch.delenv("UE_BENCH_DATA", raising=False)
     content = read_suite(REGISTRY.find("suites", "face_privacy").path)

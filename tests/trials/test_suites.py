@@ -7,6 +7,7 @@ import re
 import pytest
 
 from ue_bench.config import compose, read_suite
+from ue_bench.errors import UEBenchError
 from ue_bench.floors import check_floors
 from ue_bench.registry import Registry
 from ue_bench.report.findings import floor_of
@@ -94,6 +95,34 @@ def test_the_default_profile_needs_no_data_and_no_network(name, nothing_at_hand)
     assert {trial.dataset.name for trial in plan.trials} <= {"shapes", "digits", "rewritten"}
     assert all(trial.victim.name.endswith("_tiny") for trial in plan.trials)
     assert {"clean", "random"} < {trial.method.name for trial in plan.trials}
+
+
+EMBEDDED = {"shapes", "digits", "drawings"}  # come with the package
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(
+            {"suite": "quickstart", "dataset": name}
+            for name in REGISTRY.names("datasets")
+            if name not in EMBEDDED
+        ),
+        *({"suite": name, "profile": "paper"} for name in SUITES if name != "quickstart"),
+        {"suite": "quickstart", "profile": "laptop"},
+    ],
+    ids=lambda words: " ".join(words.values()),
+)
+@pytest.mark.parametrize("download", [True, False])
+def test_where_data_or_weights_are_absent_the_error_ends_with_a_command_that_works(
+    words, download, nothing_at_hand, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("UE_BENCH_CACHE", str(tmp_path))
+    content = read_suite(REGISTRY.find("suites", words["suite"]).path)
+    with pytest.raises(UEBenchError) as caught:
+        make_plan(compose(words["suite"], content, words, NAMES), REGISTRY, "command", download)
+    command = str(caught.value).splitlines()[-1]
+    assert command == f"Without it: ue-bench run suite={words['suite']} profile=quick"
 
 
 def test_one_generator_serves_every_suite(nothing_at_hand):

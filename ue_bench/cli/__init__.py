@@ -1,263 +1,47 @@
-"""The command line, the only package that knows it. This module has the commands for runs, costs and reports."""
+"""The command line, the only package that knows it.
+
+Only ``main`` imports the commands, so that Ctrl-C ends quietly while they are imported, too.
+"""
 
 from __future__ import annotations
 
-import io
 import sys
-import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from ue_bench.cli.app import Words, app, one_of
-from ue_bench.cli.showing import FORMAT_HELP, choose_view
-from ue_bench.errors import ConfigError, UEBenchError
-from ue_bench.report.bill import FORMATS as COST_FORMATS
-from ue_bench.report.bill import make_bill, render_bill
-from ue_bench.text import one_line, visible
-
-REPORT = {"suite": "", "profile": "", "store": "runs", "plugins": ""}
-
-
-@app.command()
-def run(
-    words: Words = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and what it takes, and do nothing.")
-    ] = False,
-    every: Annotated[bool, typer.Option("--all", help="With --dry-run: every trial.")] = False,
-    calibrate: Annotated[
-        bool | None,
-        typer.Option(
-            help="Measure costs without a record on slices of the data. A dry run does so, in two minutes.",
-            show_default=False,
-        ),
-    ] = None,
-    format: Annotated[
-        str | None, typer.Option(help=f"Of the closing table: {FORMAT_HELP}", show_default=False)
-    ] = None,
-) -> None:
-    """Run a suite: ue-bench run suite=quickstart [method=[a,b] victim=v seeds=3 profile=p device=cuda store=DIR ...].
-
-    A second run does only what is missing. Exit status: 0 done, 1 some trials failed, 2 bad input.
-    """
-    chosen, view = choose_view(format)
-    from ue_bench.api.planned import PlannedRun
-    from ue_bench.progress import choose_progress
-    from ue_bench.report import build_report, render
-    from ue_bench.report.outlook import list_trials, tell_plan
-
-    planned, progress = PlannedRun.of(words or [], download=not dry_run), choose_progress()
-    if dry_run:
-        takes = planned.takes(planned.foretell(progress, measure=calibrate is not False, short=True))
-        tell = list_trials if every else tell_plan
-        waiting = {trial.id for trial in planned.pending()[1]}
-        typer.echo(visible(tell(planned.plan.header, waiting, takes)))
-        return
-    try:
-        summary = planned.work(progress, measure=calibrate is True)
-    except KeyboardInterrupt:
-        finished, todo = planned.pending()
-        typer.echo(
-            f"\nstopped: {len(finished)} of {len(planned.plan.trials)} trials are done and kept in "
-            f"{planned.environment.store}, {len(todo)} are left. To go on: {planned.command}",
-            err=True,
-        )
-        raise typer.Exit(130) from None
-    typer.echo(render(build_report(planned.plan.header, summary.records), chosen, view), nl=False)
-    if summary.failures:
-        for trial, message in summary.failures:
-            typer.echo(one_line(f"failed: {trial}: {message}"), err=True)
-        raise typer.Exit(1)
-
-
-@app.command()
-def cost(
-    words: Words = None,
-    format: Annotated[str, typer.Option(help=f"{', '.join(COST_FORMATS)}.")] = "markdown",
-    calibrate: Annotated[
-        bool, typer.Option(help="Measure costs without a record on slices of the data.")
-    ] = True,
-) -> None:
-    """Say what a suite has cost and what the rest will: ue-bench cost suite=NAME [the words of a run].
-
-    By phase, method and cell, in wall-clock time and in core-hours (CPU) or GPU-hours (accelerators).
-    """
-    one_of("format", format, tuple(COST_FORMATS))
-    from ue_bench.api.planned import PlannedRun
-    from ue_bench.canonical import plain
-    from ue_bench.forecast.prediction import note_forecast
-    from ue_bench.progress import choose_progress
-    from ue_bench.provenance import describe_device
-
-    planned = PlannedRun.of(words or [], "cost", download=False)
-    plan, store = planned.plan, planned.environment.open_store()
-    device = describe_device(planned.environment.find_device())
-    records = store.read_records(trial.id for trial in plan.trials)  # what failed was spent, too
-    pieces = planned.foretell(choose_progress(), measure=calibrate)
-    note_forecast(plan.header, [], store.read_plans(plan.config.suite))
-    typer.echo(render_bill(make_bill(plan.header, records, plain(pieces), device), format), nl=False)
-
-
-@app.command()
-def report(
-    words: Words = None,
-    format: Annotated[str | None, typer.Option(help=FORMAT_HELP, show_default=False)] = None,
-    wide: Annotated[
-        bool, typer.Option("--wide", help="One table with all columns: best epochs, PSNR, phases, memory.")
-    ] = False,
-    details: Annotated[
-        bool, typer.Option("--details", help="On a terminal: what was reduced, versions, commit, costs.")
-    ] = False,
-    published: Annotated[bool, typer.Option("--published", help="The papers' numbers beside ours.")] = False,
-    every: Annotated[
-        bool, typer.Option("--all", help="Every plan in the store, not only the newest.")
-    ] = False,
-    figures: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Draw an overview, bars, curves, ratios and a gallery of noise into this folder.",
-        ),
-    ] = None,
-) -> None:
-    """Print the tables of what a store holds: ue-bench report [suite=NAME] [profile=NAME] [store=DIR].
-
-    plugins=[FILE] names where else a gallery may find its dataset.
-    """
-    from ue_bench.report import build_report, render
-
-    chosen, view = choose_view(format, wide, details)
-    from ue_bench.trials.store import Store
-    from ue_bench.words import read_plugins, read_words
-
-    given = read_words(words or [], REPORT, (), "ue-bench report [suite=NAME profile=NAME store=DIR]")
-
-    if not given["store"]:
-        raise ConfigError("store= is empty: leave it out for store=runs, or name a folder")
-    store = Store(given["store"])
-    plans = store.read_plans(given["suite"] or None)
-    plans = [plan for plan in plans if given["profile"] in ("", plan["profile"])]
-    if not plans:
-        known = sorted({plan["suite"] for plan in store.read_plans()})
-        held = f"it holds {', '.join(known)}" if known else "it holds no run yet"
-        held = f"{', '.join(store.damaged)} is damaged" if store.damaged and not known else held
-        wanted = f" of suite '{given['suite']}'" if given["suite"] else ""
-        raise ConfigError(f"store {store.address} has no run{wanted}: {held}. See: ue-bench run suite=NAME")
-    if not every:
-        plans = _newest(plans)
-    tables = []
-    for number, plan in enumerate(plans, 1):
-        records = store.read_records(trial["id"] for trial in plan["trials"])
-        made = build_report({**plan, "damaged": store.damaged}, records, published=published)
-        tables.append(render(made, chosen, view))
-        if figures:
-            names = [str(part) for part in (plan["suite"], plan["profile"], number) if part]
-            folder = figures / "_".join(names) if len(plans) > 1 else figures
-            _draw(made, store.address, read_plugins(given["plugins"]), folder)
-    if chosen == "json":
-        typer.echo(tables[0] if len(tables) == 1 else "[" + ",\n".join(tables) + "]")
-    else:
-        typer.echo("\n\n".join(tables), nl=False)
-
-
-@app.command()
-def explain(words: Words = None) -> None:
-    """Draw what explains a trial: ue-bench explain trial=ID [store=DIR out=DIR count=6 device=auto plugins=[...]]."""
-    from ue_bench.explain.command import explain_command
-
-    raise typer.Exit(explain_command(words or []))
-
-
-@app.command()
-def noise(words: Words = None) -> None:
-    """Make noise from captions: ue-bench noise method=NAME captions=captions.csv size=224 out=noise.safetensors."""
-    from ue_bench.publish.commands import noise_command
-
-    raise typer.Exit(noise_command(words or []))
-
-
-@app.command()
-def export(words: Words = None) -> None:
-    """Take a protected training set out of a store, or what a method prepared.
-
-    ue-bench export trial=ID|noise=KEY format=imagefolder|parquet|npz out=DIR [store=DIR]: the training images as the
-    trial's victim got them, and the clean test set. ue-bench export method=NAME out=FILE [store=DIR]: one file for
-    ue-bench noise prepared=FILE.
-    """
-    from ue_bench.publish.commands import export_command
-
-    raise typer.Exit(export_command(words or []))
-
-
-@app.command("apply")
-def apply_noise(words: Words = None) -> None:
-    """Add noise to a folder of pictures: ue-bench apply noise=noise.safetensors images=FOLDER out=FOLDER."""
-    from ue_bench.publish.commands import apply_command
-
-    raise typer.Exit(apply_command(words or []))
-
-
-def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last plan of each suite and profile; the number of older ones is printed to standard error."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for plan in plans:
-        groups.setdefault((plan["suite"], plan["profile"]), []).append(plan)
-    for (suite, profile), group in groups.items():
-        if older := len(group) - 1:
-            name = f"{suite} ({profile})" if profile else suite
-            said = "1 older plan" if older == 1 else f"{older} older plans"
-            typer.echo(f"{said} of {name} {'is' if older == 1 else 'are'} not shown: --all", err=True)
-    return [group[-1] for group in groups.values()]
-
-
-def _draw(report: Any, store: str, plugins: tuple[str, ...], folder: Path) -> None:
-    """Draws every figure of a report that can be made; names each on standard error, with the reason for the others."""
-    from ue_bench.overview import draw_all
-    from ue_bench.trials.environment import Environment
-
-    environment = Environment(store, "cpu", plugins)
-    try:
-        for drawn in draw_all(report, environment, folder):
-            typer.echo(str(drawn), err=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise ConfigError(
-            f"cannot draw into {folder}: {reason}. Name another folder: --figures DIR"
-        ) from error
-
-
-import ue_bench.cli.content  # noqa: E402, F401  adds its commands after those above
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: Any = None,
-    line: str | None = None,
-) -> None:
-    """Prints a warning: one of ue-bench as a sentence, any other with its file and line."""
-    ours = Path(filename).is_relative_to(Path(__file__).parents[1])
-    place = "" if ours else f"{filename}:{lineno}: {category.__name__}: "
-    typer.echo(visible(f"ue-bench: warning: {place}{message}"), err=True)
+INTERRUPTED = 130  # the exit status after Ctrl-C, as shells have it
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command ``ue-bench``: a person's mistakes are printed without a traceback and end with status 2."""
-    command: Callable[..., Any] = typer.main.get_command(app)
+    try:
+        status = _run(arguments)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    sys.exit(status)
+
+
+def _run(arguments: list[str] | None) -> Any:
+    import importlib
+    import io
+    import warnings
+
+    import typer
+
+    from ue_bench.cli.app import app
+    from ue_bench.cli.showing import show_error, show_warning
+    from ue_bench.errors import UEBenchError
+
+    for module in ("runs", "content"):  # each adds its commands, in this order
+        importlib.import_module(f"ue_bench.cli.{module}")
+    command: Any = typer.main.get_command(app)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a dash on a Latin-1 terminal must not end a run
-    warnings.showwarning = _show_warning
+    warnings.showwarning = show_warning
     try:
-        status = command(args=arguments, prog_name="ue-bench", standalone_mode=True)
+        return command(args=arguments, prog_name="ue-bench", standalone_mode=True)
     except UEBenchError as error:
-        typer.echo(f"ue-bench: {visible(error)}", err=True)
-        status = 2
-    sys.exit(status)
+        show_error(error)
+        return 2
 
 
 if __name__ == "__main__":

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ue_bench.cli.app import app, one_of
+from ue_bench.cli.showing import columns_of, fit
+from ue_bench.report.page import WIDTH
 from ue_bench.text import visible
 
 
@@ -40,12 +44,12 @@ def list_content(
         typer.echo(of)
         width = max((len(name) for name in registry.names(of)), default=0)
         for entry in registry.entries(of):
-            typer.echo(visible(f"  {entry.name:<{width}}  {entry.summary}"))
+            _tell(f"  {entry.name:<{width}}  {entry.summary}", width + 4)
     broken = [entry for entry in registry.unavailable if entry.kind in ("", *kinds)]
     if broken:
         typer.echo("unavailable")
         for entry in broken:
-            typer.echo(visible(f"  {entry.name}  {entry.problem} ({entry.path})"))
+            _tell(f"  {entry.name}  {entry.problem} ({entry.path})", 4)
 
 
 @app.command()
@@ -58,7 +62,12 @@ def show(
     from ue_bench.describe import describe
     from ue_bench.registry import Registry
 
-    typer.echo(visible(describe(Registry(plugins or []).find(_kind(kind), name))))
+    entry = Registry(plugins or []).find(_kind(kind), name)
+    if entry.kind == "suites":
+        typer.echo(visible(describe(entry)))  # a file that can be copied, as it is
+    else:
+        for line in describe(entry).splitlines():
+            _tell(line, _comment(line))
 
 
 @app.command()
@@ -97,6 +106,17 @@ def check(
     typer.echo(f"{target}: {len(results) - failed} passed, {failed} failed")
     if failed:
         raise typer.Exit(1)
+
+
+def _tell(line: str, indent: int) -> None:
+    """Prints a line, broken where it is too long, with its further lines indented."""
+    typer.echo(fit(visible(line), columns_of(sys.stdout) or WIDTH, " " * indent))
+
+
+def _comment(line: str) -> int:
+    """Where the comment of a parameter starts, behind two spaces; 0 in other lines."""
+    found = re.match(r"  \S.*?\s{2,}(?=\S)", line)
+    return found.end() if found else 0
 
 
 def _kind(word: str) -> str:

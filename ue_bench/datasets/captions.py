@@ -21,7 +21,7 @@ from ue_bench.data.pictures import (
     find_images,
 )
 from ue_bench.datasets._karpathy import PART_OF, read_karpathy
-from ue_bench.errors import ConfigError, DataError
+from ue_bench.errors import ConfigError, DataError, UnavailableError
 
 _SPLIT_COLUMN = "split"  # a file may lack this column, but not one whose name the user gave
 
@@ -77,7 +77,7 @@ class Captions(Dataset):
 
     def _file(self) -> File:
         if not self.path:
-            raise ConfigError("captions has no file to read: set captions.path= to a CSV or JSON file")
+            raise UnavailableError("captions has no file to read: set captions.path= to a CSV or JSON file")
         files = find_files("", self.path)
         if len(files) > 1:
             raise ConfigError(f"captions.path '{self.path}' matches {len(files)} files; it must match one")

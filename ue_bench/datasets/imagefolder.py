@@ -10,7 +10,7 @@ import torch
 from ue_bench import Dataset, ImageSet, Split
 from ue_bench.data.decode import decode_all
 from ue_bench.data.files import File, connect, find_state, join, list_tree, unreadable
-from ue_bench.errors import ConfigError, DataError
+from ue_bench.errors import ConfigError, DataError, UnavailableError
 
 _IMAGES = (
     ".png",
@@ -113,7 +113,9 @@ class ImageFolder(Dataset):
     def _list(self, folder: str) -> dict[str, File]:
         """Every file below ``folder`` by relative path, without hidden and ignored ones."""
         if not self.path and "://" not in folder and not folder.startswith(("/", "~")):
-            raise ConfigError(f"imagefolder has no folder of images: set path=. {self._layout()}")
+            raise UnavailableError(
+                f"imagefolder has no folder of images: set imagefolder.path=PATH. {self._layout()}"
+            )
         address = join(self.path, folder)
         system, root = connect(address)
         try:
@@ -152,7 +154,7 @@ class ImageFolder(Dataset):
     def _layout(self) -> str:
         return (
             f"Needed are PATH/{self.train}/CLASS/*.png and PATH/{self.test}/CLASS/*.png; "
-            "set train= and test= if these two folders have other names"
+            "set imagefolder.train= and imagefolder.test= if these two folders have other names"
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ue_bench import Dataset, ImageSet, Split
 from ue_bench.data.files import File, find_files, find_state
 from ue_bench.data.parquet import read_parquet
-from ue_bench.errors import ConfigError, DataError
+from ue_bench.errors import ConfigError, DataError, UnavailableError
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Parquet(Dataset):
     def load(self, image_size: int | None) -> Split:
         if not self.label_column and not self.caption_column:
             raise ConfigError(
-                "parquet has neither labels nor captions: set label_column= or caption_column= to a column"
+                "parquet has neither labels nor captions: set parquet.label_column= or parquet.caption_column= to "
+                "a column"
             )
         train, test = (self._read(name, image_size) for name in (self.train, self.test))
         if not train.class_names and test.classes > train.classes:
@@ -44,9 +45,9 @@ class Parquet(Dataset):
 
     def _files(self, name: str) -> list[File]:
         if not self.path and "://" not in name and not name.startswith(("/", "~")):
-            raise ConfigError(
-                f"parquet has no folder for '{name}': set path= to a folder or address, or train= and "
-                "test= to full addresses"
+            raise UnavailableError(
+                f"parquet has no folder for '{name}': set parquet.path= to a folder or address, or "
+                "parquet.train= and parquet.test= to full addresses"
             )
         return find_files(self.path, name)
 

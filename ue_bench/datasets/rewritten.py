@@ -14,7 +14,7 @@ from ue_bench import Count, Dataset, ImageSet, Split, Whole
 from ue_bench.data.captions_csv import read_rows
 from ue_bench.data.decode import faulty
 from ue_bench.data.files import find_files, find_state
-from ue_bench.errors import ConfigError, DataError
+from ue_bench.errors import ConfigError, DataError, UnavailableError
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,14 @@ class Rewritten(Dataset):
     def __post_init__(self) -> None:
         super().__post_init__()
         ways = [name for name in ("captions", "model") if getattr(self, name)]
-        if len(ways) > 1 or not (ways or self.keep):
+        if len(ways) > 1:
             raise ConfigError(
-                "rewritten needs keep=others, captions=FILE.csv or model=FOLDER, "
-                f"not {' and '.join(ways) or 'none of them'}"
+                f"rewritten takes one source of captions, not {' and '.join(ways)}: leave out one"
+            )
+        if not (ways or self.keep):
+            raise UnavailableError(
+                "rewritten has no captions to put in: set rewritten.keep=others, rewritten.captions=FILE.csv or "
+                "rewritten.model=FOLDER"
             )
         if self.of == "rewritten":
             raise ConfigError(

@@ -85,4 +85,7 @@ def _wordnet():
         problem = "NLTK has no WordNet data here: python -m nltk.downloader wordnet"
     else:
         return wordnet
-    raise ConfigError(f"{problem}; or set synonyms=builtin to use the small table that comes with ue-bench")
+    raise ConfigError(
+        f"{problem}; or say random_insertion.synonyms=builtin (or synonym_replacement.synonyms=builtin) for the "
+        "small table that comes with ue-bench"
+    )

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from ue_bench.dimensions import full_name, method_in_words, trial_in_words, value_in_words
+from ue_bench.dimensions import full_name, method_in_words, skipped_in_words, trial_in_words, value_in_words
 from ue_bench.text import visible
 
 SCREEN = (120, 24)  # columns and lines where no terminal reports its size; wider lines are hard to read
@@ -80,13 +80,10 @@ def _counted(name: str, counts: Mapping[str, int], columns: int, most: int) -> l
 
 
 def _skipped(items: Sequence[Mapping[str, str]], columns: int) -> list[str]:
-    reasons: dict[str, list[str]] = {}
-    for item in items:
-        reasons.setdefault(item["reason"], []).append(item["what"])
+    reasons = skipped_in_words(items)
     lines: list[str] = []
-    for reason, what in list(reasons.items())[:REASONS]:
-        more = f" and {len(what) - 2} more" if len(what) > 2 else ""
-        lines += _wrapped(visible(f"{', '.join(what[:2])}{more}: {reason}"), columns, 2, "  skipped    ")
+    for text in reasons[:REASONS]:
+        lines += _wrapped(visible(text), columns, 2, "  skipped    ")
     if len(reasons) > REASONS:
         lines.append(f"  skipped    for {len(reasons) - REASONS} more reasons, see --all")
     return lines

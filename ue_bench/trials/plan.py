@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from ue_bench.contracts.method import Method
 from ue_bench.contracts.victim import Victim
 from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import PARADIGMS, ImageSet, Split
+from ue_bench.dimensions import skipped_in_words
 from ue_bench.errors import ConfigError, DataError, UnavailableError, unknown
 from ue_bench.floors import check_floors
 from ue_bench.parameters import check_parameters
@@ -71,15 +73,16 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
         raise unknown("paradigm", config.paradigm, PARADIGMS)
     plan = Plan(config)
     used: set[str] = set()
-    datasets = [create(registry, "datasets", word, config, used) for word in config.dataset]
-    victims = [create(registry, "victims", word, config, used) for word in config.victim]
-    defenses = [create(registry, "defenses", word, config, used) for word in config.defense]
-    arms = make_arms(config, registry, used, plan.skipped)
-    check_floors(config.floors, registry)
-    check_parameters(config.parameters, registry, set(config.asked) - used)
-    _check_available([*victims, *defenses, *(arm.method for arm in arms)])
-    recipe = make_recipe(config.recipe, config.paradigm)
-    splits = _load(datasets, config, download)
+    with _way_out(config):
+        datasets = [create(registry, "datasets", word, config, used) for word in config.dataset]
+        victims = [create(registry, "victims", word, config, used) for word in config.victim]
+        defenses = [create(registry, "defenses", word, config, used) for word in config.defense]
+        arms = make_arms(config, registry, used, plan.skipped)
+        check_floors(config.floors, registry)
+        check_parameters(config.parameters, registry, set(config.asked) - used)
+        _check_available([*victims, *defenses, *(arm.method for arm in arms)])
+        recipe = make_recipe(config.recipe, config.paradigm)
+        splits = _load(datasets, config, download)
     seeds = range(config.seed, config.seed + config.seeds)
     threads = config.threads if find_device(config.device).type == "cpu" else 1
     entries: dict[str, dict[str, Any]] = {}
@@ -126,8 +129,7 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
             plan.trials.append(trial)
     plan.skipped = [dict(item) for item in dict.fromkeys(tuple(item.items()) for item in plan.skipped)]
     if not plan.trials:
-        reasons = "; ".join(f"{item['what']}: {item['reason']}" for item in plan.skipped)
-        raise ConfigError(f"nothing is left to do. {reasons}")
+        raise ConfigError(f"nothing is left to do. {'; '.join(skipped_in_words(plan.skipped))}")
     _tell_settings_apart(list(entries.values()))
     data = {split.train.fingerprint: split for split in splits}
     used_data = dict.fromkeys(trial.train_fingerprint for trial in plan.trials)
@@ -162,6 +164,18 @@ def _rounded_away(arm: Arm, ratio: float, count: int) -> str:
     return ""
 
 
+@contextlib.contextmanager
+def _way_out(config: Config) -> Iterator[None]:
+    """Where data, weights or a package is absent, the error ends with a command that works on this machine."""
+    try:
+        yield
+    except (DataError, UnavailableError) as error:
+        if not config.fallback:
+            raise
+        here = f"ue-bench run suite={config.suite} profile={config.fallback}"
+        raise type(error)(f"{str(error).removesuffix('.')}.\nWithout it: {here}") from error
+
+
 def _check_available(contents: Iterable[Content]) -> None:
     """UnavailableError for what this machine cannot do, before any work."""
     for content in contents:
@@ -170,17 +184,10 @@ def _check_available(contents: Iterable[Content]) -> None:
 
 
 def _load(datasets: list[Dataset], config: Config, download: bool) -> list[Split]:
-    """The datasets, decoded; where one cannot be had, the error ends with the command that does work here."""
-    try:
-        for dataset in datasets:
-            if not download and (absent := dataset.to_download()):
-                raise DataError(f"neither a dry run nor asking for a price downloads anything, and {absent}")
-        return [load_cached(dataset, config.image_size) for dataset in datasets]
-    except DataError as error:
-        if not config.fallback:
-            raise
-        without = f"ue-bench run suite={config.suite} profile={config.fallback}"
-        raise DataError(f"{error}. Without it: {without}") from error
+    for dataset in datasets:
+        if not download and (absent := dataset.to_download()):
+            raise DataError(f"neither a dry run nor asking for a price downloads anything, and {absent}")
+    return [load_cached(dataset, config.image_size) for dataset in datasets]
 
 
 def make_recipe(word: Any, paradigm: str = "supervised") -> Any:
