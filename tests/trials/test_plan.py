@@ -11,7 +11,7 @@ import pytest
 
 from ue_bench.config import compose, parse_words, read_suite
 from ue_bench.contracts.content import Content
-from ue_bench.errors import ConfigError, DataError, UnavailableError
+from ue_bench.errors import ConfigError, UnavailableError
 from ue_bench.registry import Registry
 from ue_bench.trials.plan import Plan, make_plan
 from ue_bench.trials.trial import Choice, Trial
@@ -248,14 +248,6 @@ def test_a_papers_variant_is_told_apart_but_not_reduced():
     (entry,) = [entry for entry in header["trials"] if entry["method"] == "mem"]
     assert entry["chosen"] == {"trigger_length": [1, 3]}
     assert "rounds" in entry["reduced"] and "trigger_length" not in entry["reduced"]
-
-
-def test_absent_faces_end_with_the_command_that_works(monkeypatch):
-    monkeypatch.delenv("UE_BENCH_DATA", raising=False)
-    content = read_suite(REGISTRY.find("suites", "face_privacy").path)
-    config = compose("face_privacy", content, {"profile": "paper"}, NAMES)
-    with pytest.raises(DataError, match=r"faces\.path=.*: ue-bench run suite=face_privacy profile=quick$"):
-        make_plan(config, REGISTRY, "command")
 
 
 def test_ids_are_those_that_stores_hold_records_under():
