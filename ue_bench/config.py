@@ -17,9 +17,20 @@ from ue_bench.bounds import check_threads
 from ue_bench.dimensions import BESIDE, DIMENSIONS, ROLES, SEED
 from ue_bench.errors import ConfigError, unknown
 from ue_bench.measures import FLOORS, HEADLINES, table_metrics
-from ue_bench.words import Loader, number, read_names, read_plugins, split_words
+from ue_bench.words import Loader, number, read_duration, read_names, read_plugins, split_words
 
-AS_TYPED = ("suite", "profile", "paradigm", "title", "source", "device", "executor", "store")
+AS_TYPED = (
+    "suite",
+    "profile",
+    "paradigm",
+    "title",
+    "source",
+    "device",
+    "executor",
+    "workers",
+    "stop_after",
+    "store",
+)
 NAMES = ("dataset", "method", "victim", "defense")
 LISTS = ("dataset", "method", "victim", "defense", "poison_ratio", "plugins")
 MAPPINGS = ("controls", "parameters", "floors", "table", "published")
@@ -76,13 +87,23 @@ class Config(SuiteConfig):
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
     threads: int = 1  # that compute one noise or one training; on a CPU another number makes another trial
     executor: str = "local"
+    workers: str = "auto"  # processes that work side by side; auto: as many as the machine has room for
     time_limit: float | None = None  # seconds that one noise or one training may take; null: no limit
     store: str = "runs"  # a folder, or any fsspec address such as s3://bucket/run
     plugins: list[str] = field(default_factory=list)  # files and folders with more content
     asked: list[str] = field(default_factory=list)  # not a key: names whose parameters the words set
+    stop_after: str = ""  # such as 3h50m: begin nothing that would end later
     fallback: str = (
         ""  # not a key: the suite's default profile, where words chose anything else than the suite
     )
+
+    def count_workers(self) -> int | None:
+        """How many workers are asked for; None: as many as the machine has room for."""
+        return None if self.workers == "auto" else int(self.workers)
+
+    def seconds(self) -> float | None:
+        """The seconds of ``stop_after``, or None."""
+        return read_duration(self.stop_after, "stop_after") if self.stop_after else None
 
 
 KEYS = tuple(f.name for f in fields(Config) if f.name not in ("asked", "fallback"))
@@ -276,7 +297,7 @@ def _check(config: Config) -> None:
     for key in ("dataset", "method", "victim", "defense", "poison_ratio"):
         if not getattr(config, key) and not (key == "method" and config.controls):
             raise ConfigError(f"{key} is empty: a suite needs at least one {key}")
-    for key in ("store", "device", "executor"):
+    for key in ("store", "device", "executor", "workers"):
         if not getattr(config, key):
             default = getattr(Config, key)
             raise ConfigError(f"{key}= is empty: leave it out for {key}={default}, or name another")
@@ -290,6 +311,9 @@ def _check(config: Config) -> None:
     if abs(config.seed) >= 2**63:
         raise ConfigError(f"seed must have at most 63 bits, such as 0, not {config.seed}")
     check_threads(config.threads)
+    if config.workers != "auto" and not re.fullmatch(r"[1-9]\d{0,3}", config.workers):
+        raise ConfigError(f"workers is auto or a number such as 4, not {config.workers!r}")
+    config.seconds()
     limit = config.time_limit
     if limit is not None and not 0 < limit < math.inf:
         raise ConfigError(f"time_limit is in seconds and above 0, not {limit:g}; null means none")

@@ -12,6 +12,7 @@ from ue_bench.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.progress import TaskID
 
 Item = TypeVar("Item")
 
@@ -29,6 +30,9 @@ class Progress:
     def track(self, items: Iterable[Item], label: str) -> Iterable[Item]:
         """Passes ``items`` through and shows how many are done."""
         return items
+
+    def follow(self, who: int, label: str, count: int | None, total: int | None) -> None:
+        """Shows how far a loop in another process is; ``count`` None: it has ended; no label: all of that process."""
 
 
 @dataclass
@@ -50,6 +54,7 @@ class Lines(Progress):
 
     def __init__(self, every: float = 20.0):
         self.every = every
+        self._followed: dict[tuple[int, str], tuple[float, float]] = {}  # (who, label) -> (start, last line)
 
     def say(self, line: str) -> None:
         print(visible(line), file=sys.stderr, flush=True)
@@ -63,6 +68,18 @@ class Lines(Progress):
                 last = now
                 self.say(f"    {label} {count}{describe(count, total, now - start)}")
             yield item
+
+    def follow(self, who: int, label: str, count: int | None, total: int | None) -> None:
+        for key in [key for key in self._followed if key[0] == who and label in ("", key[1])]:
+            if count is None:
+                del self._followed[key]
+        if count is None:
+            return
+        now = time.monotonic()
+        start, last = self._followed.setdefault((who, label), (now, now))
+        if now - last >= self.every:
+            self._followed[who, label] = (start, now)
+            self.say(f"    [task {who}] {label} {count}{describe(count, total, now - start)}")
 
 
 class Bars(Progress):
@@ -96,6 +113,7 @@ class Bars(Progress):
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
+        self._followed: dict[tuple[int, str], TaskID] = {}
         console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._live = Display(*columns, console=console, transient=True)
 
@@ -104,6 +122,16 @@ class Bars(Progress):
 
     def say(self, line: str) -> None:
         self._live.console.print(visible(line), markup=False, emoji=False)
+
+    def follow(self, who: int, label: str, count: int | None, total: int | None) -> None:
+        if count is not None:
+            bar = self._followed.get((who, label))
+            if bar is None:
+                bar = self._followed[who, label] = self._live.add_task(label, total=total)
+            self._live.update(bar, completed=count)
+            return
+        for key in [key for key in self._followed if key[0] == who and label in ("", key[1])]:
+            self._live.remove_task(self._followed.pop(key))
 
     def track(self, items: Iterable[Item], label: str) -> Iterator[Item]:
         first = not self._live.live.is_started

@@ -161,6 +161,16 @@ def read_whole(given: Mapping[str, str], key: str, least: int = 0, most: int | N
     return value
 
 
+def read_duration(text: str, key: str) -> float:
+    """Reads a time such as ``3h50m``, ``90m``, ``45s`` or ``1d`` in seconds."""
+    found = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    parts = [int(part or 0) for part in found.groups()] if found else []
+    seconds = sum(part * unit for part, unit in zip(parts, (86_400, 3600, 60, 1), strict=False))
+    if not 0 < seconds < 10**9:
+        raise ConfigError(f"{key}= is a time from now such as 3h50m, 90m or 45s, not '{text}'")
+    return float(seconds)
+
+
 def read_number(given: Mapping[str, str], key: str) -> float:
     """Reads a finite number of at least 0."""
     value = number(given[key])

@@ -270,7 +270,7 @@ class Here:
     """Stands for a worker process: does the task in this one."""
 
     def __init__(self, perform, cap):
-        self.perform, self.time_limit = perform, cap
+        self.perform, self.time_limit = lambda job: perform(job, Progress()), cap
 
     def end(self):
         pass

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ue_bench.contracts.method import Method
-from ue_bench.trials import run as running
+from ue_bench.trials import work as working
 from ue_bench.trials.artefacts import load_perturbation
 from ue_bench.trials.store import Store
 
@@ -63,8 +63,8 @@ def test_only_what_is_missing_is_done(command, store, monkeypatch):
     path = store / "trials" / f"{broken}.json"
     path.write_text(path.read_text()[:50])
     done = []
-    real = running.evaluate
-    monkeypatch.setattr(running, "evaluate", lambda trial, *rest: done.append(trial.id) or real(trial, *rest))
+    real = working.evaluate
+    monkeypatch.setattr(working, "evaluate", lambda trial, *rest: done.append(trial.id) or real(trial, *rest))
     assert command("run", "suite=toy").status == 0
     assert sorted(done) == sorted([victim, broken])
 
@@ -123,7 +123,7 @@ def test_a_failed_trial_is_tried_again(command, store, monkeypatch):
     def broken(*_):
         raise ValueError("not today")
 
-    monkeypatch.setattr(running, "evaluate", broken)
+    monkeypatch.setattr(working, "evaluate", broken)
     assert command("run", "suite=toy").status == 1
     monkeypatch.undo()
     assert command("run", "suite=toy").status == 0
@@ -131,7 +131,7 @@ def test_a_failed_trial_is_tried_again(command, store, monkeypatch):
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(command, store, monkeypatch):
-    real, count = running.evaluate, []
+    real, count = working.evaluate, []
 
     def interrupted(*words):
         count.append(1)
@@ -139,7 +139,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(command, store, monkeyp
             raise KeyboardInterrupt
         return real(*words)
 
-    monkeypatch.setattr(running, "evaluate", interrupted)
+    monkeypatch.setattr(working, "evaluate", interrupted)
     ended = command("run", "suite=toy")
     assert ended.status == 130
     assert "2 of 4 trials are done" in ended.err and "To go on: ue-bench run suite=toy" in ended.err

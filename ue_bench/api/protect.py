@@ -83,7 +83,9 @@ def protect(
     check_threads(threads)
     train = _read(images, labels, captions, class_names)
     paradigm = "contrastive" if captions is not None else "supervised"
-    environment = _Own(os.fspath(store), device, tuple(os.fspath(path) for path in plugins), threads, train)
+    environment = _Own(
+        os.fspath(store), device, tuple(os.fspath(path) for path in plugins), threads, train=train
+    )
     environment.find_device()
     chosen = _choose(environment, method, paradigm, profile, epsilon, parameters)
     _check(method, chosen, train, paradigm)

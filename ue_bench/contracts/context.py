@@ -83,7 +83,7 @@ class Context:
             make: gives named tensors, such as a model's ``state_dict()``.
             phase: ``protect`` for all of a search for noise, of which more than one noise is made.
         """
-        return self.ledger.keep(what, self.seed, make, self.clock, phase)
+        return self.ledger.keep(what, self.seed, make, self.clock, phase, self.notes)
 
     def checkpoint(self, *what: Any) -> Checkpoint:
         """Keeps the state of a long training in ``prepare``; ``what`` is all that it depends on beside the seed."""

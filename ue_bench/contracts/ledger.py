@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,6 +25,9 @@ class Shelf(Protocol):
 
     def save(self, key: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Keeps them."""
+
+    def claim(self, key: str) -> AbstractContextManager[None]:
+        """A block in which nobody else makes them; whoever finds them being made elsewhere is sent away."""
 
 
 def build_nothing(name: str, *what: Any) -> nn.Module:
@@ -65,23 +69,49 @@ class Ledger:
     warnings: list[str] = field(default_factory=list)
 
     def keep(
-        self, what: Any, seed: int, make: Callable[[], Mapping[str, Tensor]], clock: Clock, phase: str
+        self,
+        what: Any,
+        seed: int,
+        make: Callable[[], Mapping[str, Tensor]],
+        clock: Clock,
+        phase: str,
+        notes: dict[str, Any],
     ) -> Mapping[str, Tensor]:
-        """The result of ``make()``, or an earlier one for the same ``what``, data and seed; the phase gets its cost."""
+        """The result of ``make()``, or an earlier one for the same ``what``, data and seed.
+
+        The phase gets its cost, and ``notes`` what ``make`` noted, whoever made it.
+        """
         key = digest([what, self.data_key, seed])
         kept = self.shelf.load(key) if self.shelf is not None else None
         if kept is None:
-            before = clock.spent(phase)
-            with clock.phase(phase):
-                tensors = make()
-            cost = [after - was for after, was in zip(clock.spent(phase), before, strict=True)]
-            if self.shelf is not None:
-                facts = {"what": what, "seconds": cost[0], "device_seconds": cost[1]}
-                self.shelf.save(key, tensors, facts)
-        else:
+            with self.shelf.claim(key) if self.shelf is not None else nullcontext():
+                kept = self.shelf.load(key) if self.shelf is not None else None  # made meanwhile
+                if kept is None:
+                    tensors = self._make(key, what, make, clock, phase, notes)
+        if kept is not None:
             tensors, told = kept
             clock.add(phase, float(told["seconds"]), float(told["device_seconds"]))
+            notes.update(told.get("notes") or {})
         (self.prepare_keys if phase == "prepare" else self.protect_keys).append(key)
+        return tensors
+
+    def _make(
+        self,
+        key: str,
+        what: Any,
+        make: Callable[[], Mapping[str, Tensor]],
+        clock: Clock,
+        phase: str,
+        notes: dict[str, Any],
+    ) -> Mapping[str, Tensor]:
+        before, noted = clock.spent(phase), dict(notes)
+        with clock.phase(phase):
+            tensors = make()
+        cost = [after - was for after, was in zip(clock.spent(phase), before, strict=True)]
+        if self.shelf is not None:
+            facts = {"what": what, "seconds": cost[0], "device_seconds": cost[1]}
+            new = {name: note for name, note in notes.items() if name not in noted or noted[name] != note}
+            self.shelf.save(key, tensors, {**facts, "notes": new} if new else facts)
         return tensors
 
     def note_public(self, facts: dict[str, Any], train: ImageSet) -> None:

@@ -34,7 +34,7 @@ from ue_bench.trials.artefacts import save_perturbation
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.evaluate import evaluate
 from ue_bench.trials.executors import Outcome, Task
-from ue_bench.trials.executors.local import Worker
+from ue_bench.trials.executors.worker import Worker
 from ue_bench.trials.making import StoreShelf, create_method, prepare_key
 from ue_bench.trials.overlap import key_of
 from ue_bench.trials.poison import poison_mask
@@ -61,7 +61,7 @@ class SlicedEnvironment(Environment):
     @classmethod
     def of(cls, environment: Environment, store: str, images: int) -> SlicedEnvironment:
         """The same environment with cut data and another store."""
-        return cls(store, environment.device, environment.plugins, environment.threads, images)
+        return cls(store, environment.device, environment.plugins, environment.threads, images=images)
 
     def load(self, trial: Trial) -> Split:
         """The trial's dataset, cut."""
@@ -215,7 +215,7 @@ def _reason(job: Measurement, outcome: Outcome, most: int, cap: float) -> str:
     return f"on a slice of {images} images: {error.get('message')}"
 
 
-def measure(job: Measurement, environment: Environment) -> Outcome:
+def measure(job: Measurement, progress: Progress, environment: Environment) -> Outcome:
     """Runs one task on a slice; returns its cost in the form of a record and the slice's size, or why it failed."""
     set_threads(environment.threads)
     try:

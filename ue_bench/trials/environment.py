@@ -6,17 +6,21 @@ import functools
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ue_bench.canonical import digest
 from ue_bench.config import parse_words
 from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import Split
+from ue_bench.data.locate import cache_root
 from ue_bench.errors import ConfigError
 from ue_bench.provenance import find_device
 from ue_bench.registry import Registry
+from ue_bench.trials.claims import Claims
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial
 
@@ -30,16 +34,22 @@ class Environment:
         device: as configured, such as ``auto``.
         plugins: files and folders with more content.
         threads: to compute with.
+        owner: a word that all processes of one run share, in whose name they claim work; "": each its own.
     """
 
     store: str
     device: str = "auto"
     plugins: tuple[str, ...] = ()
     threads: int = 1
+    owner: str = ""
 
     def open_store(self) -> Store:
         """The store."""
         return Store(self.store)
+
+    def claims(self) -> Claims:
+        """The claims of this process, see ``claims``."""
+        return _claims(self.store, self.owner)
 
     def find_device(self) -> torch.device:
         """The device to compute on."""
@@ -94,6 +104,15 @@ class Environment:
             torch.manual_seed(seed)
             model = victim.build(classes, image_size)
         return model.to(self.find_device()).to(memory_format=torch.channels_last)
+
+
+@functools.lru_cache(maxsize=8)
+def _claims(address: str, owner: str) -> Claims:
+    """Beside the results; where these lie in a bucket, which cannot hold claims, in a folder of this machine."""
+    store = Store(address)
+    if store.local:
+        return Claims(Path(store.path("claims")), owner)
+    return Claims(cache_root() / "claims" / digest(address), owner)
 
 
 @functools.lru_cache(maxsize=4)

@@ -72,6 +72,7 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
             "key": trial.noise_key,
             "prepare_key": made["prepare_key"],
             "protect_key": made.get("protect_key"),
+            **({"attempts": made["attempts"]} if "attempts" in made else {}),
             **done.noise,
         },
         "mask": _kept_mask(trial, environment),

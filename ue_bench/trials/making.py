@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from ue_bench.progress import Progress
 from ue_bench.provenance import commit, describe_device, versions
 from ue_bench.seeds import derive
 from ue_bench.trials.artefacts import load_tensors, save_tensors
+from ue_bench.trials.claims import Claims
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.guard import guarded
 from ue_bench.trials.overlap import hashes, key_of
@@ -118,11 +120,8 @@ def prepare(
     method = create_method(choice, environment)
     if not method.prepares:
         return {}, {}
-    context = _context(seed, "prepare", environment, progress)
-    shelf, key = (
-        StoreShelf(environment.open_store(), progress),
-        prepare_key(choice, seed, method, environment.counted_threads),
-    )
+    shelf = StoreShelf(environment.open_store(), progress, environment.claims())
+    key = prepare_key(choice, seed, method, environment.counted_threads)
     kept = shelf.load(key)
     source = environment.registry().source("methods", choice.name)
     if kept is not None:
@@ -131,6 +130,16 @@ def prepare(
             return kept
         other = f"the code of the method {choice.name} has changed since it prepared what is used here"
         return tensors, {**told, "warnings": [*told["warnings"], other]}
+    with shelf.claim(key):
+        return shelf.load(key) or _prepare(choice, method, seed, key, environment, progress)
+
+
+def _prepare(
+    choice: Choice, method: Method, seed: int, key: str, environment: Environment, progress: Progress
+) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+    context = _context(seed, "prepare", environment, progress)
+    shelf, source = context.ledger.shelf, environment.registry().source("methods", choice.name)
+    assert shelf is not None
     with guarded(choice.name, context.warn):
         _seed_everything(context.seed)
         with context.clock.phase("prepare"):
@@ -165,10 +174,15 @@ def prepare_key(choice: Choice, seed: int, method: Method, threads: int = 1) -> 
 
 @dataclass(frozen=True)
 class StoreShelf:
-    """Artefacts that methods share, kept in the store; a damaged one is named and made again."""
+    """Artefacts that methods share, kept in the store; a damaged one is named and made again.
+
+    Attributes:
+        claims: who makes which, or None where nobody else can.
+    """
 
     store: Store
     progress: Progress
+    claims: Claims | None = None
 
     def load(self, key: str) -> tuple[Mapping[str, Tensor], Mapping[str, Any]] | None:
         """(tensors, facts), or None."""
@@ -182,6 +196,10 @@ class StoreShelf:
         """Keeps them under ``prepared/``."""
         save_tensors(self.store, "prepared", key, tensors, facts)
 
+    def claim(self, key: str) -> AbstractContextManager[None]:
+        """A block in which nobody else makes it; raises Busy at its start if somebody does."""
+        return nullcontext() if self.claims is None else self.claims.held(f"prepared-{key}")
+
 
 def _context(seed: int, role: str, environment: Environment, progress: Progress) -> Context:
     """What a method gets beside its view; ``role``, prepare or protect, gives it a seed of its own."""
@@ -194,7 +212,7 @@ def _context(seed: int, role: str, environment: Environment, progress: Progress)
         ledger=Ledger(
             environment.build_victim,
             environment.find_public,
-            StoreShelf(environment.open_store(), progress),
+            StoreShelf(environment.open_store(), progress, environment.claims()),
             _with_threads("", environment),
         ),
     )

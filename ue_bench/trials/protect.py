@@ -18,8 +18,10 @@ from ue_bench.trials.overlap import compare, hashes, key_of
 from ue_bench.trials.trial import Trial
 
 
-def protect(trial: Trial, environment: Environment, progress: Progress) -> None:
+def protect(trial: Trial, environment: Environment, progress: Progress, attempts: int = 1) -> None:
     """Makes the trial's noise, checks it and keeps it in the store; does nothing if it is there already.
+
+    ``attempts`` says which attempt this is, from 1; the facts kept with the noise say so if it is not the first.
 
     Raises:
         Exception: whatever the method raises; PerturbationError if its noise breaks a promise.
@@ -30,6 +32,8 @@ def protect(trial: Trial, environment: Environment, progress: Progress) -> None:
     except (DamagedError, PerturbationError) as error:
         progress.say(f"    {error}; it is made again")
     perturbation, facts = make_noise(trial, environment, progress)
+    if attempts > 1:
+        facts["attempts"] = attempts
     save_perturbation(environment.open_store(), trial.noise_key, perturbation, facts)
 
 

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import datetime
-import functools
+import dataclasses
 import time
-import traceback
+import uuid
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ue_bench.canonical import writable
 from ue_bench.dimensions import trial_in_words
-from ue_bench.errors import StoreError, UEBenchError
-from ue_bench.progress import Counted, Lines, Progress, duration
-from ue_bench.provenance import commit, versions
-from ue_bench.threads import set_threads
+from ue_bench.progress import Counted, Progress, duration
 from ue_bench.trials.agreement import disagreements
 from ue_bench.trials.environment import Environment
-from ue_bench.trials.evaluate import evaluate
-from ue_bench.trials.executors import Outcome, Task, find_executor
+from ue_bench.trials.executors import Outcome, Setup, Task, find_executor
+from ue_bench.trials.leftovers import remove_leftovers
 from ue_bench.trials.plan import Plan
-from ue_bench.trials.protect import protect
+from ue_bench.trials.schedule import Schedule
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial
+from ue_bench.trials.work import Work
 
 KEPT = (  # what a record keeps of its trial's entry in the plan
     "dataset",
@@ -37,8 +33,6 @@ KEPT = (  # what a record keeps of its trial's entry in the plan
     "seed",
     "reduced",
 )
-LONGEST_MESSAGE = 2000  # characters
-LONGEST_TRACEBACK = 20000  # characters, the last ones
 
 
 @dataclass
@@ -48,130 +42,135 @@ class Summary:
     Attributes:
         records: of all trials of the plan, old and new, by id.
         failures: (trial, message) of this run.
+        left: trials that were not begun, for want of time or because others work on them.
     """
 
     records: dict[str, dict[str, Any]]
     failures: list[tuple[str, str]] = field(default_factory=list)
+    left: list[Trial] = field(default_factory=list)
 
 
 def pending(plan: Plan, store: Store) -> tuple[dict[str, dict[str, Any]], list[Trial]]:
     """(records of trials that are done, trials still to do); failed ones are tried again."""
-    records = store.read_records(trial.id for trial in plan.trials)
-    finished = {key: record for key, record in records.items() if record["status"] != "failed"}
+    finished, _ = _divide(store.read_records(trial.id for trial in plan.trials))
     return finished, [trial for trial in plan.trials if trial.id not in finished]
 
 
-def run(plan: Plan, environment: Environment, progress: Progress, takes: str = "") -> Summary:
-    """Works through what is missing.
+def run(
+    plan: Plan,
+    environment: Environment,
+    progress: Progress,
+    takes: str = "",
+    may_start: Callable[[Task], bool] | None = None,
+) -> Summary:
+    """Works through what is missing, beside whoever else works on this store.
 
     Args:
         takes: how long that takes, in words, if it is known; shown at the start.
+        may_start: whether there is time left for a task; None: there is no end, and at the end others are waited for.
 
     Raises:
         StoreError: if results cannot be kept; what was kept before stays.
         KeyboardInterrupt: after Ctrl-C; trials that ended are kept.
     """
     store = environment.open_store()
-    execute = find_executor(plan.config.executor)
-    finished, todo = pending(plan, store)
+    environment = dataclasses.replace(environment, owner=uuid.uuid4().hex)
+    open_executor = find_executor(plan.config.executor)
+    finished, failed = _divide(store.read_records(trial.id for trial in plan.trials))
+    todo = [trial for trial in plan.trials if trial.id not in finished]
     notices = disagreements(
         finished.values(), environment.registry(), environment.find_device(), environment.threads
     )
     plan.header["notices"] = notices
     store.write_plan(plan.key, plan.header)
+    remove_leftovers(store)
     summary = Summary(finished)
     progress.say(announcement(plan, finished, todo, takes))
-    for notice in notices:
+    for notice in [*notices, *_beside_others(store)]:
         progress.say(f"    warning: {notice}")
-    entries = {entry["id"]: entry for entry in plan.header["trials"]}
+    tasks = _tasks(todo, plan.header["trials"], failed)
+    work, claims = Work(environment, plan.config.suite, plan.config.profile), environment.claims()
+    setup = Setup(
+        perform=work,
+        environment=environment,
+        workers=plan.config.count_workers(),
+        tasks=len(tasks),
+        time_limit=plan.config.time_limit,
+        peak_bytes=max((record["peak_bytes"] for record in finished.values()), default=0),
+        progress=progress,
+    )
+    schedule = Schedule(
+        tasks,
+        open_executor(setup),
+        progress,
+        plan.config.time_limit,
+        may_start,
+        lose=lambda task: claims.release_task(task.name),
+        patient=may_start is None,
+    )
     started, count = time.monotonic(), 0
-    watched = progress if plan.config.time_limit is None else Lines()  # what a worker process can take along
-    perform = functools.partial(perform_task, environment=environment, progress=watched)
-    tasks = _tasks(todo)
-    work = execute(tasks, perform, plan.config.time_limit)
-    for task, outcome in progress.track(Counted(work, len(tasks)), "noises and trials"):
-        if task.kind == "protect":
-            continue
-        count += 1
-        record = make_record(task.trial, entries[task.trial.id], plan, outcome)
-        store.write_record(record)
-        summary.records[task.trial.id] = record
-        if record["status"] == "failed":
-            summary.failures.append((trial_in_words(record), record["error"]["message"]))
-        left = (time.monotonic() - started) / count * (len(todo) - count)
-        tell = progress.show if record["status"] == "done" else progress.say
-        tell(f"[{len(finished)}/{len(plan.trials)}] {trial_in_words(record)}: {_result(record)}{_left(left)}")
+    try:
+        for task, outcome in progress.track(Counted(schedule.work(), len(tasks)), "noises and trials"):
+            if task.kind == "protect":
+                continue
+            count += 1
+            record = _recorded(task, outcome, work, store)
+            summary.records[task.trial.id] = record
+            if record["status"] == "failed":
+                summary.failures.append((trial_in_words(record), record["error"]["message"]))
+            left = (time.monotonic() - started) / count * (len(todo) - count)
+            tell = progress.show if record["status"] == "done" else progress.say
+            tell(
+                f"[{len(finished)}/{len(plan.trials)}] {trial_in_words(record)}: {_result(record)}"
+                f"{' (by another run)' if outcome.elsewhere else ''}{_left(left)}"
+            )
+    finally:
+        claims.release_task()
+        claims.remove_dead()
+        remove_leftovers(store)
+    summary.left = [task.trial for task in schedule.left if task.kind == "evaluate"]
     return summary
 
 
-def perform_task(task: Task, environment: Environment, progress: Progress) -> Outcome:
-    """Does one task; a failure of content becomes an outcome, a failure of the store ends the run."""
-    set_threads(environment.threads)
-    try:
-        if task.kind == "protect":
-            protect(task.trial, environment, progress)
-            return Outcome("done")
-        return Outcome("done", found=evaluate(task.trial, environment, progress))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # content may end with anything, SystemExit among it: only its trial fails
-        if isinstance(error, StoreError) and _is_ours(error):
-            raise
-        return Outcome("failed", error=tell_failure(error))
+def _divide(records: Mapping[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """(records of trials that are done, records of those that failed)."""
+    finished = {key: record for key, record in records.items() if record["status"] != "failed"}
+    return finished, {key: record for key, record in records.items() if key not in finished}
 
 
-def _is_ours(error: BaseException) -> bool:
-    """Whether the harness raised it: content may raise a StoreError of its own."""
-    place = traceback.extract_tb(error.__traceback__)[-1].filename
-    return Path(place).is_relative_to(Path(__file__).parents[1])
+def _recorded(task: Task, outcome: Outcome, work: Work, store: Store) -> dict[str, Any]:
+    """The trial's record, written by now by whoever did it; made here where that was nobody."""
+    record = store.read_record(task.trial.id)
+    if outcome.status == "done" and record is not None:
+        return record
+    if record is None or record["status"] != "failed" or record["created"] == task.failed:
+        work.keep_failure(task, outcome)
+        record = store.read_record(task.trial.id)
+    return record or work.record(task, outcome)
 
 
-def tell_failure(error: BaseException) -> dict[str, str]:
-    """``kind``, ``message`` and ``traceback`` of what content raised, as a record can hold them: of bounded length, in
-    characters that every file takes."""
-    kind = type(error).__name__
-    try:
-        text = str(error)
-    except Exception as fault:
-        text = f"its text cannot be read ({type(fault).__name__})"
-    message = text if isinstance(error, UEBenchError) and text else f"{kind}: {text}" if text else kind
-    return {
-        "kind": kind,
-        "message": writable(message[:LONGEST_MESSAGE]),
-        "traceback": writable("".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]),
-    }
+def _beside_others(store: Store) -> list[str]:
+    """What to know of other runs on this store, in sentences."""
+    if store.local:
+        return []
+    return [
+        f"{store.address} cannot hold claims, so runs on other machines may do the same work a second time; nothing is "
+        "damaged by it, and runs on this machine share the work"
+    ]
 
 
-def make_record(trial: Trial, entry: dict[str, Any], plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """The trial's record, as the store keeps it and reports read it."""
-    nothing: dict[str, Any] = {
-        **{"metrics": {}, "curves": {}, "noise": None, "seconds": {}, "device_seconds": {}, "peak_bytes": 0},
-        **{"device": None, "notes": {}, "warnings": [], "sources": {}},
-    }
-    return {
-        **nothing,
-        **(outcome.found or {}),
-        **{name: entry[name] for name in KEPT},
-        "id": trial.id,
-        "suite": plan.config.suite,
-        "profile": plan.config.profile,
-        "status": (outcome.found or {}).get("status", "done") if outcome.status == "done" else "failed",
-        "config": trial.config(),
-        "versions": versions(),
-        "commit": commit(),
-        "error": outcome.error,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _tasks(todo: list[Trial]) -> list[Task]:
+def _tasks(
+    todo: list[Trial], entries: Iterable[Mapping[str, Any]], failed: Mapping[str, Mapping[str, Any]]
+) -> list[Task]:
     """Each noise once, before the first trial that needs it."""
-    tasks, made = [], set()
+    by_id, made, tasks = {entry["id"]: entry for entry in entries}, set(), []
     for trial in todo:
+        labels = {name: by_id[trial.id][name] for name in KEPT}
+        before = str(failed[trial.id]["created"]) if trial.id in failed else ""
         if trial.noise_key not in made:
             made.add(trial.noise_key)
-            tasks.append(Task("protect", trial))
-        tasks.append(Task("evaluate", trial, needs=trial.noise_key))
+            tasks.append(Task("protect", trial, labels=labels, failed=before))
+        tasks.append(Task("evaluate", trial, trial.noise_key, labels, before))
     return tasks
 
 

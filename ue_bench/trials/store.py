@@ -16,6 +16,7 @@ from typing import Any
 
 from ue_bench.canonical import dumps
 from ue_bench.errors import StoreError
+from ue_bench.trials.identity import mark
 
 SCHEMA = 1
 
@@ -72,7 +73,7 @@ class Store:
                     # object stores publish an object when it is complete
                     self.fs.put_file(str(Path(folder) / parts[-1]), target)
                 return
-            temporary = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
+            temporary = f"{target}.{mark()}.{uuid.uuid4().hex[:8]}.tmp"
             try:
                 Path(temporary).touch(exist_ok=False)
                 mode = os.stat(
@@ -123,6 +124,13 @@ class Store:
             return content
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise _unreadable(self.path(*parts), error) from error
+
+    def has(self, *parts: str) -> bool:
+        """Whether there is such a file."""
+        try:
+            return bool(self.fs.exists(self.path(*parts)))
         except OSError as error:
             raise _unreadable(self.path(*parts), error) from error
 

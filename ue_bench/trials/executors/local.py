@@ -1,117 +1,133 @@
-"""Works through the tasks on this machine, one after another.
-
-Without a time limit, in this process. With one, in a worker process beside it, which is ended when a task takes
-longer: a method that hangs or crashes then fails its own trials only.
-"""
+"""Works on this machine: in this process, or in long-lived worker processes, each with one task at a time."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection, wait
+import time
+from collections.abc import Mapping
+from multiprocessing.connection import wait
+from typing import Any
 
-from ue_bench.errors import UEBenchError
-from ue_bench.trials.executors import Outcome, Task
+from ue_bench.trials.executors import Event, Executor, Outcome, Setup, Task
+from ue_bench.trials.executors.capacity import count_workers, visible_gpus
+from ue_bench.trials.executors.worker import Worker
 
-Perform = Callable[[Task], Outcome]
+LIBRARIES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # read when a library is loaded
 
 
-def execute(tasks: list[Task], perform: Perform, time_limit: float | None) -> Iterator[tuple[Task, Outcome]]:
-    """Yields each task with its outcome the moment it ends, in the order given.
+def open_executor(setup: Setup) -> Executor:
+    """This process for one worker without a time limit, else worker processes."""
+    count = count_workers(setup)
+    if count == 1 and setup.time_limit is None:
+        return Here(setup)
+    return Workers(setup, count)
 
-    Args:
-        tasks: what is to be done.
-        perform: does one; must survive pickle if there is a time limit.
-        time_limit: seconds that one task may take, or None.
-    """
-    failed: dict[str, Outcome] = {}
-    worker = Worker(perform, time_limit) if time_limit is not None else None
-    try:
-        for task in tasks:
-            if task.needs in failed:
-                yield task, Outcome("blocked", error=failed[task.needs].error)
-                continue
-            outcome = worker.perform(task) if worker else perform(task)
-            if task.kind == "protect" and outcome.status != "done":
-                failed[task.trial.noise_key] = outcome
-            yield task, outcome
-    finally:
-        if worker:
+
+class Here:
+    """Performs tasks in this process. A method that crashes ends the run; the same command goes on."""
+
+    def __init__(self, setup: Setup):
+        self.setup = setup
+        self.given: list[tuple[int, Task]] = []
+
+    def free(self) -> int:
+        return 1 - len(self.given)
+
+    def start(self, number: int, task: Task) -> None:
+        self.given.append((number, task))
+
+    def wait(self, seconds: float) -> list[Event]:
+        if not self.given:
+            time.sleep(seconds)
+            return []
+        number, task = self.given.pop()
+        return [Event(number, "ended", self.setup.perform(task, self.setup.progress))]
+
+    def stop(self, number: int) -> None:
+        """Nothing runs beside the caller."""
+
+    def close(self) -> None:
+        self.given.clear()
+
+
+class Workers:
+    """Worker processes. They start when there is a task for them and stay until the end."""
+
+    def __init__(self, setup: Setup, count: int):
+        self.idle = [
+            Worker(setup.perform, variables=_variables(setup, number)) for number in reversed(range(count))
+        ]
+        self.busy: dict[int, Worker] = {}
+        self.started: set[int] = set()
+        self.waiting: dict[int, Task] = {}  # for their worker, which is starting up
+
+    def free(self) -> int:
+        return len(self.idle)
+
+    def start(self, number: int, task: Task) -> None:
+        worker = self.idle.pop()
+        self.busy[number] = worker
+        worker.start()
+        if not worker.ready:
+            self.waiting[number] = task
+        else:
+            worker.send(task)  # a worker that is gone is found so in wait
+
+    def wait(self, seconds: float) -> list[Event]:
+        if not self.busy:
+            time.sleep(seconds)
+            return []
+        ready = wait([worker.connection for worker in self.busy.values()], seconds)
+        numbers = [number for number, worker in self.busy.items() if worker.connection in ready]
+        return [event for number in numbers for event in self._receive(number)]
+
+    def stop(self, number: int) -> None:
+        self.busy[number].end()
+        self._release(number)
+
+    def close(self) -> None:
+        for worker in (*self.busy.values(), *self.idle):
             worker.end()
+        self.busy.clear()
+
+    def _receive(self, number: int) -> list[Event]:
+        worker = self.busy[number]
+        message = worker.receive()
+        if message is None:
+            outcome, again = worker.lost()
+            again = again or number not in self.started  # it had gone before
+            self._release(number)
+            return [Event(number, "lost", why=(outcome.error or {})["message"], again=again)]
+        kind, content = message
+        return self._answer(number, worker, kind, content)
+
+    def _answer(self, number: int, worker: Worker, kind: str, content: Any) -> list[Event]:
+        if kind == "error":
+            raise content
+        if kind == "ready":
+            worker.send(self.waiting.pop(number))
+            return []
+        if kind == "ended":
+            assert isinstance(content, Outcome)
+            self._release(number)
+            return [Event(number, "ended", content)]
+        if kind == "said":
+            return [Event(number, "said", line=content)]
+        if kind == "followed":
+            label, count, total = content
+            return [Event(number, "followed", line=label, count=count, total=total)]
+        self.started.add(number)
+        return [Event(number, "started")]
+
+    def _release(self, number: int) -> None:
+        self.waiting.pop(number, None)
+        self.started.discard(number)
+        self.idle.append(self.busy.pop(number))
 
 
-class Worker:
-    """A process that performs one task after another; a new one takes its place when it is lost."""
-
-    def __init__(self, perform: Perform, time_limit: float):
-        self.perform_task, self.time_limit = perform, time_limit
-        self.process: multiprocessing.process.BaseProcess | None = None
-
-    def perform(self, task: Task) -> Outcome:
-        """The task's outcome; a failed one if it takes too long or takes the process down."""
-        if self.process is None:
-            self._start()
-        assert self.process is not None
-        self.connection.send(task)
-        try:
-            if not self.connection.poll(self.time_limit):
-                self.end()
-                return _failed("TimeoutError", f"it took longer than time_limit={self.time_limit:g} seconds")
-            answer = self.connection.recv()
-        except (EOFError, ConnectionResetError):
-            self.process.join()
-            code = self.process.exitcode or 0
-            cause = f"killed by signal {-code}, perhaps out of memory" if code < 0 else f"exit status {code}"
-            self.end()
-            return _failed("ProcessError", f"it took its process down ({cause})")
-        if isinstance(answer, Outcome):
-            return answer
-        raise answer
-
-    def end(self) -> None:
-        """Ends the process, whatever it is doing."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.join()
-            self.connection.close()
-            self.process = None
-
-    def _start(self) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        self.connection, theirs = spawn.Pipe()
-        self.process = spawn.Process(target=_serve, args=(theirs, self.perform_task), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.connection.recv()  # it is ready: starting up is not the task's time
-
-
-def _serve(connection: Connection, perform: Perform) -> None:
-    """The worker's loop: answers each task with its outcome, or with the error that ends the run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    connection.send("ready")
-    while True:
-        try:
-            task = connection.recv()
-        except EOFError:
-            return
-        try:
-            answer: Outcome | UEBenchError = perform(task)
-        except UEBenchError as error:
-            answer = error
-        connection.send(answer)
-
-
-def _end_with_parent() -> None:
-    """Ends this process the moment its parent is gone, killed though it may be, whatever is being done here."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
-
-
-def _failed(kind: str, message: str) -> Outcome:
-    return Outcome("failed", error={"kind": kind, "message": message})
+def _variables(setup: Setup, number: int) -> Mapping[str, str]:
+    """A worker's environment: its share of threads, and its GPU where there are several."""
+    gpus = visible_gpus(setup.environment)
+    found = dict.fromkeys(LIBRARIES, str(setup.environment.threads))
+    if len(gpus) > 1:
+        found["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    return found

@@ -1,0 +1,261 @@
+"""Claims: files that say who is working on what, so that no two processes do the same work.
+
+A claim is made by a hard link, which fails where there is one already, on network folders too. Its owner touches it
+from time to time. Where the owner has ended, or has not touched it for a lease, the claim is dead, and whoever needs it
+takes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ue_bench.errors import StoreError
+from ue_bench.progress import duration
+from ue_bench.trials.identity import is_gone, mark
+
+LEASE = 900.0  # seconds without a touch after which a claim is dead, wherever its owner runs
+SUFFIX = ".claim"
+
+
+class Busy(BaseException):
+    """Somebody else works on it. Not an ``Exception``, so that content does not take it for a failure of its own.
+
+    Attributes:
+        claim: whose it is.
+    """
+
+    def __init__(self, claim: Claim):
+        super().__init__(f"{claim.name} is being worked on by {claim.who()}")
+        self.claim = claim
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a claim's file says.
+
+    Attributes:
+        name: of the work: ``trial-ID``, ``noise-KEY`` or ``prepared-KEY``.
+        owner: a word that all processes of one run share; "" if the file holds rubbish.
+        task: the name of the task for which the claim was made.
+        process: its owner's ``mark``.
+        host: its owner's machine.
+        since: when it was made, in ISO format, by the owner's clock.
+        silent: seconds since it was touched last, by the clock of the file server.
+        inode: of its file.
+    """
+
+    name: str
+    owner: str = ""
+    task: str = ""
+    process: str = ""
+    host: str = ""
+    since: str = ""
+    silent: float = 0.0
+    inode: int = 0
+
+    def dead(self, lease: float) -> bool:
+        """Whether its owner has ended, or may be taken to have ended."""
+        return bool(is_gone(self.process)) or self.silent > lease
+
+    def who(self) -> str:
+        """Its owner in words."""
+        if not self.owner:
+            return f"whoever left a file there that is no claim, {duration(self.silent)} ago"
+        return f"process {self.process.split('-')[1]} on {self.host} since {self.since}"
+
+
+class Claims:
+    """The claims of one run in a folder.
+
+    Args:
+        folder: where all claims lie, or None: nothing is ever claimed by others.
+        owner: a word that all processes of the run share; "": this process alone.
+        lease: seconds, see ``LEASE``.
+    """
+
+    def __init__(self, folder: Path | None, owner: str = "", lease: float = LEASE):
+        self.folder, self.lease = folder, lease
+        self.owner = owner or uuid.uuid4().hex
+        self.task = ""
+        self._held: dict[str, int] = {}  # name -> inode
+        self._lock = threading.Lock()
+        self._touching: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Claims work while the block lasts; what a process holds already it may claim once more.
+
+        Raises:
+            Busy: if somebody else works on it.
+            StoreError: if the folder cannot be written.
+        """
+        if self.folder is None or name in self._held:
+            yield
+            return
+        self._take(name)
+        try:
+            yield
+        finally:
+            self.release(name)
+
+    def holds(self, name: str) -> bool:
+        """Whether the claim is still this process's: another may have taken it for dead."""
+        if self.folder is None:
+            return True
+        try:
+            return os.stat(self._path(name)).st_ino == self._held.get(name)
+        except OSError:
+            return False
+
+    def release(self, name: str) -> None:
+        """Gives up a claim that this process holds."""
+        with self._lock:
+            inode = self._held.pop(name, None)
+        self._remove(name, inode)
+
+    def release_task(self, task: str = "") -> None:
+        """Removes this run's claims, of all its processes; with ``task`` only those made for it."""
+        for claim in self.all():
+            if claim.owner == self.owner and task in ("", claim.task):
+                self._remove(claim.name, claim.inode)
+        with self._lock:
+            if not task:
+                self._held.clear()
+
+    def remove_dead(self) -> None:
+        """Removes the claims of processes that have ended on this machine: nobody may ever ask for their work again."""
+        for claim in self.all():
+            if is_gone(claim.process):
+                self._bury(claim)
+
+    def all(self) -> list[Claim]:
+        """Every claim in the folder, sorted by name."""
+        if self.folder is None or not self.folder.is_dir():
+            return []
+        found = [self.read(path.name.removesuffix(SUFFIX)) for path in self.folder.glob(f"*{SUFFIX}")]
+        return sorted((claim for claim in found if claim), key=lambda claim: claim.name)
+
+    def read(self, name: str) -> Claim | None:
+        """The claim of that name, whoever holds it, or None."""
+        try:
+            with open(self._path(name), "rb") as file:
+                content, about = file.read(10_000), os.fstat(file.fileno())
+        except OSError:
+            return None
+        try:
+            told = json.loads(content)
+            words = {key: str(told[key]) for key in ("owner", "task", "process", "host", "since")}
+        except (ValueError, KeyError, TypeError, RecursionError):
+            words = {}
+        silent = 0.0 if is_gone(words.get("process", "")) is False else self._clock() - about.st_mtime
+        return Claim(name, **words, silent=silent, inode=about.st_ino)
+
+    def _take(self, name: str) -> None:
+        assert self.folder is not None
+        own = self.folder / f"{name}.{mark()}.{uuid.uuid4().hex[:8]}.tmp"
+        said = {
+            "owner": self.owner,
+            "task": self.task or name,
+            "process": mark(),
+            "host": socket.gethostname(),
+            "since": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            own.write_text(json.dumps(said))
+            try:
+                while not _link(own, self._path(name)):
+                    claim = self.read(name)
+                    if claim and not claim.dead(self.lease):
+                        raise Busy(claim)
+                    if claim:
+                        self._bury(claim)
+                with self._lock:
+                    self._held[name] = os.stat(self._path(name)).st_ino
+            finally:
+                own.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot claim work in {self.folder}: {error.strerror or error}. Free the disk or name another folder "
+                "with store=DIR, then run the same command again"
+            ) from error
+        self._touch_from_time_to_time()
+
+    def _bury(self, claim: Claim) -> None:
+        """Removes a dead claim; one that was made in its place meanwhile is put back."""
+        away = self._path(claim.name).with_suffix(f".{mark()}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            os.rename(self._path(claim.name), away)
+        except FileNotFoundError:
+            return
+        if os.stat(away).st_ino != claim.inode:
+            with contextlib.suppress(FileExistsError):
+                os.link(away, self._path(claim.name))
+        away.unlink(missing_ok=True)
+
+    def _remove(self, name: str, inode: int | None) -> None:
+        with contextlib.suppress(OSError):
+            if os.stat(self._path(name)).st_ino == inode:
+                self._path(name).unlink()
+
+    def _path(self, name: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{name}{SUFFIX}"
+
+    def _clock(self) -> float:
+        """The time by the clock that dates the folder's files, whatever this machine's clock says."""
+        assert self.folder is not None
+        probe = self.folder / f"clock.{mark()}.{uuid.uuid4().hex[:8]}.tmp"
+        try:
+            probe.touch()
+            return probe.stat().st_mtime
+        except OSError:  # a folder that is only read: a guess is better than an error
+            return datetime.datetime.now().timestamp()
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
+
+    def _touch_from_time_to_time(self) -> None:
+        if self._touching is None:
+            self._touching = threading.Thread(target=self._touch, daemon=True, name="claims")
+            self._touching.start()
+
+    def _touch(self) -> None:
+        while True:
+            threading.Event().wait(self.lease / 4)
+            with self._lock:
+                names = list(self._held)
+            for name in names:
+                with contextlib.suppress(OSError):
+                    if self.holds(name):
+                        os.utime(self._path(name))
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Makes ``target`` another name of ``source``; False if there is a target already."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if os.stat(source).st_nlink == 2:  # it was done, and only the server's answer was lost
+            return True
+        return False if isinstance(error, FileExistsError) else _copy_exclusively(source, target)
+    return True
+
+
+def _copy_exclusively(source: Path, target: Path) -> bool:
+    """For file systems without hard links."""
+    try:
+        with open(target, "xb") as file:
+            file.write(source.read_bytes())
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,180 @@
+"""A process that performs one task after another, and a pipe to it.
+
+Each worker has a pipe of its own and no lock in common with others, so that a worker which is killed at any moment
+harms no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from ue_bench.errors import UEBenchError
+from ue_bench.progress import Item, Progress
+from ue_bench.trials.executors import Outcome, Perform, Task
+
+PAUSE = 0.5  # seconds between two messages about how far a loop is
+
+
+class Worker:
+    """A worker process; a new one takes its place when it is lost.
+
+    Args:
+        perform: does a task.
+        time_limit: seconds that ``perform`` waits for a task.
+        variables: of its environment, where they differ from this process's.
+    """
+
+    def __init__(
+        self, perform: Perform, time_limit: float | None = None, variables: Mapping[str, str] | None = None
+    ):
+        self.perform_task, self.time_limit = perform, time_limit
+        self.variables = dict(variables or {})
+        self.process: multiprocessing.process.BaseProcess | None = None
+        self.ready = False
+
+    def start(self) -> None:
+        """Starts the process, unless it runs; its first message says that it is ready."""
+        if self.process is not None:
+            return
+        spawn = multiprocessing.get_context("spawn")
+        self.connection, theirs = spawn.Pipe()
+        self.process = spawn.Process(target=_serve, args=(theirs, self.perform_task), daemon=True)
+        self.ready = False
+        with _variables(self.variables):
+            self.process.start()
+        theirs.close()
+
+    def send(self, task: Task) -> bool:
+        """Gives it a task; False if it is gone."""
+        try:
+            self.connection.send(task)
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> tuple[str, Any] | None:
+        """The next message (ready, started, said, followed, ended or error) and its content; None if it is gone."""
+        try:
+            kind, content = self.connection.recv()
+        except (EOFError, OSError):
+            return None
+        self.ready = True
+        return kind, content
+
+    def perform(self, task: Task) -> Outcome:
+        """Does a task and waits for its outcome; a failed one if it takes too long or takes the process down."""
+        self.start()
+        while not self.ready:  # starting up is not the task's time
+            if self.receive() is None:
+                return self.lost()[0]
+        end = None if self.time_limit is None else time.monotonic() + self.time_limit
+        self.send(task)
+        while True:
+            if not self.connection.poll(None if end is None else max(0.0, end - time.monotonic())):
+                self.end()
+                return late(self.time_limit or 0)
+            message = self.receive()
+            if message is None:
+                return self.lost()[0]
+            if message[0] == "error":
+                raise message[1]
+            if message[0] == "ended":
+                return message[1]
+
+    def lost(self) -> tuple[Outcome, bool]:
+        """(the outcome of the task that it took along, whether it may go well another time), after it has gone."""
+        code = 0
+        if self.process is not None:
+            self.process.join(5)
+            code = self.process.exitcode or 0
+        self.end()
+        cause = f"killed by signal {-code}, perhaps out of memory" if code < 0 else f"exit status {code}"
+        return failed("ProcessError", f"it took its process down ({cause})"), code < 0
+
+    def end(self) -> None:
+        """Ends the process, whatever it is doing."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.connection.close()
+            self.process = None
+
+
+class Relay(Progress):
+    """Sends to the parent what there is to show."""
+
+    def __init__(self, connection: Connection):
+        self.connection = connection
+
+    def say(self, line: str) -> None:
+        self.connection.send(("said", line))
+
+    def track(self, items: Iterable[Item], label: str) -> Iterator[Item]:
+        total = len(items) if isinstance(items, Sized) else None
+        last, shown = time.monotonic(), False
+        for count, item in enumerate(items):
+            if (now := time.monotonic()) - last >= PAUSE:
+                last, shown = now, True
+                self.connection.send(("followed", (label, count, total)))
+            yield item
+        if shown:
+            self.connection.send(("followed", (label, None, total)))
+
+
+def _serve(connection: Connection, perform: Perform) -> None:
+    """The worker's loop: answers each task with its outcome, or with the error that ends the run."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent's to answer, and then it ends this process
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    connection.send(("ready", None))
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:
+            return
+        connection.send(("started", None))
+        try:
+            connection.send(("ended", perform(task, Relay(connection))))
+        except UEBenchError as error:
+            connection.send(("error", error))
+
+
+def _end_with_parent() -> None:
+    """Ends this process the moment its parent is gone, killed though it may be, whatever is being done here."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _variables(changes: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for processes that start in the block."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def late(limit: float) -> Outcome:
+    """The outcome of a task that took too long."""
+    return failed("TimeoutError", f"it took longer than time_limit={limit:g} seconds")
+
+
+def failed(kind: str, message: str) -> Outcome:
+    """The outcome of a task that failed outside of Python."""
+    return Outcome("failed", error={"kind": kind, "message": message})
