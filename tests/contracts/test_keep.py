@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from ue_bench import Access, ProtectorView, Recipe
-from ue_bench.contracts.ledger import Ledger
 from ue_bench.crafting.surrogates import trained_on_clean
 from ue_bench.progress import Progress
 from ue_bench.trials.making import StoreShelf
@@ -19,7 +18,7 @@ def shelved(make_context, tmp_path):
 
     def make(seed: int = 0, data_key: str = "data"):
         context = make_context(seed)
-        context.ledger = Ledger(StoreShelf(Store(tmp_path), Progress()), data_key)
+        context.ledger.shelf, context.ledger.data_key = StoreShelf(Store(tmp_path), Progress()), data_key
         return context
 
     return make
