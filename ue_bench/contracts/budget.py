@@ -55,7 +55,7 @@ class Budget:
 
     @property
     def word(self) -> str:
-        """As it is typed: ``linf:8``."""
+        """The budget as a person types it: ``linf:8``."""
         return "none" if self.norm == "none" else f"{self.norm}:{self.radius:g}"
 
     def __str__(self) -> str:

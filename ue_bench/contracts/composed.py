@@ -1,4 +1,4 @@
-"""Several defenses as one: what each does, in the order of their names."""
+"""Several defenses as one. They act in the order of their names."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ STAGES = (  # the hooks of the contract as one trial calls them, supervised and 
 
 @dataclass(frozen=True)
 class Composed(Defense):
-    """Defenses that act one after the other: each sees what the one before it made of images and targets.
+    """Defenses that act one after the other. Each works on the images and targets that the one before it returned.
 
-    In every stage of a trial (such as ``images_once``, ``batch``, ``attack``) the order is that of the parts, and names
-    in an order that the stages contradict are refused. Parts that mix labels compose: each mixes the targets that
-    it is given, which stay shares that sum to 1.
+    In every stage of a trial (such as ``images_once``, ``batch``, ``attack``) the parts act in their order. An order
+    that the stages contradict is refused. Parts that mix labels can be joined: each mixes the targets that it is given,
+    and these stay shares that sum to 1.
 
     Attributes:
         parts: the defenses in order; at least two, no name twice.
@@ -65,7 +65,7 @@ class Composed(Defense):
 
     @property
     def version(self) -> int:  # type: ignore[override]
-        """The sum of the parts' versions less one each: versions only rise, so no change is lost."""
+        """1, plus what each part's version has above 1. Versions only rise, so every change of a part raises it."""
         return 1 + sum(part.version - 1 for part in self.parts)
 
     @property
@@ -79,7 +79,7 @@ class Composed(Defense):
         return all(part.comparable_training for part in self.parts)
 
     def edition(self) -> int | str:
-        """The version; where files take part in any part, with a hash of those parts' editions."""
+        """The version, followed by a hash of the editions of the parts that read files, if any."""
         editions = {part.name: part.edition() for part in self.parts}
         found = {name: edition for name, edition in editions.items() if isinstance(edition, str)}
         return f"{self.version}+{digest(found)}" if found else self.version

@@ -40,7 +40,7 @@ class Content:
     def name(self) -> str:
         """Its name on the command line: its file's stem, and after a colon the ``argument`` if it takes one.
 
-        It follows from class and parameters, so that copies and processes elsewhere know it too.
+        It follows from the class and the parameters, so copies and other processes have the same name.
         """
         stem, key = stem_of(type(self)), getattr(self, "argument", "")
         return f"{stem}:{getattr(self, key)}" if key else stem
@@ -48,7 +48,7 @@ class Content:
     def edition(self) -> int | str:
         """The version, followed by a hash of the content of the files that take part, if any: ``1+5f0c...``.
 
-        A missing file is left out here; the code that reads it reports it.
+        A missing file is left out here; the code that reads the file reports it.
         """
         paths = [Path(getattr(self, name)) for name in sorted(self.files) if getattr(self, name)]
         found = [hash_path(path) for path in paths if path.exists()]
@@ -57,7 +57,7 @@ class Content:
     def unavailable(self) -> str:
         """Why this machine cannot do what the parameters ask for, and what to install or set, or "".
 
-        It is called before a run, so it must be quick; what only work can show is reported when it fails.
+        It is called before a run, so it must be quick. A fault that only the work itself can show is reported then.
         """
         return ""
 

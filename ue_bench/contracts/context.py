@@ -1,4 +1,4 @@
-"""What the harness gives a method to work with."""
+"""What a method works with: the harness makes a context for each call."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ class Context:
     ) -> Split:
         """A public dataset, for work that must not see the data to be protected.
 
-        The record names it with its fingerprint, and warns where it overlaps with the data to be protected; the
-        harness compares them, because a method without access to images cannot.
+        The record names it with its fingerprint, and warns if it overlaps with the data to be protected. The harness
+        compares them, because a method without access to images cannot.
 
         Args:
             words: its name in the datasets registry, and parameters of it as a person types them:

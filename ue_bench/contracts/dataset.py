@@ -53,16 +53,16 @@ class Dataset(Content):
         return copy
 
     def to_download(self) -> str:
-        """What ``load`` would have to download first, and how to do without, in words; "" if nothing."""
+        """In words: what ``load`` would have to download first, and how to run without it; "" if nothing."""
         return ""
 
     def label(self) -> str:
-        """What tables call it; name lossy copies as such."""
+        """Its name in tables, which says so if its images are a lossy copy."""
         return type(self).__name__
 
     def source_state(self) -> object:
-        """What must be equal for a cached decode to be valid still: sizes and dates of files, say.
+        """A value such as the files' sizes and dates. Cached images are valid as long as it stays equal.
 
-        None means: never cache on disk (the source is as fast as the cache).
+        None means that nothing is cached on disk, because the source is as fast as the cache.
         """
         return None

@@ -18,7 +18,7 @@ Kept = tuple[Mapping[str, Tensor], Mapping[str, Any]]  # tensors by name, facts 
 
 
 class Shelf(Protocol):
-    """Where costly artefacts are kept for other methods and later runs; a store has one."""
+    """A place where costly artefacts are kept for other methods and later runs. Every store has one."""
 
     def load(self, key: str) -> Kept | None:
         """(tensors, facts) kept under ``key``, or None."""
@@ -31,14 +31,14 @@ class Shelf(Protocol):
 
 
 def build_nothing(name: str, *what: Any) -> nn.Module:
-    """Stands for the victims registry where there is none."""
+    """Takes the place of the victims registry where there is none."""
     raise ConfigError(f"no victims can be built here, so there is no surrogate '{name}'")
 
 
 def find_nothing(
     words: str, image_size: int | None, parameters: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Split]:
-    """Stands for the datasets registry where there is none."""
+    """Takes the place of the datasets registry where there is none."""
     raise DataError(f"no public data can be loaded here: '{words}'")
 
 

@@ -1,4 +1,4 @@
-"""The contract of a protector: declare what you need, return a Perturbation."""
+"""The contract of a protector: it declares what it needs and returns a Perturbation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method(Content):
-    """An unlearnable-example method: makes the noise, sees only what it declares.
+    """An unlearnable-example method. It makes the noise, and sees only what it declares.
 
     Fields are hyper-parameters with the paper's values as defaults; every method has ``budget`` and
     ``granularity``.
@@ -100,8 +100,8 @@ class Method(Content):
     def recorded(self, paradigm: str) -> dict[str, Any]:
         """The parameters as trial ids hash them and records keep them; ``complete`` reads them back.
 
-        A field whose default depends on the paradigm stands as None while it holds that default, as it did when None
-        was the field's own default: so the ids of what was measured before stay as they are.
+        A field whose default depends on the paradigm is None while it holds that default. Older versions had None as
+        the field's own default, so the ids of earlier trials stay as they are.
         """
         defaults, own = self.defaults_in(paradigm), self._depending_on_the_paradigm()
         return {
@@ -144,7 +144,7 @@ class Method(Content):
     def for_data(self, view: ProtectorView) -> Method:
         """The method as it is run on this training set, asked for while a run is planned.
 
-        For methods whose budget or granularity is found, not set: those of noise that exists already.
+        It is for methods that load existing noise: their budget and granularity are read from that noise.
 
         Raises:
             UEBenchError: if it cannot be run on it; then the plan is refused before any work.

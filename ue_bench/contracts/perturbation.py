@@ -1,4 +1,4 @@
-"""Noise as whole steps of 1/255, which example gets which, and the promises it must keep."""
+"""Noise in whole steps of 1/255: which example gets which noise, and the promises that the noise must keep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPARE_NOISES = 1000  # a small training set may have more classes than examples
 
 @dataclass(frozen=True, eq=False)
 class Perturbation:
-    """What a method returns and a store keeps. Class-wise, image-wise and pair-wise noise differ by ``rows``.
+    """The noise that a method returns and a store keeps. Class-wise, image-wise and pair-wise noise differ by ``rows``.
 
     Attributes:
         noise: int8 (int16 where needed) [R, 3, H, W], steps of 1/255 of the pixel range.
@@ -147,7 +147,9 @@ def _check_values(noise: Tensor, budget: Budget, partial: bool) -> None:
             raise PerturbationError(f"noise {start + index} is constant ({int(flat[index, 0])} everywhere)")
         positive, negative = positive or bool((chunk > 0).any()), negative or bool((chunk < 0).any())
     if budget.signs == "both" and not (positive and negative):
-        raise PerturbationError("noise has one sign only: the other half was lost before it was saved")
+        raise PerturbationError(
+            "noise has one sign only: its positive or negative half was lost before it was saved"
+        )
     if (budget.signs == "positive" and negative) or (budget.signs == "negative" and positive):
         raise PerturbationError(f"noise is declared {budget.signs} only, but has both signs")
 
@@ -171,8 +173,8 @@ def quantise(delta: Tensor, budget: Budget, floor: bool = False) -> Tensor:
     """Float noise to whole steps of 1/255, to nearest, so that what is published keeps the budget exactly.
 
     Rounding can lift an L2 norm over its radius by a fraction of a percent; such rows are scaled down by that
-    fraction and rounded again. ``floor`` exists for options that reproduce published code (trap: it biases
-    every value by half a step).
+    fraction and rounded again. ``floor`` is for options that reproduce the authors' code: it lowers every value by half
+    a step on average.
 
     Args:
         delta: float [R, 3, H, W], [0, 1] pixel units.
@@ -193,7 +195,7 @@ def quantise(delta: Tensor, budget: Budget, floor: bool = False) -> Tensor:
 
 
 def _at_once(noise: Tensor) -> int:
-    """Rows to look at together: 64-bit copies of them stay near 256 MB."""
+    """How many rows are checked at once: their 64-bit copies take about 256 MB."""
     return max(1, min(CHUNK, 2**25 // max(1, noise[0].numel())))
 
 

@@ -1,4 +1,4 @@
-"""The contract of a victim: builds a model, may adjust the paradigm's recipe."""
+"""The contract of a victim: it builds a model, and may adjust the paradigm's recipe."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from ue_bench.errors import AccessError, ConfigError
 
 
 class ProtectorView:
-    """A training set seen through ``access``. What is not declared is not in here at all.
+    """A training set, reduced to the parts that ``access`` declares. The other parts are not in this object at all.
 
     Attributes:
         image_size: (height, width) in pixels.
@@ -46,7 +46,7 @@ class ProtectorView:
         access: Access,
         method: str = "the method",
     ) -> ProtectorView:
-        """What can be seen where the pictures are not: the captions of each, and the (height, width) of the noise."""
+        """A view for a place without the pictures: it has their captions, and the (height, width) of their noise."""
         absent = torch.zeros(1, dtype=torch.uint8).expand(len(captions), 3, *image_size)  # takes one byte
         view = cls(ImageSet(absent, captions=captions), access, "contrastive", method)
         view._images = None

@@ -22,7 +22,7 @@ def sources_of(trial: Trial, registry: Registry) -> dict[str, str]:
 def disagreements(
     records: Iterable[Mapping[str, Any]], registry: Registry, device: torch.device, present: int = 1
 ) -> list[str]:
-    """Sentences about content whose code has changed since, and about another number of threads.
+    """Sentences about kept records whose code, or whose number of threads, is not that of the run.
 
     Args:
         records: the records that are kept; records of older versions do not hold their sources.

@@ -1,4 +1,4 @@
-"""What a worker needs beside the trial itself: store, device, plug-ins. Small enough to be sent anywhere."""
+"""What a worker needs beside the trial itself: store, device, plug-ins. It is small and can be sent to any process."""
 
 from __future__ import annotations
 

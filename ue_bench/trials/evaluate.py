@@ -52,7 +52,7 @@ class Training:
 
 
 def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict[str, Any]:
-    """What one trial found: the parts of its record that are measured.
+    """Trains and measures one trial's victim: the parts of its record that are measured.
 
     Returns:
         ``metrics curves noise mask seconds device_seconds peak_bytes device notes warnings status sources``; the

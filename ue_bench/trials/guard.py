@@ -13,7 +13,7 @@ from ue_bench.process import restored
 
 @contextlib.contextmanager
 def no_way_out(where: str) -> Iterator[None]:
-    """Turns an end of the process that content asks for, as by ``sys.exit``, into a ConfigError; errors pass."""
+    """Turns content's request to end the process, such as ``sys.exit``, into a ConfigError; errors pass through."""
     try:
         yield
     except (Exception, KeyboardInterrupt):
@@ -35,7 +35,7 @@ def guarded(who: str, warn: Callable[[str], object]) -> Iterator[None]:
         warn: called with the settings of the process that it changed; they are restored.
 
     Raises:
-        DataError: if it changed a dataset in place, the labels and captions included; who asks next gets it as it was.
+        DataError: if it changed a dataset in place, labels and captions included. The next reader gets the original.
     """
     leaked: list[str] = []
     changed: list[str] = []

@@ -1,4 +1,4 @@
-"""Runs a method: what it prepares once is shared, then it makes noise for what it may see. All noise is made here."""
+"""Runs a method: shares what it prepares once, and lets it make noise for what it may see. All noise is made here."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ue_bench.trials.trial import Choice, told_threads
 
 @dataclass(frozen=True)
 class Made:
-    """Noise, and what is known of how it was made.
+    """Noise, and the facts about how it was made.
 
     Attributes:
         perturbation: checked.
@@ -55,7 +55,7 @@ class Made:
         ]
 
     def facts(self) -> dict[str, Any]:
-        """What it cost, noted and warned of, what was prepared for it included, and where it was made."""
+        """Its cost, notes and warnings, those of what was prepared for it included, and the machine that made it."""
         own, before = _facts(self.context), self.preparation
         return {
             **own,

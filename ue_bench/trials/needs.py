@@ -8,7 +8,7 @@ from ue_bench.data.imageset import ImageSet
 
 
 def lacks(method: Method, dataset: str, train: ImageSet, paradigm: str) -> str:
-    """Which part of the data that the method declares is not there, in words, or ""."""
+    """In words: a part of the data that the method declares and that the dataset does not have; "" if there is none."""
     needs = method.access
     if paradigm == "supervised":
         needs &= ~Access.CAPTIONS

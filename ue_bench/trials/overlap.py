@@ -1,4 +1,4 @@
-"""Whether the public data that a method learned from holds what it is to protect."""
+"""Finds whether the public data that a method learned from contains the data that it protects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CAPTIONS_ALIKE = 0.01  # share of captions above which it is no accident that tw
 
 
 def key_of(facts: Mapping[str, Any]) -> str:
-    """Under which the hashes of a public training set are kept."""
+    """The key under which the hashes of a public training set are kept."""
     return digest(["public data", facts["train_fingerprint"]])
 
 
@@ -50,7 +50,7 @@ def told_of_captions(facts: Mapping[str, Any], public: Mapping[str, Tensor], cap
 def compare(
     facts: Mapping[str, Any], public: Mapping[str, Tensor], dataset: str, split: Split
 ) -> tuple[dict[str, Any], str | None]:
-    """What a public training set has in common with the data of a trial: (facts with shares, a warning or None).
+    """Compares a public training set with the data of a trial: (facts with shares, a warning or None).
 
     Images are compared pixel by pixel, so only where both are decoded at one size; captions always. Other copies of
     an image (resized, compressed) are not found.

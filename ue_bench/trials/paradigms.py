@@ -1,4 +1,4 @@
-"""What differs between the paradigms: recipes, examples, what is published, the trainer, what a record adds."""
+"""What differs between the paradigms: recipes, examples, protected training sets, trainers, remarks in records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ue_bench.trials.poison import publish, publish_pairs
 
 @dataclass
 class Remarks:
-    """What a record says beside its metrics.
+    """The remarks of a record beside its metrics.
 
     Attributes:
         notes: facts.
@@ -46,7 +46,7 @@ class Paradigm:
         unprotected: a training set as its trainer takes it.
         publish: (clean, perturbation, mask over images) -> (the training set as published, measures of its noise).
         train: a trainer, see ``ue_bench.training``; its curves have ``metrics``.
-        remarks: (curves, clean test data) -> what the record says beside.
+        remarks: (curves, clean test data) -> Remarks.
     """
 
     recipe: type
@@ -70,7 +70,7 @@ def _nothing_to_add(curves: Curves, test: ImageSet) -> Remarks:
 
 
 def _about_retrieval(curves: ContrastiveCurves, test: ImageSet) -> Remarks:
-    """The line that guessing reaches; a victim whose features are one point has not been kept from learning."""
+    """Notes what guessing reaches. A victim whose features end as one point is invalid: a collapse is no protection."""
     remarks = Remarks({"random_retrieval": random_retrieval(len(test), round(len(test.pairs) / len(test)))})
     reachable = reachable_hit(test.captions) if test.captions else 100.0
     if reachable < 99:

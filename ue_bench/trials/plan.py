@@ -1,4 +1,4 @@
-"""From a configuration to its trials: everything that can be found wrong is found here, before any work."""
+"""Makes the trials of a configuration. Every mistake that can be found before the work is found here."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from ue_bench.trials.trial import Choice, Trial
 
 @dataclass
 class Plan:
-    """What a run sets out to do.
+    """The trials of a run, and what reports need to know of them.
 
     Attributes:
         config: the whole configuration.
@@ -139,8 +139,8 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
 
 
 def _share(arm: Arm, ratio: float) -> float | None:
-    """The ratio as it matters to this arm: 0 where nothing is protected; None where it would repeat the clean
-    control, or leave nothing to train on."""
+    """The poison ratio of this arm's trials: 0 for an arm without noise; None if a trial would repeat the clean control
+    or leave nothing to train on."""
     if arm.method.withholds:
         return float(ratio) if 0 < ratio < 1 else None
     if arm.method.budget.empty:
@@ -166,7 +166,7 @@ def _rounded_away(arm: Arm, ratio: float, count: int) -> str:
 
 @contextlib.contextmanager
 def _way_out(config: Config) -> Iterator[None]:
-    """Where data, weights or a package is absent, the error ends with a command that works on this machine."""
+    """Ends the error for absent data, weights or packages with a command that works on this machine."""
     try:
         yield
     except (DataError, UnavailableError) as error:
@@ -177,13 +177,14 @@ def _way_out(config: Config) -> Iterator[None]:
 
 
 def _check_available(contents: Iterable[Content]) -> None:
-    """UnavailableError for what this machine cannot do, before any work."""
+    """Raises UnavailableError for content that this machine cannot run."""
     for content in contents:
         if reason := content.unavailable():
             raise UnavailableError(f"{content.name}: {reason}")
 
 
 def _load(datasets: list[Dataset], config: Config, download: bool) -> list[Split]:
+    """The datasets, decoded."""
     for dataset in datasets:
         if not download and (absent := dataset.to_download()):
             raise DataError(f"neither a dry run nor asking for a price downloads anything, and {absent}")

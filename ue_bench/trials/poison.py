@@ -1,4 +1,4 @@
-"""From clean images and noise to what a person would publish."""
+"""Makes the training set as a person would publish it, from clean images and noise."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ue_bench.metrics import noise_measures
 from ue_bench.training.pairs import Pairs
 
 SAMPLE = 2000  # pairs that are measured
-THIN = 8  # every eighth line of pixels nearly always shows whether a noise changed a picture
-FEW = 256  # pairs looked at whole, at once
+THIN = 8  # every eighth line of pixels is enough, nearly always, to see that a noise changed a picture
+FEW = 256  # pairs whose every pixel is compared at once
 
 
 def poison_mask(labels: Tensor | None, count: int, ratio: float, seed: int) -> Tensor:

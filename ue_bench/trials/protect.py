@@ -40,7 +40,7 @@ def protect(trial: Trial, environment: Environment, progress: Progress, attempts
 def make_noise(
     trial: Trial, environment: Environment, progress: Progress
 ) -> tuple[Perturbation, dict[str, Any]]:
-    """Runs the method: (checked noise, what it cost and noted)."""
+    """Runs the method. Returns (checked noise, the facts that are kept with it)."""
     train, method = environment.load(trial).train, create_method(trial.method, environment, trial.paradigm)
     view = ProtectorView(train, method.access, trial.paradigm, trial.method.name)
     made = run_method(trial.method, trial.seed, view, trial.train_fingerprint, environment, progress)
@@ -60,7 +60,7 @@ def make_noise(
 
 
 def _note_public_data(made: Made, trial: Trial, environment: Environment) -> None:
-    """Names in the record what public data the method learned from, and warns where it overlaps with the trial's."""
+    """Records which public data the method learned from, and warns if they overlap with the trial's data."""
     shelf, found = made.context.ledger.shelf, []
     for about in made.public_data:
         kept = shelf.load(key_of(about)) if shelf else None
@@ -76,7 +76,7 @@ def _note_public_data(made: Made, trial: Trial, environment: Environment) -> Non
 
 
 def _at_its_size(about: Mapping[str, Any], trial: Trial, environment: Environment) -> Split:
-    """The trial's data, decoded at the public data's size where that is the smaller one: pixels are compared there."""
+    """The trial's data, at the public data's size if that is smaller: pixels are compared at one size only."""
     split, size = environment.load(trial), about["image_size"]
     if size is None or not size < min(split.train.image_size):
         return split

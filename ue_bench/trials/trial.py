@@ -55,12 +55,12 @@ class Trial:
 
     @functools.cached_property
     def id(self) -> str:
-        """A hash of all that can change the result. A path is not: the content behind it is in the fingerprints."""
+        """A hash of all that can change the result. Paths are left out: their content is in the fingerprints."""
         return digest(replace(self, dataset=replace(self.dataset, parameters={})).config())
 
     @functools.cached_property
     def noise_key(self) -> str:
-        """The same for all trials that use the same noise."""
+        """A hash that is equal for all trials that use the same noise."""
         return digest(
             [self.train_fingerprint, self.paradigm, self.method, self.seed, *told_threads(self.threads)]
         )
