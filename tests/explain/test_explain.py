@@ -28,7 +28,7 @@ from ue_bench.explain.samples import image_samples, pair_samples, sample_example
 from ue_bench.explain.subject import Subject, find_record, load_subject
 from ue_bench.progress import Progress
 from ue_bench.training.contrastive import Gallery
-from ue_bench.training.supervised import accuracy_of
+from ue_bench.training.supervised import accuracy, logits_of
 from ue_bench.trials.artefacts import load_tensors
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.evaluate import draw_mask, pack_mask, unpack_mask
@@ -182,7 +182,8 @@ def test_labelled_images_are_explained_by_the_very_victim_of_the_trial(images_st
     assert "exactly what its record says" in capsys.readouterr().out
     subject, environment = subject_of(images_store, "fragile", CONTENT)
     model, _ = victims.recover_victim(subject, environment, Progress())
-    assert accuracy_of(model, subject.split.test, CPU) == subject.record["metrics"]["accuracy_last"]
+    test = subject.split.test
+    assert accuracy(logits_of(model, test, CPU), test.labels) == subject.record["metrics"]["accuracy_last"]
 
 
 def test_the_clean_control_is_shown_on_the_same_examples(pairs_store, tmp_path, capsys):

@@ -13,7 +13,7 @@ from ue_bench.clock import Clock
 from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.training.batches import Batches
 from ue_bench.training.optim import learning_rate
-from ue_bench.training.supervised import Curves, accuracy_of, train
+from ue_bench.training.supervised import Curves, accuracy, logits_of, train
 
 CPU = torch.device("cpu")
 
@@ -90,7 +90,9 @@ def test_accuracy_by_hand_in_evaluation_mode(make_images):
             assert not self.training
             return torch.eye(4)[torch.full((len(images),), 1)]
 
-    assert accuracy_of(Constant().train(), data, CPU) == 30.0  # labels 0 1 2 3 0 1 2 3 0 1: three ones
+    assert (
+        accuracy(logits_of(Constant().train(), data, CPU), data.labels) == 30.0
+    )  # labels 0 1 2 3 0 1 2 3 0 1: three ones
 
 
 def test_same_seed_same_curves_and_clean_data_untouched(make_images):

@@ -158,7 +158,7 @@ def export_command(words: Sequence[str]) -> int:
     Returns:
         The exit status 0. A mistake raises UEBenchError.
     """
-    if any(word.partition("=")[0].strip() in ("trial", "noise", "format") for word in words):
+    if {"trial", "noise", "format"} & split_words(words, USAGE["export"]).keys():
         return export_training_set(words)
     given = read_words(words, EXPORT, ("method", "out"), USAGE["export"])
     out = Path(given["out"]).expanduser()

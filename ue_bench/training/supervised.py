@@ -92,7 +92,7 @@ def train(
     def measure() -> None:
         assert test is not None and test.labels is not None
         logits, labels = logits_of(model, test, device, recipe.bf16), test.labels.to(device)
-        curves.test_accuracy.append(_accuracy(logits, labels))
+        curves.test_accuracy.append(accuracy(logits, labels))
         for name, value in measure_more("supervised", logits, labels).items():
             curves.more.setdefault(name, []).append(value)
 
@@ -120,12 +120,6 @@ def _epoch(model, batches, targets, optimizer, recipe, epoch, defense) -> tuple[
     return float(total) / steps, 100 * float(correct) / steps
 
 
-def accuracy_of(model: nn.Module, data: ImageSet, device: torch.device, bf16: bool = False) -> float:
-    """Top-1 accuracy in percent on ``data``, without augmentation, in evaluation mode."""
-    assert data.labels is not None
-    return _accuracy(logits_of(model, data, device, bf16), data.labels.to(device))
-
-
 @torch.no_grad()
 def logits_of(model: nn.Module, data: ImageSet, device: torch.device, bf16: bool = False) -> Tensor:
     """float [N, classes] on the device: the logits of ``data``, without augmentation, in evaluation mode."""
@@ -137,5 +131,6 @@ def logits_of(model: nn.Module, data: ImageSet, device: torch.device, bf16: bool
     return torch.cat(found)
 
 
-def _accuracy(logits: Tensor, labels: Tensor) -> float:
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Top-1 accuracy in percent."""
     return 100 * int((logits.argmax(1) == labels).sum()) / len(labels)
