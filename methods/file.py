@@ -67,6 +67,8 @@ class File(Method):
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         meaning = self._read(view)
         context.notes["file"] = meaning.facts
+        if meaning.remarks:
+            context.notes["remarks"] = meaning.remarks
         for sentence in meaning.remarks:
             context.warn(sentence)
         return meaning.perturbation

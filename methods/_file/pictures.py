@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from ue_bench.data.decode import decode_all
 from ue_bench.data.files import File, connect, list_tree
@@ -12,6 +13,7 @@ from ue_bench.errors import DataError
 
 from .found import Found, some
 
+Key = TypeVar("Key", bound=Hashable)
 HIDDEN = ("thumbs.db", "desktop.ini", "__macosx")
 
 
@@ -56,13 +58,17 @@ def _match(path: Path, files: list[str], count: int, names: Sequence[str] | None
         there = {_stem(name): name for name in files}
         wanted = [_stem(name) for name in names]
         if not there.keys().isdisjoint(wanted):
-            _check_complete(path, list(there), wanted)
+            full = dict(zip(wanted, names, strict=True))
+            _check_complete(path, {**full, **there}, list(there), wanted)
             return [there[name] for name in wanted], "by name"
     numbers = {int(stem): name for name in files if (stem := PurePosixPath(name).stem).isdecimal()}
     if len(numbers) == len(files):
         first = 1 if 0 not in numbers and (count in numbers or len(files) == count) else 0
         expected = range(first, first + count)
-        _check_complete(path, [str(number) for number in numbers], [str(number) for number in expected])
+        full = {
+            number: numbers.get(number) or _name_like(numbers, number) for number in (*expected, *numbers)
+        }
+        _check_complete(path, full, list(numbers), expected)
         return [numbers[number] for number in expected], "by number"
     if len(files) != count:
         raise DataError(
@@ -73,10 +79,18 @@ def _match(path: Path, files: list[str], count: int, names: Sequence[str] | None
     return sorted(files), "by order"
 
 
-def _check_complete(path: Path, there: Sequence[str], wanted: Sequence[str]) -> None:
+def _name_like(numbers: Mapping[int, str], number: int) -> str:
+    """How the picture of a number would be called: as that of the nearest number, with as many digits."""
+    other = PurePosixPath(numbers[min(numbers, key=lambda each: abs(each - number))])
+    padded = any(PurePosixPath(name).stem.startswith("0") for each, name in numbers.items() if each)
+    return str(other.with_name(str(number).zfill(len(other.stem) if padded else 0) + other.suffix))
+
+
+def _check_complete(path: Path, full: Mapping[Key, str], there: Sequence[Key], wanted: Sequence[Key]) -> None:
+    """Raises DataError, with the names of files from ``full``, unless the keys ``there`` are those that are wanted."""
     known, needed = set(there), set(wanted)
-    missing = [name for name in wanted if name not in known]
-    surplus = [name for name in there if name not in needed]
+    missing = [full[key] for key in wanted if key not in known]
+    surplus = [full[key] for key in there if key not in needed]
     if missing:
         raise DataError(
             f"'{path}' lacks {len(missing)} of {len(wanted)} pictures of the training set: {some(missing)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from pathlib import Path
 
@@ -204,7 +205,7 @@ def test_pictures_are_matched_by_name(tmp_path, data, steps, make_context):
     assert torch.equal(published(data, noise), protected)
     assert context.notes["file"]["matched"] == "by name"
     (path / "class2" / "p5.png").unlink()
-    with pytest.raises(DataError, match=r"lacks 1 of 16 pictures of the training set: class2/p5$"):
+    with pytest.raises(DataError, match=r"lacks 1 of 16 pictures of the training set: class2/p5.jpg$"):
         read(path, named)
 
 
@@ -216,7 +217,15 @@ def test_pictures_are_matched_by_number(tmp_path, data, steps, make_context):
     assert torch.equal(published(data, noise), protected)
     assert context.notes["file"]["matched"] == "by number"
     (path / "7.png").unlink()
-    with pytest.raises(DataError, match="lacks 1 of 16 pictures of the training set: 7$"):
+    with pytest.raises(DataError, match=r"lacks 1 of 16 pictures of the training set: 7\.png$"):
+        read(path, data)
+
+
+def test_a_missing_picture_is_called_as_the_others_are(tmp_path, data):
+    label = data.labels.tolist()
+    path = folder(tmp_path / "p", data.images, lambda index: f"c{label[index]}/{index:05}.png")
+    (path / f"c{label[3]}" / "00003.png").unlink()
+    with pytest.raises(DataError, match=r"training set: c\d/00003\.png$"):
         read(path, data)
 
 
@@ -285,6 +294,14 @@ def test_in_a_table_beside_random_noise_of_the_measured_budget(command, tmp_path
     assert ended.out.count("Linf 5/255") >= 2 and "reduced" not in ended.out.splitlines()[-1]
     again = command("run", "suite=toy", f"method=[file:{tmp_path / 'theirs.npy'}]")
     assert "0 to do" in again.err
+    assert "§" not in command("report").out
+    np.save(tmp_path / "up.npy", noise.abs().numpy())
+    command("run", "suite=toy", f"method=[file:{tmp_path / 'up.npy'}]")
+    shown = command("report").out
+    assert re.search(r"\| file:\S+§ +\|", shown), "a mark in the table"
+    assert "\n- § up.npy: the noise is positive only; " in shown.partition("<details>")[0], (
+        "and what it means"
+    )
     absent = command("run", "suite=toy", f"method=[file:{tmp_path / 'their.npy'}]")
     assert absent.status == 2 and f"did you mean '{tmp_path / 'theirs.npy'}'" in absent.err
 

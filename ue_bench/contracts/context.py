@@ -31,7 +31,8 @@ class Context:
         clock: ``with context.clock.phase("warmup")`` times a phase of its own.
         progress: ``for batch in context.progress.track(batches, "rounds")``.
         prepared: what ``prepare`` returned, loaded from the store.
-        notes: facts about the run that belong into the record, such as rounds used or a step cap reached.
+        notes: facts about the run that belong into the record, such as rounds used or a step cap reached; ``remarks``,
+            a list of sentences, stands under every table that shows the noise.
         ledger: what the harness gives and records behind the call.
     """
 

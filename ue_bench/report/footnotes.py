@@ -14,12 +14,18 @@ from ue_bench.report.statistics import summarise
 from ue_bench.report.tables import Report
 from ue_bench.report.validity import INVALID, UNCHECKED, place, place_name
 
+REMARK = "§"
 SIGNS = {INVALID: "†", UNCHECKED: "‡"}
 
 
 def footnotes(report: Report) -> list[str]:
     """Every note of the table, most serious first."""
-    return [*troubles(report), *reductions(report), *scales(report), *sources(report)]
+    return [*troubles(report), *remarks(report), *reductions(report), *scales(report), *sources(report)]
+
+
+def remarks(report: Report) -> list[str]:
+    """What methods say about their noise, each sentence once, with the sign of the rows that it is about."""
+    return [f"{REMARK} {text}" for text in dict.fromkeys(text for row in report.rows for text in row.remarks)]
 
 
 def troubles(report: Report) -> list[str]:

@@ -12,7 +12,7 @@ from ue_bench.report import cost
 from ue_bench.report.display import grid
 from ue_bench.report.display import setting as wide_setting
 from ue_bench.report.footer import Line, footer, wall_cost
-from ue_bench.report.footnotes import reductions, scales, sources, troubles
+from ue_bench.report.footnotes import reductions, remarks, scales, sources, troubles
 from ue_bench.report.reading import (
     REDUCED,
     column_name,
@@ -79,7 +79,7 @@ def make_page(report: Report, view: View, width: int | None, gap: int, edge: int
     words = _words(report, legend)
     sheets = arrange(sheets, legend, width, gap, edge)
     reduced = reductions(report)
-    notes = [*legend.lines, *notes, *troubles(report), *scales(report)]
+    notes = [*legend.lines, *notes, *troubles(report), *remarks(report), *scales(report)]
     if view.wide or not matches_of(report.measured):
         notes += sources(report)  # otherwise they are named above the table
     if any(row.reduced for row in report.rows):

@@ -10,6 +10,7 @@ from ue_bench.measures import WAYS
 from ue_bench.progress import duration
 from ue_bench.report import cost
 from ue_bench.report.display import Text, signs, spread
+from ue_bench.report.footnotes import REMARK
 from ue_bench.report.layout import Key
 from ue_bench.report.printed import Match, main_origin
 from ue_bench.report.sheets import Column, Legend, Sheet, without_empty_rows
@@ -93,7 +94,7 @@ def cost_unit(report: Report) -> str:
 def _names(report: Report, legend: Legend) -> tuple[Column, ...]:
     columns = []
     if "method" in report.layout.rows:
-        texts = [Text(row_name(report, row, legend), REDUCED if row.reduced else "") for row in report.rows]
+        texts = [Text(row_name(report, row, legend), _signs(row)) for row in report.rows]
         columns.append(Column("method", tuple(texts)))
     for place in varying(report):
         dimension = report.layout.rows[place]
@@ -103,6 +104,10 @@ def _names(report: Report, legend: Legend) -> tuple[Column, ...]:
         ]
         columns.append(Column(heading(dimension), tuple(Text(text) for text in words)))
     return tuple(columns)
+
+
+def _signs(row: Row) -> str:
+    return (REDUCED if row.reduced else "") + (REMARK if row.remarks else "")
 
 
 def _says_nothing(row: Row, dimension: str) -> bool:

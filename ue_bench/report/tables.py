@@ -30,10 +30,24 @@ class Row:
         return next(iter(self.cells.values())).trial
 
     @property
+    def remarks(self) -> list[str]:
+        """What the method says about its noise that readers should know, such as that it has one sign only."""
+        records = [record for cell in self.cells.values() for record in cell.records]
+        return list(
+            dict.fromkeys(
+                str(text) for record in records for text in (record.get("notes") or {}).get("remarks") or []
+            )
+        )
+
+    @property
     def marks(self) -> list[str]:
         """Every mark of the row and of its cells."""
         marks = list(dict.fromkeys(mark for cell in self.cells.values() for mark in cell.marks))
-        return [*marks, "reduced"] if self.reduced else marks
+        if self.reduced:
+            marks.append("reduced")
+        if self.remarks:
+            marks.append("remark")
+        return marks
 
 
 @dataclass(frozen=True)
