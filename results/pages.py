@@ -2,7 +2,7 @@
 
 A block is ``<!-- table: store=results/NAME suite=SUITE -->`` to ``<!-- table: end -->`` and holds what
 ``ue-bench report --published`` prints; with ``only`` behind the suite, its first table alone. Nothing in a block is
-edited by hand.
+edited by hand. It also makes ``results/index.html``, the page of all stores.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ue_bench.report import build_report, render
+from ue_bench.cli.reporting import record_links
+from ue_bench.gallery import thumbnails
+from ue_bench.report import View, build_report, render
+from ue_bench.trials.environment import Environment
 from ue_bench.trials.store import Store
 
 TOP = Path(__file__).resolve().parents[1]
+INDEX = TOP / "results" / "index.html"
 BLOCK = re.compile(r"<!-- table: store=(\S+) suite=(\S+)( only)? -->\n.*?<!-- table: end -->", re.DOTALL)
 
 
@@ -39,6 +43,24 @@ def _block(store: str, suite: str, only: str | None) -> str:
     return f"<!-- table: store={store} suite={suite}{only or ''} -->\n{content}<!-- table: end -->"
 
 
+def stores() -> list[Store]:
+    """Every store under results/."""
+    return [Store(path.parent) for path in sorted((TOP / "results").glob("*/plans"))]
+
+
+def index() -> str:
+    """The page of every record under results/, with the pictures of noise that are kept there."""
+    reports, pictures, links = [], {}, {}
+    for store in stores():
+        for plan in store.read_plans():
+            records = store.read_records(trial["id"] for trial in plan["trials"])
+            reports.append(build_report(plan, records))
+            pictures |= thumbnails(plan, records, Environment(store.address, "cpu", ()))
+            links |= record_links(store, records, INDEX)
+    return render(reports, "html", View(pictures=pictures, links=links))
+
+
 if __name__ == "__main__":
     for page in pages():
         page.write_text(refresh(page.read_text(encoding="utf-8")), encoding="utf-8")
+    INDEX.write_text(index(), encoding="utf-8")

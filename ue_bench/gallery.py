@@ -28,6 +28,8 @@ from ue_bench.trials.trial import read_trial
 
 PICTURES = 3  # pictures of a method
 GREY = 127.5  # the grey that stands for zero noise
+SCALE = 16.0  # of thumbnails: this many steps of 1/255 are black or white
+SIDE, SPACE = 64, 4  # pixels: the largest side of a thumbnail's pictures, between noise and pictures
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,48 @@ def collect(
         except UEBenchError as error:
             lost.setdefault(key, (name, str(error)))
     return list(exhibits.values()), list(lost.values())
+
+
+def thumbnails(
+    plan: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]], environment: Environment
+) -> dict[str, bytes]:
+    """Noise key -> WebP of the noise (left) and of protected pictures (right), without loss.
+
+    A picture that the store keeps as ``pictures/KEY.webp`` is taken from there: a store may have lost its noise.
+    """
+    store = environment.open_store()
+    keys = {(record.get("noise") or {}).get("key") for record in records.values()}
+    kept = {
+        key: store.read("pictures", f"{key}.webp") for key in store.names("pictures", ".webp") if key in keys
+    }
+    found = {key: content for key, content in kept.items() if content is not None}
+    if not store.names("noise", ".safetensors"):
+        return found
+    missing = {
+        key: record for key, record in records.items() if (record.get("noise") or {}).get("key") not in found
+    }
+    exhibits, _ = collect(plan, missing, environment)
+    return found | {records[one.entry["id"]]["noise"]["key"]: thumbnail(one) for one in exhibits}
+
+
+def thumbnail(exhibit: Exhibit) -> bytes:
+    """The noise at one scale for all methods, and the protected pictures, as one WebP."""
+    import io
+
+    from PIL import Image
+
+    change = exhibit.published.to(torch.int16) - exhibit.clean.to(torch.int16)
+    tiles = [*amplify(change, SCALE), *exhibit.published]
+    side = min(SIDE, *exhibit.clean.shape[-2:])
+    sheet = Image.new("RGBA", (len(tiles) * side + SPACE, side))
+    for place, tile in enumerate(tiles):
+        picture = Image.fromarray(tile.permute(1, 2, 0).numpy()).resize(
+            (side, side), Image.Resampling.NEAREST
+        )
+        sheet.paste(picture, (place * side + (SPACE if place >= len(tiles) // 2 else 0), 0))
+    content = io.BytesIO()
+    sheet.save(content, "WEBP", lossless=True, quality=100, method=6)
+    return content.getvalue()
 
 
 def amplify(noise: Tensor, full: float) -> Tensor:

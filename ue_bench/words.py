@@ -135,13 +135,22 @@ def read_names(text: str, texts: Collection[str] = ()) -> Any:
 
 def read_plugins(text: str) -> tuple[str, ...]:
     """Reads ``plugins=`` as paths: one, or a list such as ``[mine.py,folder]``; paths stay as they were typed."""
+    return read_paths("plugins", text, "a file, a folder, or a list of them, such as [mine.py,folder]")
+
+
+def read_paths(
+    key: str, text: str, allowed: str = "a folder, or a list of them, such as [DIR,DIR]"
+) -> tuple[str, ...]:
+    """Reads a word as one path or a list of paths, which stay as they were typed.
+
+    Raises:
+        ConfigError: with the words of what is allowed.
+    """
     if not text.startswith("["):
         return (text,) if text else ()
     paths = read_names(text)
-    if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
-        raise ConfigError(
-            f"plugins={text}: say a file, a folder, or a list of them, such as [mine.py,folder]"
-        )
+    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) and path for path in paths):
+        raise ConfigError(f"{key}={text}: say {allowed}")
     return tuple(paths)
 
 

@@ -40,6 +40,7 @@ CONTENT = Path(__file__).parents[1] / "content"
         (["run", "suite=toy", "oops"], "settings read key=value"),
         (["run", "suite=toy", "--format", "html5"], "unknown format"),
         (["report"], "it holds no run yet"),
+        (["report", "store=[]"], "say a folder, or a list of them"),
         (["report", "suit=toy"], "did you mean 'suite'"),
         (["list", "method"], ""),
         (["list", "metods"], "did you mean 'methods'"),
@@ -117,6 +118,24 @@ def test_report_prints_what_the_store_holds(command):
     assert rows
     assert "fragile" in command("report", "--format", "csv").out
     assert command("report", "suite=other").status == 2
+
+
+def test_report_writes_one_page_of_several_stores(command, tmp_path):
+    stores = [tmp_path / name for name in ("one", "two")]
+    for store, method in zip(stores, ("fragile", "random"), strict=True):
+        command("run", "suite=toy", f"method={method}", f"store={store}")
+    page, content = tmp_path / "page.html", f"plugins={CONTENT}"
+    both = f"store=[{stores[0]},{stores[1]}]"
+    ended = command("report", "--format", "html", f"out={page}", both, content)
+    assert (ended.status, ended.out, ended.err) == (0, "", f"wrote {page}\n")
+    text = page.read_text(encoding="utf-8")
+    assert "fragile" in text and 'href="one/trials/' in text and 'href="two/trials/' in text
+    assert text.count("data:image/webp;base64,") >= 2, "noise of both stores"
+    assert command("report", "--format", "html", both, content).out.startswith("<!doctype html>")
+    refused = command("report", f"out={tmp_path}/nowhere/page.md", both)
+    assert refused.status == 2 and "cannot write" in refused.err and "out=FILE" in refused.err
+    ended = command("report", f"out={tmp_path / 'page.md'}", f"store={stores[0]}")
+    assert ended.status == 0 and (tmp_path / "page.md").read_text(encoding="utf-8").startswith("### ")
 
 
 def test_report_tells_what_older_plans_it_leaves_out(command):

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ue_bench.cli.app import Words, app, one_of
 from ue_bench.cli.showing import FORMAT_HELP, choose_view
-from ue_bench.errors import ConfigError
 from ue_bench.report.bill import FORMATS as COST_FORMATS
 from ue_bench.report.bill import make_bill, render_bill
 from ue_bench.text import one_line, visible
-
-REPORT = {"suite": "", "profile": "", "store": "runs", "plugins": ""}
 
 
 @app.command()
@@ -119,44 +116,15 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Print the tables of what a store holds: ue-bench report [suite=NAME] [profile=NAME] [store=DIR].
+    """Print the tables of what a store holds: ue-bench report [suite=NAME] [profile=NAME] [store=DIR] [out=FILE].
 
+    One page for a browser: ue-bench report --format html out=page.html [store=[DIR,DIR]].
     plugins=[FILE] names where else a gallery may find its dataset.
     """
-    from ue_bench.report import build_report, render
-
     chosen, view = choose_view(format, wide, details)
-    from ue_bench.trials.store import Store
-    from ue_bench.words import read_plugins, read_words
+    from ue_bench.cli.reporting import report_command
 
-    given = read_words(words or [], REPORT, (), "ue-bench report [suite=NAME profile=NAME store=DIR]")
-
-    if not given["store"]:
-        raise ConfigError("store= is empty: leave it out for store=runs, or name a folder")
-    store = Store(given["store"])
-    plans = store.read_plans(given["suite"] or None)
-    plans = [plan for plan in plans if given["profile"] in ("", plan["profile"])]
-    if not plans:
-        known = sorted({plan["suite"] for plan in store.read_plans()})
-        held = f"it holds {', '.join(known)}" if known else "it holds no run yet"
-        held = f"{', '.join(store.damaged)} is damaged" if store.damaged and not known else held
-        wanted = f" of suite '{given['suite']}'" if given["suite"] else ""
-        raise ConfigError(f"store {store.address} has no run{wanted}: {held}. See: ue-bench run suite=NAME")
-    if not every:
-        plans = _newest(plans)
-    tables = []
-    for number, plan in enumerate(plans, 1):
-        records = store.read_records(trial["id"] for trial in plan["trials"])
-        made = build_report({**plan, "damaged": store.damaged}, records, published=published)
-        tables.append(render(made, chosen, view))
-        if figures:
-            names = [str(part) for part in (plan["suite"], plan["profile"], number) if part]
-            folder = figures / "_".join(names) if len(plans) > 1 else figures
-            _draw(made, store.address, read_plugins(given["plugins"]), folder)
-    if chosen == "json":
-        typer.echo(tables[0] if len(tables) == 1 else "[" + ",\n".join(tables) + "]")
-    else:
-        typer.echo("\n\n".join(tables), nl=False)
+    report_command(words or [], chosen, view, published, every, figures)
 
 
 @app.command()
@@ -194,32 +162,3 @@ def apply_noise(words: Words = None) -> None:
     from ue_bench.publish.commands import apply_command
 
     raise typer.Exit(apply_command(words or []))
-
-
-def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last plan of each suite and profile; the number of older ones is printed to standard error."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for plan in plans:
-        groups.setdefault((plan["suite"], plan["profile"]), []).append(plan)
-    for (suite, profile), group in groups.items():
-        if older := len(group) - 1:
-            name = f"{suite} ({profile})" if profile else suite
-            said = "1 older plan" if older == 1 else f"{older} older plans"
-            typer.echo(f"{said} of {name} {'is' if older == 1 else 'are'} not shown: --all", err=True)
-    return [group[-1] for group in groups.values()]
-
-
-def _draw(report: Any, store: str, plugins: tuple[str, ...], folder: Path) -> None:
-    """Draws every figure of a report that can be made; names each on standard error, with the reason for the others."""
-    from ue_bench.overview import draw_all
-    from ue_bench.trials.environment import Environment
-
-    environment = Environment(store, "cpu", plugins)
-    try:
-        for drawn in draw_all(report, environment, folder):
-            typer.echo(str(drawn), err=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise ConfigError(
-            f"cannot draw into {folder}: {reason}. Name another folder: --figures DIR"
-        ) from error

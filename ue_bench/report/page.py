@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ue_bench.dimensions import NOTHING, heading, value_in_words
 from ue_bench.measures import BEST_EPOCH, LAST
@@ -41,12 +41,16 @@ class View:
         details: True to show on a terminal the details that are folded away.
         width: characters in a line.
         colour: True for colours on a terminal.
+        pictures: for a page in a browser: noise key -> a picture of it.
+        links: for a page in a browser: trial id -> address of its record.
     """
 
     wide: bool = False
     details: bool = False
     width: int = WIDTH
     colour: bool = False
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

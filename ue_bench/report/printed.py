@@ -16,15 +16,19 @@ from ue_bench.report.layout import Trial
 
 # Our granularity -> the papers' word for it.
 GRANULARITIES = {"image": "sample", "pair": "sample", "class": "class"}
+COARSE = ("class", "cluster")  # of our granularities, those that give several images one noise
 _PARTS = {"supp": "supplementary"}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One printed number; empty text and None mean "does not apply". Units: percent, or a rank."""
+    """One printed number; empty text and None mean "does not apply" or "not said". Units: percent, or a rank.
+
+    ``sd`` is the standard deviation that is printed with it. ``table`` is a number, or a word for what has none.
+    """
 
     source: str
-    table: int
+    table: int | str
     paradigm: str
     dataset: str
     method: str
@@ -35,11 +39,13 @@ class Figure:
     direction: str
     metric: str
     value: float
+    sd: float | None = None
 
     @property
     def origin(self) -> str:
         """Paper and table in words."""
-        return f"{paper(self.source)} table {self.table}"
+        table = f"table {self.table}" if str(self.table).isdigit() else str(self.table)
+        return f"{paper(self.source)} {table}"
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,35 @@ def load() -> tuple[Figure, ...]:
     return parse(path.read_text(encoding="utf-8").splitlines())
 
 
+@functools.cache
+def load_field() -> tuple[Figure, ...]:
+    """What other papers, leaderboards and readmes print: one granularity, every image protected, no direction."""
+    path = importlib.resources.files("ue_bench_results") / "field.csv"
+    return parse_field(path.read_text(encoding="utf-8").splitlines())
+
+
+def parse_field(lines: Iterable[str]) -> tuple[Figure, ...]:
+    """Figures from the lines of such a CSV file; the row ``METRIC_sd`` is the spread of the same place's METRIC."""
+    rows = list(csv.DictReader(lines))
+    place = ("paper", "table", "dataset", "method", "victim", "defense")
+    spreads = {(*(row[key] for key in place), row["metric"]): float(row["value"]) for row in rows}
+    return tuple(
+        Figure(
+            source=row["paper"],
+            table=row["table"],
+            paradigm="supervised",
+            **{key: row[key] for key in ("dataset", "method", "victim", "defense", "metric")},
+            granularity="",
+            poison_ratio=1.0,
+            direction="",
+            value=float(row["value"]),
+            sd=spreads.get((*(row[key] for key in place), f"{row['metric']}_sd")),
+        )
+        for row in rows
+        if not row["metric"].endswith("_sd")
+    )
+
+
 def parse(lines: Iterable[str]) -> tuple[Figure, ...]:
     """Figures from the lines of a CSV file with a header."""
     figures = []
@@ -72,7 +107,9 @@ def parse(lines: Iterable[str]) -> tuple[Figure, ...]:
 
 
 def paper(source: str) -> str:
-    """A source's name in words."""
+    """A source's name in words; one with a capital letter is spelled out already."""
+    if source != source.lower():
+        return source
     name, _, part = source.partition("-")
     return f"{name.upper()} {_PARTS.get(part, part)}".strip()
 
@@ -90,7 +127,7 @@ def find(
     alike = [f for f in figures if f.method in names and _fits(f, plan, place, wanted)]
     if trial.get("control") != "clean":
         alike = [f for f in alike if f.poison_ratio in (None, number(trial.get("poison_ratio")))]
-    groups: dict[tuple[str, int, str], list[Figure]] = {}
+    groups: dict[tuple[str, int | str, str], list[Figure]] = {}
     for figure in alike:
         groups.setdefault((figure.source, figure.table, figure.method), []).append(figure)
     return tuple(match for group in groups.values() for match in _by_granularity(group, trial))
@@ -106,7 +143,7 @@ def beside(plan: Mapping[str, Any], trial: Trial, key: str) -> str:
     return str(other.get(own, own) if isinstance(other, Mapping) else other or own)
 
 
-def prefer_named(matches: Iterable[Match], plan: Mapping[str, Any]) -> set[tuple[str, int]]:
+def prefer_named(matches: Iterable[Match], plan: Mapping[str, Any]) -> set[tuple[str, int | str]]:
     """The (source, table) pairs to show: the matched ones that the suite's source names, or else all matched ones."""
     found = {(match.figure.source, match.figure.table) for match in matches}
     named = named_tables(str(plan.get("source") or ""))
@@ -125,9 +162,9 @@ def main_origin(matches: Iterable[Match], plan: Mapping[str, Any]) -> str:
     return min(counts, key=lambda origin: (-counts[origin], place(origin)), default="")
 
 
-def named_tables(text: str) -> set[tuple[str, int]]:
+def named_tables(text: str) -> set[tuple[str, int | str]]:
     """(paper, table) for each table that a suite's source names, as in ``PAPER, tables 3 and 4; OTHER, table 1``."""
-    named = set()
+    named: set[tuple[str, int | str]] = set()
     for clause in text.split(";"):
         name, _, numbers = clause.partition("table")
         named |= {(same_name(name), int(digits)) for digits in re.findall(r"\d+", numbers)}

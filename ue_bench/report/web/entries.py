@@ -1,0 +1,133 @@
+"""What the page lists: every cell of every suite once, with the printed numbers of every source."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ue_bench.dimensions import method_in_words
+from ue_bench.measures import number
+from ue_bench.report import printed
+from ue_bench.report.cells import Cell
+from ue_bench.report.footnotes import cause
+from ue_bench.report.layout import Trial
+from ue_bench.report.tables import Report, Row
+from ue_bench.report.validity import INVALID, UNCHECKED, place
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell, in one metric.
+
+    Attributes:
+        number: its place in the page, from 0.
+        opens: the number of the first entry of the same trials: what opens shows all of their metrics.
+        report: the report of the first suite that has it, with all metrics.
+        view: the same report on this metric.
+        row: the row of the report's table that it stands in.
+        cell: its trials, summed up.
+        suites: every suite that has this cell.
+        printed: the printed numbers of every source for the same thing.
+        variant: its parameters in words, where one method takes part with several settings.
+    """
+
+    number: int
+    opens: int
+    report: Report
+    view: Report
+    row: Row
+    cell: Cell
+    suites: tuple[str, ...]
+    printed: tuple[printed.Match, ...]
+    variant: str = ""
+
+    @property
+    def trial(self) -> Trial:
+        """The first of its trials."""
+        return self.cell.trial
+
+    @property
+    def trials(self) -> tuple[str, ...]:
+        """The ids of its trials."""
+        return tuple(str(finding.trial["id"]) for finding in self.cell.findings)
+
+    @property
+    def name(self) -> str:
+        """``em (class)``."""
+        return method_in_words(self.trial)
+
+    @property
+    def valid(self) -> bool:
+        """True if it has a number that may be read."""
+        return self.cell.summary is not None and INVALID not in self.cell.marks
+
+    @property
+    def reason(self) -> str:
+        """Why its number may not be read or is not there, or ""."""
+        for finding in self.cell.findings:
+            if finding.undertrained or finding.state in ("failed", INVALID, "damaged"):
+                return cause(finding)
+        mark, why = self.view.verdicts.get(place(self.trial), ("", ""))
+        return why if mark in (INVALID, UNCHECKED) else ""
+
+
+def collect(reports: Iterable[Report]) -> list[Entry]:
+    """Every cell in every metric that is no cost, suite by suite, controls first; a shared one is listed once."""
+    found: dict[Any, Entry] = {}
+    figures = (*printed.load(), *printed.load_field())
+    orders: dict[Any, tuple[int, bool]] = {}
+    for turn, report in enumerate(reports):
+        suite = str(report.plan.get("suite") or "")
+        variants = report.layout.variants
+        for view in report.measured:
+            if view.measure.cost:
+                continue
+            for row in view.rows:
+                for cell in row.cells.values():
+                    key = view.measure.name, *(finding.trial["id"] for finding in cell.findings)
+                    if key in found:
+                        suites = tuple(dict.fromkeys([*found[key].suites, suite]))
+                        found[key] = dataclasses.replace(found[key], suites=suites)
+                        continue
+                    orders[key] = turn, cell.control is None
+                    matches = _printed(cell, view, figures)
+                    text = variants.get(cell.trial["id"], "")
+                    found[key] = Entry(0, 0, report, view, row, cell, (suite,), matches, text)
+    ordered = [found[key] for key in sorted(found, key=lambda key: orders[key])]
+    firsts: dict[tuple[str, ...], int] = {}
+    return [
+        dataclasses.replace(entry, number=number, opens=firsts.setdefault(entry.trials, number))
+        for number, entry in enumerate(ordered)
+    ]
+
+
+def _printed(cell: Cell, view: Report, figures: Sequence[printed.Figure]) -> tuple[printed.Match, ...]:
+    """What is printed for a cell, under its own name as well, and under the defense's with its strength.
+
+    Sources that do not say their granularity mean one noise an image, the field's usual one.
+    """
+    trial = cell.trial
+    own = printed.same_name(str(trial.get("method")))
+    names = dict.fromkeys([*(trial.get("published_names") or [])])
+    names |= dict.fromkeys(f.method for f in figures if printed.same_name(f.method) == own)
+    asked = {**trial, "published_names": list(names)}
+    matches = printed.find(asked, view.plan, view.measure, figures)
+    strength = _strength(cell)
+    if strength:
+        stronger = {**asked, "defense": f"{trial.get('defense')}{strength}"}
+        matches += printed.find(stronger, view.plan, view.measure, figures)
+    if trial.get("granularity") in printed.COARSE and cell.control != "clean":
+        matches = tuple(match for match in matches if match.figure.granularity)
+    return tuple({(m.figure.origin, m.figure.method, m.figure.value): m for m in matches}.values())
+
+
+def _strength(cell: Cell) -> str:
+    """The defense's only numeric parameter as text, or "": ``10`` for JPEG at quality 10."""
+    for record in cell.records:
+        defense: Mapping[str, Any] = (record.get("config") or {}).get("defense") or {}
+        parameters = defense.get("parameters") or {}
+        values = [value for each in parameters.values() if (value := number(each)) is not None]
+        return f"{values[0]:g}" if len(parameters) == 1 and values else ""
+    return ""
