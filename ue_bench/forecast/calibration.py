@@ -163,7 +163,7 @@ def _jobs(todo: Sequence[Trial], evidence: Evidence) -> Iterator[tuple[Measureme
             images = FIRST_IMAGES if piece.noise else TRAINING_BATCHES * int(trial.recipe["batch_size"])
             if (of, full.pixels) not in seen:
                 seen.add((of, full.pixels))
-                yield Measurement("protect" if piece.noise else "evaluate", trial, "", images), of
+                yield Measurement("protect" if piece.noise else "evaluate", trial, images=images), of
 
 
 def _what(job: Measurement) -> str:
