@@ -12,7 +12,7 @@ from conftest import CONTENT
 from reports import CLEAN, cells_of, entry, plan, record, seeds, world
 
 from ue_bench.errors import ConfigError
-from ue_bench.report.bill import check_in_words, make_bill, render_bill
+from ue_bench.report.bill import _grouped, check_in_words, make_bill, render_bill
 from ue_bench.report.cost import Check, spent_pieces, totals
 
 CPU, GPU = {"type": "cpu", "name": "Some CPU", "threads": 2}, {"type": "cuda", "name": "Some GPU"}
@@ -97,7 +97,7 @@ def test_an_unknown_cost_makes_a_lower_bound():
     assert rows["phase", "protect"]["predicted"] == "unknown"
     assert rows["phase", "train"]["predicted"] == "80.0 s"
     assert rows["total", ""]["predicted"] == "≥ 82.0 s"
-    assert "≥: a lower bound, because a part is unknown: protect of mine: too slow" in text
+    assert "≥: a lower bound, because a part is unknown: too slow: protect of mine" in text
     found = json.loads(render_bill(bill, "json"))
     (total,) = [line for line in found["lines"] if line["by"] == "total"]
     assert (total["predicted"]["wall_seconds"], total["predicted"]["complete"]) == (82.0, False)
@@ -213,3 +213,13 @@ def test_asking_for_a_price_downloads_nothing(command, monkeypatch, tmp_path, wo
     assert (
         ended.status == 2 and "CIFAR-10 is not on this machine" in ended.err and "UE_BENCH_DATA" in ended.err
     )
+
+
+def test_what_is_unknown_is_told_once_for_each_reason():
+    unknowns = [
+        "train: new",
+        "protect of em: new",
+        "protect of tap: new",
+        "prepare of cp: not measured within 2 min",
+    ]
+    assert _grouped(unknowns) == "new: train, protect of em, tap; not measured within 2 min: prepare of cp"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ue_bench.cli.app import Words, app, one_of
-from ue_bench.cli.showing import FORMAT_HELP, choose_view
+from ue_bench.cli.showing import FORMAT_HELP, choose_view, columns_of, fit
 from ue_bench.report.bill import FORMATS as COST_FORMATS
 from ue_bench.report.bill import make_bill, render_bill
+from ue_bench.report.page import WIDTH
 from ue_bench.text import one_line, visible
 
 
@@ -91,7 +93,13 @@ def cost(
     records = store.read_records(trial.id for trial in plan.trials)  # what failed was spent, too
     pieces = planned.foretell(choose_progress(), measure=calibrate)
     note_forecast(plan.header, [], store.read_plans(plan.config.suite))
-    typer.echo(render_bill(make_bill(plan.header, records, plain(pieces), device), format), nl=False)
+    text = render_bill(make_bill(plan.header, records, plain(pieces), device), format)
+    if format == "markdown":  # tables stay whole, and the notes below them fit
+        text = "\n".join(
+            line if line.startswith("|") else fit(line, columns_of(sys.stdout) or WIDTH, "  ")
+            for line in text.split("\n")
+        )
+    typer.echo(text, nl=False)
 
 
 @app.command()

@@ -274,10 +274,28 @@ def _notes(bill: Bill) -> list[str]:
     if bill.untimed:
         notes.append(f"{bill.untimed} failed trials are not in what was spent: their records hold no times.")
     if bill.total.predicted.unknown:
-        notes.append("≥: a lower bound, because a part is unknown: " + "; ".join(bill.unknowns))
+        notes.append(f"≥: a lower bound, because a part is unknown: {_grouped(bill.unknowns)}")
     if bill.check:
         notes.append(f"The forecast so far: {check_in_words(bill.check)}")
     return notes
+
+
+def _grouped(unknowns: Iterable[str]) -> str:
+    """``train: not tried``, ``evaluate: not tried`` in few words: ``not tried: train, evaluate``."""
+    reasons: dict[str, list[str]] = {}
+    for unknown_work in unknowns:
+        work, _, why = unknown_work.partition(": ")
+        reasons.setdefault(why, []).append(work)
+    return "; ".join(f"{why}: {_listed(works)}" for why, works in reasons.items())
+
+
+def _listed(works: Sequence[str]) -> str:
+    """``protect of em``, ``protect of tap`` as ``protect of em, tap``."""
+    phases: dict[str, list[str]] = {}
+    for work in works:
+        phase, _, method = work.partition(" of ")
+        phases.setdefault(phase, []).append(method)
+    return ", ".join(f"{p} of {', '.join(methods)}" if any(methods) else p for p, methods in phases.items())
 
 
 def _work(piece: Piece) -> str:
