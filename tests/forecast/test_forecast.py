@@ -74,7 +74,7 @@ def test_the_same_work_with_other_seeds_and_epochs():
         ("evaluate", "m", "records", 4.0),
     ], "two seeds are two noises, and the last two trials share one"
     assert [piece.device_seconds for piece in pieces] == [2 * piece.seconds for piece in pieces]
-    assert in_words(pieces) == "74 to 116 s (records)", "93 s, by a quarter more or less"
+    assert in_words(pieces) == "62 s to 3 min (records)", "93 s by 1.5 more or less, and 15 s to start"
 
 
 def test_noise_that_trials_share_counts_once_in_the_mean():
@@ -90,7 +90,7 @@ def test_what_no_record_tells_is_not_invented():
         ("train", "other", "records", 18.0),
         ("evaluate", "other", "records", 2.0),
     ]
-    assert in_words(pieces) == "at least 16 s (records; unknown: noise of other)"
+    assert in_words(pieces) == "at least 13 s (records; unknown: noise of other)"
     assert in_words(predict([trial()], Evidence())) == ""
     assert {
         piece.source for piece in predict([trial(data="wide")], Evidence([record(trial())], sizes=SIZES))

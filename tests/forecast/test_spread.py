@@ -6,14 +6,21 @@ import os
 
 import pytest
 
+from ue_bench.forecast.prediction import Piece, in_words
 from ue_bench.forecast.spread import Spread, look_around, slowdown
 from ue_bench.progress import duration_range
 
 
 def test_a_range_by_what_it_rests_on():
-    assert Spread().range(100, "records") == (80, 125)
-    assert Spread().range(100, "calibration") == (50, 200)
+    assert Spread().range(120, "records") == pytest.approx((80, 180))
+    assert Spread().range(100, "calibration") == (40, 250)
     assert Spread(least=0.5, most=3.0, slowdown=2.0).range(100, "records") == (50, 600)
+
+
+def test_a_short_run_has_time_to_start():
+    piece = Piece("train", "a", "mine", "", "records", 12.0, 12.0)
+    assert in_words([piece]) == "8 to 33 s (records)", "12 / 1.5, and 12 * 1.5 + 15"
+    assert in_words([piece], Spread(slowdown=2.0)) == "8 to 66 s (records; the machine is busy)"
 
 
 def test_load_counts_the_threads_that_wait(monkeypatch):

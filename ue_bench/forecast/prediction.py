@@ -22,7 +22,7 @@ from ue_bench.forecast.evidence import (
     preparation_of,
     training_of,
 )
-from ue_bench.forecast.spread import Spread
+from ue_bench.forecast.spread import START_SECONDS, Spread
 from ue_bench.progress import duration, duration_range
 from ue_bench.trials.making import prepare_key
 from ue_bench.trials.trial import Trial
@@ -179,6 +179,7 @@ def in_words(pieces: Iterable[Piece], spread: Spread = QUIET) -> str:
         if least < 1:
             return ""  # "at least 0 s" says nothing
         return f"at least {duration(least)} ({'; '.join([*about, f'unknown: {missing}'])})"
+    most += START_SECONDS * spread.slowdown
     return f"{duration_range(least, most)} ({'; '.join(about)})"
 
 

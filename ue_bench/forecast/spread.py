@@ -9,8 +9,13 @@ from typing import Any
 
 from ue_bench.report.cost import check_forecast
 
-# Predictions of one source lie within these factors of the truth on a quiet machine.
-USUAL = {"records": 1.25, "scaled records": 1.6, "calibration": 2.0}
+# Seen in 7 runs of 5 suites (5 second runs of a store, 2 first runs after a dry run; smoke sizes, 2 cores with 6 to 10
+# threads waiting). What was predicted took 0.79 and 1.19 times as long by records, 1.5 and 2.0 times by calibration
+# (4 runs, by their records' phases). Outside these phases (imports, reading data, writing) 6 to 15 s passed for each
+# unit of slowdown. All 7 lay in their ranges by the factors 1.25 and 2 too, thanks to the slowdown alone. The factors
+# below hold what was seen with some room; that of scaled records is not measured, nor is a quiet machine.
+USUAL = {"records": 1.5, "scaled records": 2.0, "calibration": 2.5}
+START_SECONDS = 15.0  # what passes outside the predicted phases, at most, without slowdown
 PLANS = 10  # the number of newest plans that are considered
 FARTHEST = (
     10.0  # a factor; an earlier forecast that was off by more, as after an accident, counts as this much
@@ -35,9 +40,9 @@ class Spread:
     def range(self, seconds: float, source: str) -> tuple[float, float]:
         """(least, most) seconds of work that is predicted to take ``seconds``.
 
-        Example: ``Spread(most=3.0, slowdown=2.0).range(100, "records")`` is (80, 600).
+        Example: ``Spread(most=3.0, slowdown=2.0).range(100, "scaled records")`` is (50, 600).
         """
-        usual = USUAL.get(source, 2.0)
+        usual = USUAL.get(source, 2.5)
         return seconds * min(1 / usual, self.least), seconds * max(usual, self.most) * self.slowdown
 
     def reasons(self) -> list[str]:
