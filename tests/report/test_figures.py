@@ -16,7 +16,7 @@ from ue_bench.cli import main
 from ue_bench.gallery import amplify, collect
 from ue_bench.overview import best, draw_overview
 from ue_bench.report import build_report
-from ue_bench.report.figures import draw_bars, draw_curves, draw_ratios
+from ue_bench.report.figures import draw_bars, draw_curves, draw_ratios, save
 from ue_bench.report.figures.bars import bars_of, tell_apart
 from ue_bench.report.figures.curves import curves_of
 from ue_bench.report.figures.ratios import ratio_lines
@@ -72,6 +72,34 @@ def test_training_loss_has_a_panel_of_its_own(tmp_path):
         found["curves"].pop("train_loss")
     without = draw_curves(report_of(pairs), tmp_path).paths[1].read_text()
     assert "training loss" not in without and without.count("accuracy (%)") == 2, "no empty panel"
+
+
+def test_each_place_is_a_readable_figure_of_its_own(tmp_path, monkeypatch):
+    """Twelve defenses were one sheet of 5,700 pixels, whose legend lay over its title."""
+    pairs = []
+    for defense in ("none", "jpeg", "jpeg (quality=30)", "j/p/e/g"):
+        for number in range(9):
+            changes = {"defense": defense, "method": f"method_with_a_long_name_{number}"}
+            pairs += with_curves(seeds(changes, [0.0]), [10.0, 20.0])
+    sheets = []
+    monkeypatch.setattr(
+        "ue_bench.report.figures.curves.save",
+        lambda figure, *more, **flat: sheets.append(figure) or save(figure, *more, **flat),
+    )
+    drawn = draw_curves(report_of(pairs, title="A title of many words " * 8), tmp_path)
+    names = ("curves_no_defense", "curves_jpeg", "curves_jpeg_quality_30", "curves_j_p_e_g")
+    assert [path.name for path in drawn.paths] == [
+        f"{name}.{kind}" for name in names for kind in ("png", "svg")
+    ]
+    for figure in sheets:
+        figure.canvas.draw()
+        width, height = figure.canvas.get_width_height()
+        (legend,), title = figure.legends, figure.texts[0]
+        boxes = [axis.get_tightbbox() for axis in figure.axes]
+        top, bottom = title.get_window_extent(), legend.get_window_extent()
+        assert width < 1800 and height < 1000
+        assert bottom.y1 <= min(box.y0 for box in boxes) and max(box.y1 for box in boxes) <= top.y0
+        assert bottom.x0 >= 0 and bottom.x1 <= width and bottom.y0 >= 0 and top.x0 >= 0 and top.y1 <= height
 
 
 def test_names_are_no_mathematics(tmp_path):

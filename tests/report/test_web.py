@@ -232,6 +232,12 @@ def test_everything_stands_in_the_page_without_a_script():
     assert "training data as published" in text and 'popovertarget="d2"' in text
 
 
+def test_what_a_method_remarks_stands_in_every_view():
+    notes = {"remarks": ["only raises values"]}
+    text = page_of([*seeds(CLEAN, [90.0]), *seeds({}, [10.0], notes=notes)])
+    assert text.count("only raises values") == 3, "ranking, table, behind the row"
+
+
 def test_pictures_stand_once_in_the_page():
     import io
 

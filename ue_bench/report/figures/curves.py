@@ -1,13 +1,16 @@
-"""Accuracy and training loss over the epochs: a line for each arm, with a band of one standard deviation over seeds."""
+"""Accuracy and training loss over the epochs: a figure for each place, a line for each arm, a band for its spread."""
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ue_bench.measures import number
 from ue_bench.report.cells import Cell
+from ue_bench.report.figures.bars import tell_apart
 from ue_bench.report.figures.style import (
     SETTINGS,
     Drawn,
@@ -20,41 +23,76 @@ from ue_bench.report.figures.style import (
     save,
 )
 from ue_bench.report.layout import Key
+from ue_bench.report.reading import leading
 from ue_bench.report.statistics import summarise
 from ue_bench.report.tables import Report
 
+LONGEST = 80  # characters of a file's stem
 Curve = list[tuple[int, float, float]]  # epoch, mean, standard deviation (0 for one seed)
 
 
 def draw_curves(report: Report, folder: Path) -> Drawn:
-    """Writes ``curves.png`` and ``curves.svg``: clean test images, training images, training loss, from left to right.
+    """Writes a figure for each place: clean test images, training images, training loss, from left to right.
 
-    A quantity that no record holds gets no column.
+    A quantity that no record of the place holds gets no panel. One place gives ``curves.png`` and ``curves.svg``,
+    several ``curves_NAME.png`` and so on, NAME being what tells the place from the others.
     """
+    report = leading(report.measured)
     lines = {place: curves_of(report, cells) for place, cells in by_place(report).items()}
     lines = {place: found for place, found in lines.items() if any(found.values())}
     if not lines:
         return Drawn("curves", problem="no finished trial has curves")
+    names = _file_names(list(lines))
+    paths = [
+        _draw(report, place, found, folder, name)
+        for name, (place, found) in zip(names, lines.items(), strict=True)
+    ]
+    return Drawn("curves", tuple(path for pair in paths for path in pair))
+
+
+def _draw(
+    report: Report, place: str, found: Mapping[str, Mapping[Key, Curve]], folder: Path, name: str
+) -> tuple[Path, ...]:
+    """One place's figure; its legend stands below the panels, its title above them."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(SETTINGS):
-        parts = [part for part in _PARTS if any(found[part] for found in lines.values())]
-        figure = Figure(figsize=(2.2 + 4.4 * len(parts), 0.9 + 3.6 * len(lines)), layout="constrained")
-        axes = figure.subplots(len(lines), len(parts), squeeze=False)
+        parts = [part for part in _PARTS if found[part]]
+        width = 0.6 + 4.2 * len(parts)
+        arms = list(dict.fromkeys(arm for part in parts for arm in found[part]))
+        labels = [arm_name(report, arm) for arm in arms]
+        columns = max(1, int(width / (0.75 + 0.075 * max(map(len, labels)))))
+        below = 0.25 + 0.2 * -(-len(labels) // columns)
+        title = _title(report, place, letters=int(9 * width))
+        above = 0.2 + 0.22 * (title.count("\n") + 1)
+        figure = Figure(figsize=(width, 3.4 + above + below), layout="constrained")
+        axes = figure.subplots(1, len(parts), squeeze=False)[0]
         drawn: dict[Key, Any] = {}
-        for row, (place, found) in zip(axes, lines.items(), strict=True):
-            for axis, part in zip(row, parts, strict=True):
-                drawn |= _panel(axis, found[part], looks(report), log=part == "loss")
-                axis.set_title(f"{_PARTS[part]}\n{place}")
-                axis.set_xlabel("epoch")
-                axis.set_ylabel(_label(report, part, found))
-        names = [arm_name(report, arm) for arm in drawn]
+        for axis, part in zip(axes, parts, strict=True):
+            drawn |= _panel(axis, found[part], looks(report), log=part == "loss")
+            axis.set_title(_PARTS[part])
+            axis.set_xlabel("epoch")
+            axis.set_ylabel(_label(report, part, found))
         figure.legend(
-            list(drawn.values()), names, loc="outside right center", frameon=False, handlelength=3.2
-        )
-        figure.suptitle(_title(report))
-        return Drawn("curves", save(figure, folder, "curves", ("png", "svg"), flat=True))
+            [drawn[arm] for arm in arms], labels, loc="outside lower center", ncols=columns, frameon=False,
+            handlelength=3.2,
+        )  # fmt: skip
+        figure.suptitle(title)
+        return save(figure, folder, name, ("png", "svg"), flat=True)
+
+
+def _file_names(places: Sequence[str]) -> list[str]:
+    """A file's stem for each place, in plain letters and unlike the others."""
+    if len(places) == 1:
+        return ["curves"]
+    _, titles = tell_apart(places)
+    names: list[str] = []
+    for title in titles:
+        plain = re.sub(r"[^A-Za-z0-9]+", "_", title).strip("_") or "place"
+        name = f"curves_{plain}"[:LONGEST]
+        names.append(name if name not in names else f"{name}_{len(names) + 1}")
+    return names
 
 
 _PARTS = {
@@ -145,12 +183,12 @@ def _ratio(cell: Cell) -> float:
     return float(cell.trial.get("poison_ratio") or 0.0)
 
 
-def _title(report: Report) -> str:
+def _title(report: Report, place: str, letters: int) -> str:
     seeds = len({finding.trial.get("seed") for finding in report.findings})
     ratios = {finding.trial.get("poison_ratio") for finding in report.findings} - {0.0}
-    notes = []
+    notes = [place]
     if seeds > 1:
         notes.append(f"mean of {seeds} seeds, band: ± one standard deviation")
     if len(ratios) > 1:
         notes.append("each arm at its largest protected share")
-    return f"{heading(report)}\n{'; '.join(notes)}" if notes else heading(report)
+    return f"{heading(report, letters)}\n{textwrap.fill('; '.join(notes), letters)}"

@@ -53,6 +53,7 @@ class Standing:
         name: the method with its granularity.
         budget: in words, "" without noise.
         variant: its setting where it takes part with several.
+        remarks: what the method says about its noise.
         tiles: one for each place; None where it was not tried.
         weakest: the place where it protects least, or None without any valid number.
         rank: from 1, equal for equal numbers; None for controls and for what was tried in fewer places.
@@ -64,6 +65,7 @@ class Standing:
     variant: str
     control: str | None
     reduced: bool
+    remarks: tuple[str, ...]
     tiles: tuple[Tile | None, ...]
     weakest: int | None
     tried: int
@@ -191,8 +193,9 @@ def _standing(arm: tuple[str, str, str], found: dict[Place, Entry], places: Sequ
     first = next(iter(found.values()))
     lower = first.view.measure.lower_protects
     weakest = (max if lower else min)(valid, key=lambda n: valid[n], default=None)
+    remarks = tuple(dict.fromkeys(text for entry in found.values() for text in entry.row.remarks))
     reduced = any(entry.row.reduced for entry in found.values())
-    return Standing(name, budget, variant, first.cell.control, reduced, tiles, weakest, len(valid))
+    return Standing(name, budget, variant, first.cell.control, reduced, remarks, tiles, weakest, len(valid))
 
 
 def _tile(entry: Entry | None) -> Tile | None:

@@ -13,6 +13,7 @@ from ue_bench.report.figures.curves import curves_of
 from ue_bench.report.figures.ratios import ratio_lines
 from ue_bench.report.figures.style import COLOURS, DASHES, arm_name, by_place, looks
 from ue_bench.report.layout import Key
+from ue_bench.report.reading import leading
 from ue_bench.report.tables import Report
 from ue_bench.report.web.boards import Board
 from ue_bench.report.web.claims import Claim
@@ -35,6 +36,7 @@ class Panels:
 
 def curve_panels(report: Report) -> Panels | None:
     """Clean test data over the epochs, a chart for each place; None without curves."""
+    report = leading(report.measured)
     lines = {place: curves_of(report, cells)["test"] for place, cells in by_place(report).items()}
     return _panels(report, lines, "epoch")
 

@@ -130,6 +130,7 @@ def _verdict(entry: Entry) -> list[tuple[str, str]]:
     if not entry.cell.control and entry.cell.summary:
         words = {PROTECTS: "protects", NOT: "does not protect"}
         facts.append(("verdict", words.get(protects(entry.cell, entry.view.measure), "cannot be judged")))
+    facts += [("remark", text) for text in entry.row.remarks]
     if len(entry.suites) > 1:
         facts.append(("suites", ", ".join(entry.suites)))
     return facts
