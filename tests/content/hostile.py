@@ -148,6 +148,7 @@ FAILING: dict[str, tuple[Callable, str]] = {
     "a damaged file": (raises(DamagedError("mine")), "mine"),
     "no words": (raises(Unspeakable()), "its text cannot be read (RuntimeError)"),
     "half a letter": (raises(ValueError("caf\udce9 \ud800")), "ValueError: caf\\udce9 \\ud800"),
+    "several lines": (raises(ValueError("one\n# two\r\x1b[2Jthree")), "ValueError: one"),
     "a flood of words": (raises(ValueError("ab" * 10**6)), "ValueError: abab"),
     "no end": (note_itself, "RecursionError"),
     "nothing": (lambda *_: "noise", "protect must return a Perturbation, not str"),

@@ -104,6 +104,12 @@ def test_check_finds_it_before_any_run(deed, promise, said):
         promise(subject)
 
 
+def test_an_error_of_several_lines_is_one_line_on_the_terminal(command):
+    ended = command("run", "suite=toy", "method=hostile", "hostile.deed=several lines")
+    assert ended.status == 1 and "FAILED: ValueError: one # two \\x1b[2Jthree" in ended.err
+    assert "# two" not in [line[:5] for line in ended.err.splitlines()]
+
+
 LEAVING = """from __future__ import annotations
 import sys
 from dataclasses import dataclass

@@ -11,6 +11,7 @@ from typing import Any
 
 from ue_bench.dimensions import trial_in_words
 from ue_bench.progress import Counted, Progress, duration
+from ue_bench.text import one_line
 from ue_bench.trials.agreement import disagreements
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.executors import Outcome, Setup, Task, find_executor
@@ -184,7 +185,7 @@ def announcement(plan: Plan, finished: dict[str, Any], todo: list[Trial], takes:
 
 def _result(record: dict[str, Any]) -> str:
     if record["status"] == "failed":
-        return f"FAILED: {record['error']['message']}"
+        return one_line(f"FAILED: {record['error']['message']}")
     metrics, seconds = record["metrics"], record["seconds"]
     found = _accuracy(metrics) if "accuracy_last" in metrics else _retrieval(metrics)
     invalid = "INVALID: " if record["status"] == "invalid" else ""

@@ -114,7 +114,7 @@ class Work:
 
 def _failure(error: BaseException) -> Outcome:
     """The outcome of a task that content ended with anything, SystemExit among it; raises what is not content's."""
-    if isinstance(error, (KeyboardInterrupt, Busy)) or (isinstance(error, StoreError) and _is_ours(error)):
+    if isinstance(error, KeyboardInterrupt) or (isinstance(error, (Busy, StoreError)) and _is_ours(error)):
         raise error
     return Outcome("failed", error=tell_failure(error))
 
