@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from conftest import CONTENT
 
 import ue_bench
 from ue_bench.datasets.shapes import Shapes
@@ -154,6 +155,12 @@ def test_a_method_that_changes_the_images_is_found_out(given, protect, tmp_path)
     )
     with pytest.raises((PerturbationError, DataError), match="in place: it must work on a copy"):
         protect("vandal", *given, plugins=[plugin])
+
+
+@pytest.mark.parametrize("deed", ["more than promised", "without bounds", "another norm"])
+def test_noise_over_the_declared_budget_is_refused_whatever_budget_it_tells(given, protect, deed):
+    with pytest.raises(PerturbationError, match="over its budget of 8"):
+        protect("hostile", *given, plugins=[CONTENT], deed=deed)
 
 
 def test_nothing_is_imported_before_it_is_needed():

@@ -15,6 +15,7 @@ import torch
 
 from ue_bench import Access, Budget, Context, Method, Perturbation, ProtectorView
 from ue_bench.errors import DamagedError, StoreError
+from ue_bench.trials.claims import Busy, Claim
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ FAILING: dict[str, tuple[Callable, str]] = {
     "its own way out": (raises(Departure("bye")), "Departure: bye"),
     "the end of generators": (raises(GeneratorExit()), "GeneratorExit"),
     "an error of the store": (raises(StoreError("mine")), "mine"),
+    "already being done": (raises(Busy(Claim("trial-x"))), "Busy: trial-x is being worked on"),
     "a damaged file": (raises(DamagedError("mine")), "mine"),
     "no words": (raises(Unspeakable()), "its text cannot be read (RuntimeError)"),
     "half a letter": (raises(ValueError("caf\udce9 \ud800")), "ValueError: caf\\udce9 \\ud800"),
