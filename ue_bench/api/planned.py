@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ue_bench.configure import configure
@@ -16,7 +17,7 @@ from ue_bench.progress import Progress
 from ue_bench.provenance import describe_device
 from ue_bench.threads import set_threads
 from ue_bench.trials.environment import Environment
-from ue_bench.trials.executors import find_executor
+from ue_bench.trials.executors import Task, find_executor
 from ue_bench.trials.plan import Plan, make_plan
 from ue_bench.trials.run import Summary, pending
 from ue_bench.trials.run import run as run_plan
@@ -30,10 +31,12 @@ class PlannedRun:
     Attributes:
         plan: the trials.
         environment: store, device and plug-ins.
+        started: when it was asked for (of ``time.monotonic``); ``stop_after`` counts from there.
     """
 
     plan: Plan
     environment: Environment
+    started: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, words: Sequence[str], verb: str = "run", download: bool = True) -> PlannedRun:
@@ -47,13 +50,14 @@ class PlannedRun:
         Raises:
             UEBenchError: for every mistake that can be found before any work.
         """
+        started = time.monotonic()
         config, registry = configure(words)
         find_executor(config.executor)
         environment = Environment(config.store, config.device, tuple(config.plugins), config.threads)
         environment.find_device()
         set_threads(environment.threads)
         command = shlex.join(["ue-bench", verb, *words])
-        return cls(make_plan(config, registry, command, download=download), environment)
+        return cls(make_plan(config, registry, command, download=download), environment, started)
 
     @property
     def command(self) -> str:
@@ -99,4 +103,16 @@ class PlannedRun:
         plans = self.environment.open_store().read_plans(self.plan.config.suite)
         takes = self.takes(pieces)
         note_forecast(self.plan.header, pieces, plans)
-        return run_plan(self.plan, self.environment, progress, takes)
+        return run_plan(self.plan, self.environment, progress, takes, self._time_left(pieces))
+
+    def _time_left(self, pieces: list[Any]) -> Callable[[Task, float], bool] | None:
+        """Whether a task would end before ``stop_after``, as records tell or the longest of its kind."""
+        seconds = self.plan.config.seconds()
+        if seconds is None:
+            return None
+        takes: dict[str, float] = {}
+        for piece in pieces:
+            name = f"noise-{piece.noise}" if piece.noise else f"trial-{piece.id}"
+            takes[name] = takes.get(name, 0.0) + (piece.seconds or 0.0)
+        end = self.started + seconds
+        return lambda task, longest: time.monotonic() + (takes.get(task.name) or longest) <= end

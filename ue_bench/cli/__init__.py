@@ -31,7 +31,7 @@ def _run(arguments: list[str] | None) -> Any:
     from ue_bench.cli.showing import show_error, show_warning
     from ue_bench.errors import UEBenchError
 
-    for module in ("runs", "content"):  # each adds its commands, in this order
+    for module in ("runs", "machines", "content"):  # each adds its commands, in this order
         importlib.import_module(f"ue_bench.cli.{module}")
     command: Any = typer.main.get_command(app)
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -43,6 +43,7 @@ def run(
     from ue_bench.progress import choose_progress
     from ue_bench.report import build_report, render
     from ue_bench.report.outlook import list_trials, tell_plan
+    from ue_bench.trials.ending import STATUS, Terminated
 
     planned, progress = PlannedRun.of(words or [], download=not dry_run), choose_progress()
     if dry_run:
@@ -53,15 +54,17 @@ def run(
         return
     try:
         summary = planned.work(progress, measure=calibrate is True)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         finished, todo = planned.pending()
         typer.echo(
             f"\nstopped: {len(finished)} of {len(planned.plan.trials)} trials are done and kept in "
             f"{planned.environment.store}, {len(todo)} are left. To go on: {planned.command}",
             err=True,
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(STATUS if isinstance(stopped, Terminated) else 130) from None
     typer.echo(render(build_report(planned.plan.header, summary.records), chosen, view), nl=False)
+    if summary.left:
+        typer.echo(f"{len(summary.left)} trials are left. To go on: {planned.command}", err=True)
     if summary.failures:
         for trial, message in summary.failures:
             typer.echo(one_line(f"failed: {trial}: {message}"), err=True)

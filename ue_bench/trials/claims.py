@@ -8,6 +8,7 @@ takes it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
@@ -24,6 +25,7 @@ from ue_bench.trials.identity import is_gone, mark
 
 LEASE = 900.0  # seconds without a touch after which a claim is dead, wherever its owner runs
 SUFFIX = ".claim"
+SAID = ("owner", "task", "process", "host", "since", "token")
 
 
 class Busy(BaseException):
@@ -50,6 +52,7 @@ class Claim:
         host: its owner's machine.
         since: when it was made, in ISO format, by the owner's clock.
         silent: seconds since it was touched last, by the clock of the file server.
+        token: a word of this claim alone; numbers of files are used again.
         inode: of its file.
     """
 
@@ -60,7 +63,12 @@ class Claim:
     host: str = ""
     since: str = ""
     silent: float = 0.0
+    token: str = ""
     inode: int = 0
+
+    def same(self, other: Claim | None) -> bool:
+        """Whether the other is this claim, and not one in its place."""
+        return other is not None and (self.token, self.inode) == (other.token, other.inode)
 
     def dead(self, lease: float) -> bool:
         """Whether its owner has ended, or may be taken to have ended."""
@@ -70,7 +78,8 @@ class Claim:
         """Its owner in words."""
         if not self.owner:
             return f"whoever left a file there that is no claim, {duration(self.silent)} ago"
-        return f"process {self.process.split('-')[1]} on {self.host} since {self.since}"
+        ended = ", which has ended" if is_gone(self.process) else ""
+        return f"process {self.process.split('-')[1]} on {self.host} since {self.since}{ended}"
 
 
 class Claims:
@@ -86,7 +95,7 @@ class Claims:
         self.folder, self.lease = folder, lease
         self.owner = owner or uuid.uuid4().hex
         self.task = ""
-        self._held: dict[str, int] = {}  # name -> inode
+        self._held: dict[str, Claim] = {}
         self._lock = threading.Lock()
         self._touching: threading.Thread | None = None
 
@@ -111,22 +120,21 @@ class Claims:
         """Whether the claim is still this process's: another may have taken it for dead."""
         if self.folder is None:
             return True
-        try:
-            return os.stat(self._path(name)).st_ino == self._held.get(name)
-        except OSError:
-            return False
+        held = self._held.get(name)
+        return held is not None and held.same(self._read(name))
 
     def release(self, name: str) -> None:
         """Gives up a claim that this process holds."""
         with self._lock:
-            inode = self._held.pop(name, None)
-        self._remove(name, inode)
+            held = self._held.pop(name, None)
+        if held:
+            self._remove(held)
 
     def release_task(self, task: str = "") -> None:
         """Removes this run's claims, of all its processes; with ``task`` only those made for it."""
         for claim in self.all():
             if claim.owner == self.owner and task in ("", claim.task):
-                self._remove(claim.name, claim.inode)
+                self._remove(claim)
         with self._lock:
             if not task:
                 self._held.clear()
@@ -146,23 +154,32 @@ class Claims:
 
     def read(self, name: str) -> Claim | None:
         """The claim of that name, whoever holds it, or None."""
+        claim = self._read(name)
+        if claim is None:
+            return None
+        alive = is_gone(claim.process) is False
+        return dataclasses.replace(claim, silent=0.0 if alive else self._clock() - claim.silent)
+
+    def _read(self, name: str, path: Path | None = None) -> Claim | None:
+        """As ``read``, but ``silent`` is when it was touched last."""
         try:
-            with open(self._path(name), "rb") as file:
+            with open(path or self._path(name), "rb") as file:
                 content, about = file.read(10_000), os.fstat(file.fileno())
         except OSError:
             return None
         try:
             told = json.loads(content)
-            words = {key: str(told[key]) for key in ("owner", "task", "process", "host", "since")}
+            words = {key: str(told[key]) for key in SAID}
+            words = words if words["process"].count("-") == 2 else {}
         except (ValueError, KeyError, TypeError, RecursionError):
             words = {}
-        silent = 0.0 if is_gone(words.get("process", "")) is False else self._clock() - about.st_mtime
-        return Claim(name, **words, silent=silent, inode=about.st_ino)
+        return Claim(name, **words, silent=about.st_mtime, inode=about.st_ino)
 
     def _take(self, name: str) -> None:
         assert self.folder is not None
         own = self.folder / f"{name}.{mark()}.{uuid.uuid4().hex[:8]}.tmp"
         said = {
+            "token": uuid.uuid4().hex,
             "owner": self.owner,
             "task": self.task or name,
             "process": mark(),
@@ -180,7 +197,7 @@ class Claims:
                     if claim:
                         self._bury(claim)
                 with self._lock:
-                    self._held[name] = os.stat(self._path(name)).st_ino
+                    self._held[name] = Claim(name, **said, inode=os.stat(self._path(name)).st_ino)
             finally:
                 own.unlink(missing_ok=True)
         except OSError as error:
@@ -197,15 +214,15 @@ class Claims:
             os.rename(self._path(claim.name), away)
         except FileNotFoundError:
             return
-        if os.stat(away).st_ino != claim.inode:
+        if not claim.same(self._read(claim.name, away)):
             with contextlib.suppress(FileExistsError):
                 os.link(away, self._path(claim.name))
         away.unlink(missing_ok=True)
 
-    def _remove(self, name: str, inode: int | None) -> None:
+    def _remove(self, claim: Claim) -> None:
         with contextlib.suppress(OSError):
-            if os.stat(self._path(name)).st_ino == inode:
-                self._path(name).unlink()
+            if claim.same(self._read(claim.name)):
+                self._path(claim.name).unlink()
 
     def _path(self, name: str) -> Path:
         assert self.folder is not None

@@ -13,6 +13,7 @@ from ue_bench.dimensions import trial_in_words
 from ue_bench.progress import Counted, Progress, duration
 from ue_bench.text import one_line
 from ue_bench.trials.agreement import disagreements
+from ue_bench.trials.ending import heeding_sigterm
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.executors import Outcome, Setup, Task, find_executor
 from ue_bench.trials.leftovers import remove_leftovers
@@ -62,13 +63,13 @@ def run(
     environment: Environment,
     progress: Progress,
     takes: str = "",
-    may_start: Callable[[Task], bool] | None = None,
+    may_start: Callable[[Task, float], bool] | None = None,
 ) -> Summary:
     """Works through what is missing, beside whoever else works on this store.
 
     Args:
         takes: how long that takes, in words, if it is known; shown at the start.
-        may_start: whether there is time left for a task; None: there is no end, and at the end others are waited for.
+        may_start: see ``Schedule``; None: there is no end, and others are waited for.
 
     Raises:
         StoreError: if results cannot be kept; what was kept before stays.
@@ -111,21 +112,23 @@ def run(
     )
     started, count = time.monotonic(), 0
     try:
-        for task, outcome in progress.track(Counted(schedule.work(), len(tasks)), "noises and trials"):
-            if task.kind == "protect":
-                continue
-            count += 1
-            record = _recorded(task, outcome, work, store)
-            summary.records[task.trial.id] = record
-            if record["status"] == "failed":
-                summary.failures.append((trial_in_words(record), record["error"]["message"]))
-            left = (time.monotonic() - started) / count * (len(todo) - count)
-            tell = progress.show if record["status"] == "done" else progress.say
-            tell(
-                f"[{len(finished)}/{len(plan.trials)}] {trial_in_words(record)}: {_result(record)}"
-                f"{' (by another run)' if outcome.elsewhere else ''}{_left(left)}"
-            )
+        with heeding_sigterm(claims.release_task):
+            for task, outcome in progress.track(Counted(schedule.work(), len(tasks)), "noises and trials"):
+                if task.kind == "protect":
+                    continue
+                count += 1
+                record = _recorded(task, outcome, work, store)
+                summary.records[task.trial.id] = record
+                if record["status"] == "failed":
+                    summary.failures.append((trial_in_words(record), record["error"]["message"]))
+                left = (time.monotonic() - started) / count * (len(todo) - count)
+                tell = progress.show if record["status"] == "done" else progress.say
+                tell(
+                    f"[{len(finished)}/{len(plan.trials)}] {trial_in_words(record)}: {_result(record)}"
+                    f"{' (by another run)' if outcome.elsewhere else ''}{_left(left)}"
+                )
     finally:
+        schedule.executor.close()
         claims.release_task()
         claims.remove_dead()
         remove_leftovers(store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -25,12 +26,14 @@ class Waiting:
         pause: seconds to wait after the next time that it is found busy.
         ready: when it may be asked for (of ``time.monotonic``).
         busy: who works on it, or "".
+        begun: when it was started last.
     """
 
     task: Task
     pause: float = FIRST_PAUSE
     ready: float = 0.0
     busy: str = ""
+    begun: float = 0.0
 
 
 class Schedule:
@@ -41,7 +44,7 @@ class Schedule:
         executor: does them.
         progress: shows what they say.
         time_limit: seconds that a task may take once it runs, or None.
-        may_start: whether there is time left for a task; None: always.
+        may_start: (task, seconds that one of its kind took at most) -> whether there is time left; None: always.
         lose: called with a task whose process is gone.
         patient: whether to wait, at the end, for what others do.
 
@@ -55,7 +58,7 @@ class Schedule:
         executor: Executor,
         progress: Progress,
         time_limit: float | None = None,
-        may_start: Callable[[Task], bool] | None = None,
+        may_start: Callable[[Task, float], bool] | None = None,
         lose: Callable[[Task], object] = lambda task: None,
         patient: bool = True,
     ):
@@ -66,6 +69,7 @@ class Schedule:
         self.deadlines: dict[int, float] = {}
         self.noises: dict[str, Outcome] = {}
         self.left: list[Task] = []
+        self.longest: defaultdict[str, float] = defaultdict(float)  # seconds by kind
         self.count = 0
         self.told = ""
 
@@ -99,10 +103,11 @@ class Schedule:
             if each.ready > time.monotonic() or (each.task.needs and each.task.needs not in self.noises):
                 continue
             self.waiting.remove(each)
-            if self.may_start is not None and not self.may_start(each.task):
+            if self.may_start is not None and not self.may_start(each.task, self.longest[each.task.kind]):
                 self.left.append(each.task)
                 continue
             self.count += 1
+            each.begun = time.monotonic()
             self.running[self.count] = each
             self.executor.start(self.count, each.task)
             free -= 1
@@ -166,6 +171,8 @@ class Schedule:
             each.ready, each.pause = time.monotonic() + each.pause, min(2 * each.pause, LONGEST_PAUSE)
             self.waiting.append(each)
             return
+        spent = time.monotonic() - each.begun
+        self.longest[each.task.kind] = max(self.longest[each.task.kind], spent)
         for other in self.waiting:
             if other.busy:  # perhaps for what has just been done
                 other.ready, other.pause = 0.0, FIRST_PAUSE

@@ -1,0 +1,72 @@
+"""The commands for several processes on one store: status, slurm."""
+
+from __future__ import annotations
+
+import shlex
+from importlib.resources import files
+from string import Template
+
+import typer
+
+from ue_bench.cli.app import Words, app
+from ue_bench.errors import ConfigError
+from ue_bench.text import visible
+from ue_bench.words import read_number, read_whole, read_words, split_words
+
+STATUS = {"store": "runs", "suite": ""}
+SLURM = {"gpus": "", "hours": ""}
+MOST_JOBS = 1000  # what schedulers take as one array
+SPARE = 600  # seconds before the end of a job after which nothing is to run
+
+
+@app.command()
+def status(words: Words = None) -> None:
+    """Say what is done, being worked on, failed and left: ue-bench status [store=DIR suite=NAME]."""
+    from ue_bench.report.status import tell_claims, tell_status
+    from ue_bench.trials.claims import LEASE
+    from ue_bench.trials.environment import Environment
+
+    given = read_words(words or [], STATUS, ("store",), "ue-bench status [store=DIR suite=NAME]")
+    environment = Environment(given["store"])
+    store, claims = environment.open_store(), environment.claims().all()
+    plans = {(plan["suite"], plan["profile"]): plan for plan in store.read_plans(given["suite"] or None)}
+    if not plans:
+        raise ConfigError(
+            f"store {store.address} has no run{' of ' + given['suite'] if given['suite'] else ''}: name another, "
+            "store=DIR, or see: ue-bench run suite=NAME"
+        )
+    for plan in plans.values():
+        records = store.read_records(entry["id"] for entry in plan["trials"])
+        alive = [claim for claim in claims if not claim.dead(LEASE)]
+        typer.echo(visible(tell_status(plan, records, alive)))
+    for line in tell_claims(claims):
+        typer.echo(visible(line))
+
+
+@app.command()
+def slurm(words: Words = None) -> None:
+    """Print a job array that works through a suite: ue-bench slurm suite=NAME gpus=8 hours=4 [the words of a run]."""
+    from ue_bench.configure import configure
+
+    usage = "ue-bench slurm suite=NAME gpus=8 hours=4 [store=DIR ...]"
+    typed = split_words(words or [], usage)
+    own = [f"{key}={typed.pop(key)}" for key in SLURM if key in typed]
+    given = read_words(own, SLURM, ("gpus", "hours"), usage)
+    count, seconds = read_whole(given, "gpus", 1, MOST_JOBS), 3600 * read_number(given, "hours")
+    if not 2 * SPARE <= seconds < 10**7:
+        raise ConfigError(f"hours={given['hours']}: a job takes at least 0.4 hours and at most 2700")
+    if "stop_after" in typed:
+        raise ConfigError("stop_after= follows from hours=: leave it out")
+    run = [f"{key}={value}" for key, value in typed.items()]
+    config, _ = configure(run)
+    minutes, begin = round(seconds / 60), round((seconds - SPARE) / 60)
+    text = files("ue_bench").joinpath("templates", "slurm.txt").read_text(encoding="utf-8")
+    script = Template(text).substitute(
+        suite=config.suite,
+        last=count - 1,
+        count=count,
+        time=f"{minutes // 60:02}:{minutes % 60:02}:00",
+        stop_after=f"{begin // 60}h{begin % 60}m",
+        command=shlex.join(["ue-bench", "run", *run]),
+    )
+    typer.echo(script, nl=False)
