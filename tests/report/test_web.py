@@ -166,6 +166,16 @@ def test_who_says_what():
     )
 
 
+def test_our_number_stands_beside_the_claims_once(monkeypatch):
+    figures = (figure("mine", 10.0), figure("mine", 30.0, "two"))
+    monkeypatch.setattr("ue_bench.report.printed.load", lambda: figures)
+    monkeypatch.setattr("ue_bench.report.printed.load_field", lambda: ())
+    given = [(dict(entry(published_names=["mine"]), id=name), 12.0) for name in ("one", "again")]
+    reports = [build_report(*world([(trial, record(trial, value))])) for trial, value in given]
+    (claim,) = make_claims(collect(reports))
+    assert [e.cell.summary.mean for e in claim.ours] == [12.0] and claim.spread == 20.0
+
+
 def test_figures_of_the_field_keep_their_spread_and_every_row_is_read():
     lines = [
         "paper,table,dataset,method,victim,defense,metric,value",

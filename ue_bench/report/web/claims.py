@@ -54,7 +54,7 @@ def make_claims(entries: Iterable[Entry], figures: Sequence[Figure] = ()) -> lis
     claims = []
     for key, group in found.items():
         said = tuple(sorted(_distinct(group), key=lambda f: (f.value, f.origin)))
-        claim = Claim(_method(said), ", ".join(_place(said[0])), said, tuple(ours.get(key, ())))
+        claim = Claim(_method(said), ", ".join(_place(said[0])), said, _measured(ours.get(key, ())))
         if claim.sources > 1 or claim.ours:
             claims.append(claim)
     return sorted(claims, key=_order)
@@ -77,6 +77,14 @@ def _key(figure: Figure) -> tuple[str, ...]:
 
 def _distinct(figures: Iterable[Figure]) -> Iterable[Figure]:
     return {(figure.origin, figure.method, figure.value): figure for figure in figures}.values()
+
+
+def _measured(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """One entry for each result: suites that repeat a measurement to the last digit repeat it once."""
+    found: dict[object, Entry] = {}
+    for entry in entries:
+        found.setdefault((entry.name, entry.trial.get("victim"), entry.cell.summary), entry)
+    return tuple(found.values())
 
 
 def _method(figures: Sequence[Figure]) -> str:
