@@ -40,7 +40,7 @@ from ._t2ue.public import (
     text_tower,
 )
 from ._t2ue.synthesis import Synthesiser
-from ._t2ue.training import Lessons, Training, train_generator
+from ._t2ue.training import Lessons, Training
 
 PIXELS_AT_ONCE = {
     "cpu": 2**18,
@@ -66,8 +66,8 @@ class T2UE(Method):
     one noise per image, the first caption). In supervised runs it is a template with the class's name: class-wise, the
     first of CLIP's 18 and one random vector per class; otherwise a template and a vector for each image.
 
-    The generator is trained once for all data, granularities and values of z; a training that was killed continues from
-    its last checkpoint. The record names the public data, and warns if they overlap with the data to protect.
+    The generator is trained once for all data, granularities and values of z. The record names the public data, and
+    warns if they overlap with the data to protect.
 
     Where paper and authors' code differ, defaults follow the paper. The code clips the output at the radius, which is
     16 there (``bound=clamp``), lets the learning rate rise (``official_schedule``), keeps the epoch of the lowest
@@ -109,7 +109,7 @@ class T2UE(Method):
     official_best: bool = False  # the epoch of the lowest loss, as in the authors' code, instead of the last
     snapshots: tuple[Count, ...] = ()  # epochs after which the generator is kept, too; for appendix A.1
     checkpoint: Whole = 0  # the epoch of the snapshot that makes the noise; 0: the generator after all epochs
-    checkpoint_epochs: Count = 10  # epochs between the checkpoints from which a killed training continues
+    checkpoint_epochs: Count = 10  # without effect since runs have checkpoint_minutes; older trials name it
     bf16: bool = True  # training, where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.CAPTIONS | Access.LABELS | Access.CLASS_NAMES
@@ -211,12 +211,7 @@ class T2UE(Method):
         seed = derive(context.seed, "generator")
         network = seeded_ssagan(self.filters, width, self.size, seed, context.device)
         training = Training(network, towers, public, self._lessons(), context)
-        train_generator(
-            training,
-            context,
-            [surrogate, public.fingerprint, self.size, self.filters],
-            self.checkpoint_epochs,
-        )
+        training.run()
         self._report(training, context)
         kept = {f"generator.{name}": value for name, value in training.result().items()}
         kept |= {f"snapshot.{name}": value for name, value in training.kept.items()}

@@ -247,3 +247,11 @@ def check_threads(count: int) -> None:
     """Raises ConfigError for a number of threads that no machine has."""
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_THREADS:
         raise ConfigError(f"threads is a whole number from 1 to {MOST_THREADS}, not {count!r}")
+
+
+def check_minutes(minutes: float) -> None:
+    """Raises ConfigError for minutes between checkpoints that no clock can count."""
+    if not 0 <= minutes < math.inf:
+        raise ConfigError(
+            f"checkpoint_minutes is a number of minutes such as 10, or 0 for no checkpoints, not {minutes:g}"
+        )

@@ -11,6 +11,27 @@ from dataclasses import dataclass, field
 
 import torch
 
+Pair = tuple[float, float]  # seconds, device seconds
+
+
+@dataclass
+class _Phase:
+    """A phase that has not ended.
+
+    Attributes:
+        start: on the clock.
+        inner: what does not count: phases within it, and pauses.
+    """
+
+    name: str
+    start: Pair
+    inner: Pair = (0.0, 0.0)
+
+    def until(self, end: Pair) -> tuple[Pair, Pair]:
+        """(all that was spent since its start, what of that counts)."""
+        spent = end[0] - self.start[0], end[1] - self.start[1]
+        return spent, (spent[0] - self.inner[0], spent[1] - self.inner[1])
+
 
 @dataclass
 class Clock:
@@ -28,29 +49,45 @@ class Clock:
     seconds: dict[str, float] = field(default_factory=dict)
     device_seconds: dict[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
-    _stack: list[list[float]] = field(default_factory=list, repr=False)
+    _stack: list[_Phase] = field(default_factory=list, repr=False)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Times the block under ``name``; on an exception the time spent so far still counts."""
         if not self._stack:
             reset_peak(self.device)
-        start = self._now()
-        self._stack.append([0.0, 0.0])
+        self._stack.append(_Phase(name, self._now()))
         try:
             yield
         finally:
             end = self._now()
-            inner = self._stack.pop()
-            spent = [end[0] - start[0], end[1] - start[1]]
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent[0] - inner[0]
-            self.device_seconds[name] = self.device_seconds.get(name, 0.0) + spent[1] - inner[1]
-            if self._stack:
-                self._stack[-1][0] += spent[0]
-                self._stack[-1][1] += spent[1]
+            spent, own = self._stack.pop().until(end)
+            self.add(name, *own)
+            self._leave_out(spent)
             self.peak_bytes = max(self.peak_bytes, peak(self.device))
 
-    def spent(self, name: str) -> tuple[float, float]:
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in the block counts for no phase."""
+        start = self._now()
+        try:
+            yield
+        finally:
+            end = self._now()
+            self._leave_out((end[0] - start[0], end[1] - start[1]))
+
+    def so_far(self) -> dict[str, Pair]:
+        """(seconds, device seconds) by phase, those of phases that have not ended yet included."""
+        found, inner = {name: self.spent(name) for name in self.seconds}, (0.0, 0.0)
+        end = self._now()
+        for phase in reversed(self._stack):
+            spent, own = phase.until(end)
+            before = found.get(phase.name, (0.0, 0.0))
+            found[phase.name] = (before[0] + own[0] - inner[0], before[1] + own[1] - inner[1])
+            inner = spent
+        return found
+
+    def spent(self, name: str) -> Pair:
         """(seconds, device seconds) of a phase so far."""
         return self.seconds.get(name, 0.0), self.device_seconds.get(name, 0.0)
 
@@ -59,7 +96,13 @@ class Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         self.device_seconds[name] = self.device_seconds.get(name, 0.0) + device_seconds
 
-    def _now(self) -> tuple[float, float]:
+    def _leave_out(self, spent: Pair) -> None:
+        """Takes what an inner phase or a pause took from the phase around it."""
+        if self._stack:
+            inner = self._stack[-1].inner
+            self._stack[-1].inner = (inner[0] + spent[0], inner[1] + spent[1])
+
+    def _now(self) -> Pair:
         synchronise(self.device)
         wall = time.perf_counter()
         if self.device.type == "cpu":

@@ -13,7 +13,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ue_bench.bounds import check_threads
+from ue_bench.bounds import check_minutes, check_threads
 from ue_bench.dimensions import BESIDE, DIMENSIONS, ROLES, SEED
 from ue_bench.errors import ConfigError, unknown
 from ue_bench.measures import FLOORS, HEADLINES, table_metrics
@@ -90,6 +90,9 @@ class Config(SuiteConfig):
     workers: str = "auto"  # processes that work side by side; auto: as many as the machine has room for
     time_limit: float | None = None  # seconds that one noise or one training may take; null: no limit
     store: str = "runs"  # a folder, or any fsspec address such as s3://bucket/run
+    checkpoint_minutes: float = (
+        10.0  # from one state of a long training or search that is kept to the next; 0: none
+    )
     plugins: list[str] = field(default_factory=list)  # files and folders with more content
     asked: list[str] = field(default_factory=list)  # not a key: names whose parameters the words set
     stop_after: str = ""  # such as 3h50m: begin nothing that would end later
@@ -317,6 +320,7 @@ def _check(config: Config) -> None:
     limit = config.time_limit
     if limit is not None and not 0 < limit < math.inf:
         raise ConfigError(f"time_limit is in seconds and above 0, not {limit:g}; null means none")
+    check_minutes(config.checkpoint_minutes)
     if config.image_size is not None and not IMAGE_SIZES[0] <= config.image_size <= IMAGE_SIZES[1]:
         raise ConfigError(
             f"image_size must be at least {IMAGE_SIZES[0]} pixels and at most {IMAGE_SIZES[1]}, not {config.image_size}"

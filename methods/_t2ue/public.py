@@ -84,6 +84,7 @@ class Surrogate:
                 device=context.device,
                 seed=derive(context.seed, "surrogate order", self.name),
                 progress=context.progress,
+                checkpoints=context.ledger.checkpoints,
             )
             context.notes["surrogate_train_accuracy_percent"] = curves.train_accuracy[-1]
             return {name: tensor.clone() for name, tensor in towers.state_dict().items()}

@@ -95,8 +95,9 @@ class Training:
 
     def __init__(self, network: SSAGAN, towers: Towers, public: ImageSet, lessons: Lessons, context: Context):
         self.network, self.towers, self.lessons, self.device = network, towers, lessons, context.device
-        self.seed = derive(context.seed, "generator training")
+        self.context, self.seed = context, derive(context.seed, "generator training")
         assert public.captions is not None
+        self.fingerprint = public.fingerprint
         counts = torch.tensor([len(texts) for texts in public.captions])
         self.counts, self.first = counts, counts.cumsum(0) - counts
         self.texts = text_features(towers, [text for texts in public.captions for text in texts])
@@ -114,6 +115,14 @@ class Training:
         """Epochs."""
         return len(self.curves["loss"])
 
+    def run(self) -> None:
+        """Runs all epochs."""
+        surrogate = content_hash({name: value.cpu() for name, value in self.towers.state_dict().items()})
+        for _ in self.context.resumable(
+            range(self.lessons.epochs), "epoch", training=self, surrogate=surrogate, public=self.fingerprint
+        ):
+            self.epoch()
+
     def epoch(self) -> None:
         """One pass over the public images."""
         number, total = self.done, torch.zeros((), device=self.device)
@@ -121,7 +130,10 @@ class Training:
         self.network.train()
         batches = list(self._batches(draw))
         self.curves["learning_rate"].append(self.lessons.rate(number, 0, len(batches)))
-        for step, (index, captions) in enumerate(batches):
+        for step in self.context.resumable(
+            range(len(batches)), "step", training=self, draw=draw, total=total
+        ):
+            index, captions = batches[step]
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lessons.rate(number, step, len(batches))
             loss = self.loss(self._take(index, draw), self.texts[captions].to(self.device), draw)
@@ -192,32 +204,21 @@ class Training:
         """The trained weights and statistics, by name."""
         return self.best if self.lessons.official_best else dict(self.network.state_dict())
 
-    def state(self, moments: bool = True) -> dict[str, Tensor]:
-        """All that the next epoch depends on or, without the optimizer's moments, all that the result depends on."""
-        sums = self.optimizer.state_dict()["state"] if moments else {}
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on, and all that the result depends on."""
         return {
-            **{f"network.{name}": value for name, value in self.network.state_dict().items()},
-            **{f"moment.{i}.{name}": value for i, part in sums.items() for name, value in part.items()},
-            **{f"best.{name}": value for name, value in self.best.items()},
-            **{f"kept.{name}": value for name, value in self.kept.items()},
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "curves": self.curves,
+            "best": self.best,
+            "kept": self.kept,
         }
 
-    def restore(self, tensors: Mapping[str, Tensor], curves: Mapping[str, list[float]]) -> None:
-        """Restores the training from what ``state`` and ``curves`` were."""
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "moment": {}, "best": {}, "kept": {}}
-        for name, value in tensors.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = value
-        self.network.load_state_dict(parts["network"])
-        self.best = {name: value.to(self.device) for name, value in parts["best"].items()}
-        self.kept = dict(parts["kept"])
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in parts["moment"].items():
-            number, _, what = name.partition(".")
-            state.setdefault(int(number), {})[what] = value
-        whole = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({**whole, "state": state})
-        self.curves = {name: list(values) for name, values in curves.items()}
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores the training from its ``state_dict``."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.curves, self.best, self.kept = state["curves"], state["best"], state["kept"]
 
     def _batches(self, draw: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (indices of images, indices of captions): images in a shuffled order, each with one caption."""
@@ -233,29 +234,3 @@ class Training:
         images = self.images[index.to(self.images.device)].to(self.device)
         images = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
         return augmented(images, self.lessons.augmentation, draw)
-
-
-def train_generator(training: Training, context: Context, about: Any, checkpoint_epochs: int) -> None:
-    """Runs all epochs and saves checkpoints, so that a run that was killed continues from the last one.
-
-    A checkpoint holds the curves and costs so far as well. There is one after the last epoch, too, so that a run that
-    ends before its result is saved loses nothing.
-
-    Args:
-        training: a fresh training.
-        about: what the result depends on besides seed, surrogate and the training itself; part of the key.
-        checkpoint_epochs: epochs from one checkpoint to the next.
-    """
-    surrogate = content_hash({name: value.cpu() for name, value in training.towers.state_dict().items()})
-    checkpoint = context.checkpoint("generator training", about, surrogate, training.lessons)
-    epochs = training.lessons.epochs
-    if kept := checkpoint.load():
-        training.restore(kept[0], kept[1]["curves"])
-        context.progress.say(f"    the generator's training goes on after epoch {training.done}")
-    for _ in context.progress.track(range(training.done, epochs), "epoch"):
-        with context.clock.phase("prepare"):
-            training.epoch()
-        last = training.done == epochs
-        if last or training.done % checkpoint_epochs == 0:
-            curves = {name: list(values) for name, values in training.curves.items()}
-            checkpoint.save(training.state(moments=not last), {"curves": curves})

@@ -195,6 +195,7 @@ def trained_on_rotations(
             seed=derive(context.seed, "surrogate order", name),
             defense=Rotations(),
             progress=context.progress,
+            checkpoints=context.ledger.checkpoints,
         )
         context.notes["surrogate_train_accuracy_percent"] = curves.train_accuracy[-1]
         return dict(model.state_dict())

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 from captioned import build_victim, make_context, pictures
+from interrupted import Interrupted, each_step, in_pieces
 from torch.nn import functional
 
 from ue_bench.errors import ConfigError, TrainingError
@@ -16,7 +17,7 @@ from ue_bench.training.towers import contrastive_loss
 from ue_bench_methods._t2ue.augmentation import augmented, jiggled, turned
 from ue_bench_methods._t2ue.generator import seeded_ssagan
 from ue_bench_methods._t2ue.public import frozen
-from ue_bench_methods._t2ue.training import Lessons, Training, train_generator
+from ue_bench_methods._t2ue.training import Lessons, Training
 
 LESSONS = Lessons(
     radius=16 / 255,
@@ -32,36 +33,33 @@ LESSONS = Lessons(
 )
 
 
-class Memory(dict):
-    """A shelf in memory that counts what is kept."""
-
-    def load(self, key):
-        return self.get(key)
-
-    def save(self, key, tensors, facts):
-        self[key] = ({name: value.clone() for name, value in tensors.items()}, facts)
-
-
-def teach(lessons=LESSONS, seed=0, shelf=None, progress=None, public=None, every=2, towers=None):
+def teach(lessons=LESSONS, seed=0, place=None, progress=None, public=None, towers=None):
     """(training, context) after a training with a random CLIP."""
-    context = make_context(seed, shelf=shelf)
+    context = make_context(seed)
+    if place is not None:
+        context.ledger.checkpoints = each_step(place, context.clock)
     context.progress = progress or Progress()
     towers = towers or frozen(build_victim("", 0, (32, 32), 7))
     network = seeded_ssagan(4, 32, 32, seed)
     training = Training(network, towers, public or pictures(), lessons, context)
-    train_generator(training, context, "test", every)
+    training.run()
     return training, context
 
 
+@pytest.fixture
+def no_pause(monkeypatch):
+    monkeypatch.setattr("ue_bench.checkpoints.SHARE", 0)
+
+
 class Killed(Progress):
-    """Ends a loop after so many turns: by Ctrl-C, or, if quiet, as if it were over."""
+    """Ends the loop over epochs after so many: by Ctrl-C, or, if quiet, as if it were over."""
 
     def __init__(self, after: int, quiet: bool = False):
         self.after, self.quiet = after, quiet
 
     def track(self, items, label):
         for number, item in enumerate(items):
-            if number == self.after:
+            if label == "epoch" and number == self.after:
                 if self.quiet:
                     return
                 raise KeyboardInterrupt
@@ -106,55 +104,39 @@ class TestTraining:
         assert all(weight.grad is not None for weight in training.network.parameters())
 
     @pytest.mark.parametrize("best", [False, True])
-    def test_a_killed_training_goes_on_as_if_it_had_not_been(self, best):
+    def test_a_killed_training_goes_on_as_if_it_had_not_been(self, best, tmp_path, no_pause):
         lessons = dataclasses.replace(
-            LESSONS, epochs=5, official_best=best, augmentation="official", weight_decay=0.01
+            LESSONS, epochs=3, official_best=best, augmentation="official", weight_decay=0.01
         )
         whole, _ = teach(lessons)
-        shelf = Memory()
-        with pytest.raises(KeyboardInterrupt):
-            teach(lessons, shelf=shelf, progress=Killed(after=3))
-        (kept,) = shelf.values()
-        assert len(kept[1]["curves"]["loss"]) == 2, "it was killed in its fourth epoch, and kept every second"
-        resumed, context = teach(lessons, shelf=shelf)
+        (resumed, context), times = in_pieces(tmp_path, lambda place: teach(lessons, place=place), after=2)
+        assert times == 4, "in the middle of an epoch, and between two"
         assert resumed.curves == whole.curves
         assert all(torch.equal(value, resumed.result()[name]) for name, value in whole.result().items())
-        assert context.clock.seconds["prepare"] > kept[1]["seconds"] > 0, "what was spent before counts"
-        ((tensors, _),) = shelf.values()
-        assert not any(name.startswith("moment.") for name in tensors), (
-            "what only training needs is not left behind"
-        )
-        again, _ = teach(lessons, shelf=shelf, progress=Killed(after=0))
-        assert all(torch.equal(value, again.result()[name]) for name, value in whole.result().items()), (
-            "a run that dies before its result is kept loses no epoch"
-        )
+        assert context.ledger.checkpoints.resumed
 
-    def test_snapshots_are_the_generator_as_it_was_and_survive_a_kill(self):
+    def test_snapshots_are_the_generator_as_it_was_and_survive_a_kill(self, tmp_path, no_pause):
         lessons = dataclasses.replace(LESSONS, epochs=4, snapshots=(1, 4))
         whole, _ = teach(lessons)
         early, _ = teach(lessons, progress=Killed(1, quiet=True))
         for name, value in early.network.state_dict().items():
             assert torch.equal(value, whole.kept[f"1.{name}"])
         assert all(torch.equal(value, whole.kept[f"4.{name}"]) for name, value in whole.result().items())
-        shelf = Memory()
         with pytest.raises(KeyboardInterrupt):
-            teach(lessons, shelf=shelf, progress=Killed(after=3))
-        resumed, _ = teach(lessons, shelf=shelf)
+            teach(lessons, place=Interrupted(tmp_path), progress=Killed(after=3))
+        resumed, context = teach(lessons, place=Interrupted(tmp_path))
+        assert context.ledger.checkpoints.resumed
         assert whole.kept.keys() == resumed.kept.keys()
         assert all(torch.equal(value, resumed.kept[name]) for name, value in whole.kept.items())
         with pytest.raises(ConfigError, match="between 1 and 4 epochs"):
             dataclasses.replace(LESSONS, epochs=4, snapshots=(5,))
 
-    def test_another_training_does_not_go_on_from_there(self):
-        shelf = Memory()
-        for lessons in (LESSONS, dataclasses.replace(LESSONS, radius=8 / 255)):
-            with pytest.raises(KeyboardInterrupt):
-                teach(lessons, shelf=shelf, progress=Killed(after=3))
-        assert len(shelf) == 2
-        other = frozen(build_victim("", 0, (32, 32), 8))
+    def test_a_training_with_another_surrogate_does_not_go_on_from_there(self, tmp_path, no_pause):
         with pytest.raises(KeyboardInterrupt):
-            teach(LESSONS, shelf=shelf, progress=Killed(after=3), towers=other)
-        assert len(shelf) == 3, "another surrogate, though it is called the same"
+            teach(LESSONS, place=Interrupted(tmp_path, after=4))
+        other = frozen(build_victim("", 0, (32, 32), 8))
+        _, context = teach(LESSONS, place=Interrupted(tmp_path), towers=other)
+        assert not context.ledger.checkpoints.resumed, "though it is called the same"
 
     def test_the_best_epoch_is_kept_if_asked_for(self):
         training, _ = teach(dataclasses.replace(LESSONS, official_best=True, epochs=3))

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 from captioned import make_context, pictures
+from interrupted import Saying
 
 from ue_bench import ImageSet, Split
 from ue_bench.canonical import plain
@@ -92,17 +93,23 @@ def test_what_is_prepared_has_the_key_that_stores_hold_it_under():
     )
 
 
-def test_a_killed_preparation_goes_on(environment, tmp_path, monkeypatch):
-    method = dataclasses.replace(METHOD, epochs=4, checkpoint_epochs=1)
+def test_a_killed_preparation_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("ue_bench.checkpoints.SHARE", 0)
+    method = dataclasses.replace(METHOD, epochs=4)
     whole = Environment(str(tmp_path / "other"), "cpu")
     wanted, _ = make_noise(trial(whole, method), whole, Progress())
+    environment = Environment(str(tmp_path / "store"), "cpu", checkpoint_minutes=1e-9)
     with pytest.raises(KeyboardInterrupt):
         make_noise(trial(environment, method), environment, Killing())
+    (kept,) = {path.name.split(".")[0] for path in (tmp_path / "store" / "checkpoints").iterdir()}
+    assert kept.startswith("prepared-")
     said = Saying()
     found, facts = make_noise(trial(environment, method), environment, said)
-    assert any("goes on after epoch 2" in line for line in said.lines)
+    assert any("goes on after epoch 1" in line for line in said.lines)
+    assert facts["resumed"] == ["epoch 1"]
     assert torch.equal(found.noise, wanted.noise)
     assert len(facts["notes"]["generator_loss_by_epoch"]) == 4
+    assert not list((tmp_path / "store" / "checkpoints").iterdir())
 
 
 class Killing(Progress):
@@ -113,14 +120,6 @@ class Killing(Progress):
             if label == "epoch" and number == 2:
                 raise KeyboardInterrupt
             yield item
-
-
-class Saying(Progress):
-    def __init__(self):
-        self.lines = []
-
-    def say(self, line):
-        self.lines.append(line)
 
 
 def test_the_record_names_the_public_data_and_an_overlap_with_it(environment):

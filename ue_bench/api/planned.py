@@ -53,7 +53,13 @@ class PlannedRun:
         started = time.monotonic()
         config, registry = configure(words)
         find_executor(config.executor)
-        environment = Environment(config.store, config.device, tuple(config.plugins), config.threads)
+        environment = Environment(
+            config.store,
+            config.device,
+            tuple(config.plugins),
+            config.threads,
+            checkpoint_minutes=config.checkpoint_minutes,
+        )
         environment.find_device()
         set_threads(environment.threads)
         command = shlex.join(["ue-bench", verb, *words])

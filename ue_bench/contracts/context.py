@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ue_bench.canonical import digest, writable
+from ue_bench.canonical import writable
+from ue_bench.checkpoints import Item
 from ue_bench.clock import Clock
-from ue_bench.contracts.ledger import Checkpoint, Ledger
+from ue_bench.contracts.ledger import Ledger
 from ue_bench.data.imageset import Split
 from ue_bench.progress import Progress
 from ue_bench.seeds import derive
@@ -21,9 +22,9 @@ from ue_bench.seeds import derive
 class Context:
     """Device, randomness, progress, surrogates and shared work for one call of ``prepare`` or ``protect``.
 
-    A method uses ``device``, ``generator``, ``progress``, ``surrogate``, ``keep``, ``warn`` and ``notes``. Some also
-    need ``seed`` (for more generators), ``prepared`` (with ``prepare``), ``load_public`` (to learn from public data
-    that the record then names), ``clock`` and ``checkpoint`` (for long trainings). ``ledger`` belongs to the harness.
+    A method uses ``device``, ``generator``, ``progress``, ``resumable``, ``surrogate``, ``keep``, ``warn`` and
+    ``notes``. Some also need ``seed`` (for more generators), ``prepared`` (with ``prepare``), ``load_public`` (to learn
+    from public data that the record then names) and ``clock``. ``ledger`` belongs to the harness.
 
     Attributes:
         device: the device to compute on.
@@ -86,10 +87,26 @@ class Context:
         """
         return self.ledger.keep(what, self.seed, make, self.clock, phase, self.notes)
 
-    def checkpoint(self, *what: Any) -> Checkpoint:
-        """Keeps the state of a long training in ``prepare``; ``what`` is all that it depends on beside the seed."""
-        data = [self.ledger.data_key] if self.ledger.data_key else []
-        return Checkpoint(digest([*what, self.seed, *data]), self.ledger.shelf, self.clock)
+    def resumable(self, items: Sequence[Item], label: str, **parts: Any) -> Iterator[Item]:
+        """``progress.track`` for loops that take long: if the run is killed, the next one goes on where this one was.
+
+        From time to time the state of the loop is kept between two items. Everything before the loop is done again in
+        the next run, then all ``parts`` are set to what they were, and the loop goes on with the first item that is
+        missing. Loops may be nested.
+
+        Args:
+            items: a range or a list.
+            label: what one item is called.
+            parts: all that the loop changes, by any name: tensors, lists, dictionaries (which hold tensors, numbers and
+                text), generators, and whatever has ``state_dict`` and ``load_state_dict``, such as models, optimizers
+                and ``orders.endless``. The context's own generator, notes and warnings are among them already. Text,
+                numbers and tuples are what the state depends on: where they have changed, it is not used.
+
+        Example: ``for number in context.resumable(range(100), "round", model=model, optimizer=optimizer, delta=delta)``
+        """
+        own = {"generator": self.generator, "notes": self.notes, "warnings": self.ledger.warnings}
+        mine = {f"context.{name}": part for name, part in own.items()}
+        return self.ledger.checkpoints.track(items, label, self.progress, **mine, **parts)
 
     def load_public(
         self, words: str, image_size: int | None, parameters: Mapping[str, Any] | None = None

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ue_bench.canonical import digest
+from ue_bench.checkpoints import Checkpoints
 from ue_bench.clock import Clock
 from ue_bench.data.imageset import ImageSet, Split
 from ue_bench.errors import ConfigError, DataError
@@ -57,6 +58,7 @@ class Ledger:
         protect_keys: keys of work in other phases, which several noises made from the same data share.
         public: (facts, training set) of each public dataset that was seen.
         warnings: sentences for the record and the foot of tables, each once.
+        checkpoints: the states of long loops.
     """
 
     build_victim: Callable[..., nn.Module] = build_nothing
@@ -67,6 +69,7 @@ class Ledger:
     protect_keys: list[str] = field(default_factory=list)
     public: list[tuple[dict[str, Any], ImageSet]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
 
     def keep(
         self,
@@ -87,7 +90,8 @@ class Ledger:
             with self.shelf.claim(key) if self.shelf is not None else nullcontext():
                 kept = self.shelf.load(key) if self.shelf is not None else None  # made meanwhile
                 if kept is None:
-                    tensors = self._make(key, what, make, clock, phase, notes)
+                    with self.checkpoints.of(f"prepared-{key}"):
+                        tensors = self._make(key, what, make, clock, phase, notes)
         if kept is not None:
             tensors, told = kept
             clock.add(phase, float(told["seconds"]), float(told["device_seconds"]))
@@ -118,37 +122,3 @@ class Ledger:
         """Records a public training set, once."""
         if all(known != facts for known, _ in self.public):
             self.public.append((facts, train))
-
-
-@dataclass
-class Checkpoint:
-    """The state of a long training, saved from time to time, from which a killed run continues.
-
-    Attributes:
-        key: the training's key.
-        shelf: where the state is kept, or None if it is not kept.
-        clock: the call's clock; the time spent before the run was killed counts as ``prepare``.
-    """
-
-    key: str
-    shelf: Shelf | None
-    clock: Clock
-
-    def __post_init__(self) -> None:
-        self._start = self.clock.spent("prepare")
-
-    def load(self) -> Kept | None:
-        """(tensors, facts) of the last ``save``, or None; its cost is added to the clock."""
-        kept = self.shelf.load(self.key) if self.shelf is not None else None
-        if kept is not None:
-            self.clock.add("prepare", kept[1]["seconds"], kept[1]["device_seconds"])
-        return kept
-
-    def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Keeps a state with facts that JSON can hold, in place of the one before."""
-        if self.shelf is not None:
-            seconds, device_seconds = (
-                now - was for now, was in zip(self.clock.spent("prepare"), self._start, strict=True)
-            )
-            cost = {"seconds": seconds, "device_seconds": device_seconds}
-            self.shelf.save(self.key, tensors, {**facts, **cost})

@@ -66,6 +66,7 @@ def trained_on_clean(
             seed=derive(context.seed, "surrogate order", name),
             defense=augmentation,
             progress=context.progress,
+            checkpoints=context.ledger.checkpoints,
         )
         context.notes["surrogate_train_accuracy_percent"] = curves.train_accuracy[-1]
         return dict(model.state_dict())
@@ -114,6 +115,7 @@ def trained_on_clean_pairs(
             device=context.device,
             seed=derive(context.seed, "surrogate order", name),
             progress=context.progress,
+            checkpoints=context.ledger.checkpoints,
         )
         context.notes["surrogate_train_loss"] = curves.train_loss[-1]
         return dict(model.state_dict())

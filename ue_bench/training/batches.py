@@ -42,10 +42,17 @@ class Batches:
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields (images, index): float [B, 3, H, W] in [0, 1], channels-last; int64 [B] on the device."""
-        order = torch.randperm(self.count, generator=self.order).to(self.device)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            index = order[start : start + self.batch_size]
+        for index in self.shuffle():
             yield self.take(index), index
+
+    def shuffle(self) -> list[Tensor]:
+        """The next epoch's batches, each int64 [B] on the device."""
+        order = torch.randperm(self.count, generator=self.order).to(self.device)
+        return list(order[: len(self) * self.batch_size].split(self.batch_size))
+
+    def generators(self) -> dict[str, torch.Generator]:
+        """All that is random here, by name."""
+        return {"order": self.order, "draws": self.generator}
 
     def take(self, index: Tensor) -> Tensor:
         """float [B, 3, H, W] in [0, 1]: a freshly cropped and flipped copy of these images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ue_bench.checkpoints import Checkpoints
 from ue_bench.clock import Clock
 from ue_bench.contracts.defense import Defense
 from ue_bench.data.imageset import ImageSet
@@ -79,6 +81,7 @@ def train_contrastive(
     test: ImageSet | None = None,
     defense: Defense | None = None,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> ContrastiveCurves:
     """Trains ``towers`` in place on ``pairs`` and measures retrieval on ``test`` before and after every epoch.
 
@@ -89,6 +92,7 @@ def train_contrastive(
         defense: the hacker's defense, or None.
         seed: for the order of the pairs and the defense.
         clock: times the phases ``warmup``, ``train`` and ``evaluate``; or None.
+        checkpoints: where the training's state is kept from time to time; or None.
 
     Raises:
         TrainingError: if the loss is no longer finite.
@@ -104,13 +108,18 @@ def train_contrastive(
             gallery = Gallery(test, towers)
             curves.add(gallery.search(towers, device))
 
+    resumable = functools.partial(
+        (checkpoints or Checkpoints()).track, model=towers, optimizer=optimizer, **batches.generators()
+    )
+
     def one(epoch: int) -> tuple[float, float]:
-        return _epoch(towers, batches, optimizer, recipe, epoch, defense)
+        return _epoch(towers, batches, optimizer, recipe, epoch, defense, resumable)
 
     def measure() -> None:
         curves.add(gallery.search(towers, device))
 
-    run_epochs(recipe, curves, one, measure if test is not None else None, clock, progress)
+    epochs = resumable(range(recipe.epochs), "epoch", progress, curves=vars(curves))
+    run_epochs(epochs, recipe, curves, one, measure if test is not None else None, clock)
     return curves
 
 
@@ -131,12 +140,14 @@ class Gallery:
         return {**retrieval(*seen), **measure_more("contrastive", *seen)}
 
 
-def _epoch(towers, batches, optimizer, recipe, epoch, defense) -> tuple[float, float]:
+def _epoch(towers, batches, optimizer, recipe, epoch, defense, resumable) -> tuple[float, float]:
     """One pass over the pairs: (mean loss, percent of images that find their caption in the batch)."""
     towers.train()
     device, steps = batches.device, len(batches)
     total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    for step, (images, tokens) in enumerate(batches.epoch()):
+    order = batches.shuffle()
+    for step in resumable(range(steps), "step", Progress(), total=total, correct=correct):
+        images, tokens = batches.take(order[step])
         set_learning_rate(optimizer, contrastive_learning_rate(recipe, epoch, step, steps))
         if defense is not None and type(defense).attack_pairs is not Defense.attack_pairs:
             images = defense.attack_pairs(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ue_bench.clock import Clock
 from ue_bench.errors import TrainingError
-from ue_bench.progress import Progress
 from ue_bench.training.recipe import ContrastiveRecipe, Recipe
 
 AnyRecipe = Recipe | ContrastiveRecipe
@@ -25,27 +24,27 @@ class TrainingCurves(Protocol):
 
 
 def run_epochs(
+    epochs: Iterable[int],
     recipe: AnyRecipe,
     curves: TrainingCurves,
     one: Callable[[int], tuple[float, float]],
     measure: Callable[[], None] | None,
     clock: Clock,
-    progress: Progress,
 ) -> None:
     """Runs all epochs of a training.
 
     Args:
-        recipe: says how many epochs.
+        epochs: their numbers, from 0; a training that goes on from a checkpoint leaves out those that are done.
+        recipe: named in errors.
         curves: the loss and the accuracy of every epoch are appended to them.
         one: (epoch, from 0) -> (mean loss, accuracy in percent); timed as ``train``.
         measure: called after every epoch, timed as ``evaluate``; None for surrogates.
         clock: times the phases.
-        progress: shows the epoch.
 
     Raises:
         TrainingError: if the loss is no longer finite.
     """
-    for epoch in progress.track(range(recipe.epochs), "epoch"):
+    for epoch in epochs:
         with clock.phase("train"):
             loss, accuracy = one(epoch)
         if not math.isfinite(loss):

@@ -147,9 +147,16 @@ class PairBatches:
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields (images, tokens): float [B, 3, H, W] in [0, 1], channels-last; int64 [B, L]; both on the device."""
+        yield from map(self.take, self.shuffle())
+
+    def shuffle(self) -> list[Tensor]:
+        """The next epoch's batches of pairs, each int64 [B] on the CPU."""
         order = torch.randperm(len(self.captions), generator=self.order)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield self.take(order[start : start + self.batch_size])
+        return list(order[: len(self) * self.batch_size].split(self.batch_size))
+
+    def generators(self) -> dict[str, torch.Generator]:
+        """All that is random here, by name."""
+        return {"order": self.order, "words": self.words, "draws": self.generator}
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """The batch of these pairs (int64 [B], on the CPU), as ``epoch`` yields it."""

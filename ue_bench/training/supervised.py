@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ue_bench.checkpoints import Checkpoints
 from ue_bench.clock import Clock
 from ue_bench.contracts.defense import Defense
 from ue_bench.data.imageset import ImageSet
@@ -60,6 +62,7 @@ def train(
     test: ImageSet | None = None,
     defense: Defense | None = None,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Curves:
     """Trains ``model`` in place on ``data`` and measures it on ``test`` after every epoch.
 
@@ -71,6 +74,7 @@ def train(
         seed: for order, crops, flips and the defense.
         clock: times the phases ``warmup`` (what only the first training of a process costs), ``train`` and
             ``evaluate``; or None.
+        checkpoints: where the training's state is kept from time to time; or None.
 
     Raises:
         TrainingError: if the loss is no longer finite.
@@ -86,8 +90,12 @@ def train(
         batches = Batches(images, recipe.batch_size, recipe.crop_padding, recipe.flip, device, seed)
         targets = functional.one_hot(data.labels, data.classes).to(device, torch.float32)
 
+    resumable = functools.partial(
+        (checkpoints or Checkpoints()).track, model=model, optimizer=optimizer, **batches.generators()
+    )
+
     def one(epoch: int) -> tuple[float, float]:
-        return _epoch(model, batches, targets, optimizer, recipe, epoch, defense)
+        return _epoch(model, batches, targets, optimizer, recipe, epoch, defense, resumable)
 
     def measure() -> None:
         assert test is not None and test.labels is not None
@@ -96,16 +104,19 @@ def train(
         for name, value in measure_more("supervised", logits, labels).items():
             curves.more.setdefault(name, []).append(value)
 
-    run_epochs(recipe, curves, one, measure if test is not None else None, clock, progress)
+    epochs = resumable(range(recipe.epochs), "epoch", progress, curves=vars(curves))
+    run_epochs(epochs, recipe, curves, one, measure if test is not None else None, clock)
     return curves
 
 
-def _epoch(model, batches, targets, optimizer, recipe, epoch, defense) -> tuple[float, float]:
+def _epoch(model, batches, targets, optimizer, recipe, epoch, defense, resumable) -> tuple[float, float]:
     """One pass over the data: (mean loss, accuracy in percent on the batches as trained on)."""
     model.train()
     device, steps = batches.device, len(batches)
     total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    for step, (images, index) in enumerate(batches.epoch()):
+    order = batches.shuffle()
+    for step in resumable(range(steps), "step", Progress(), total=total, correct=correct):
+        images, index = batches.take(order[step]), order[step]
         set_learning_rate(optimizer, learning_rate(recipe, epoch, step, steps))
         goal = targets[index]
         with autocast(device, recipe.bf16):

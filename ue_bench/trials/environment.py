@@ -13,14 +13,17 @@ import torch
 from torch import nn
 
 from ue_bench.canonical import digest
+from ue_bench.checkpoints import Checkpoints
+from ue_bench.clock import Clock
 from ue_bench.config import parse_words
 from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import Split
 from ue_bench.data.locate import cache_root
 from ue_bench.errors import ConfigError
-from ue_bench.provenance import find_device
+from ue_bench.provenance import commit, find_device, versions
 from ue_bench.registry import Registry
 from ue_bench.trials.claims import Claims
+from ue_bench.trials.states import States
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial
 
@@ -35,6 +38,7 @@ class Environment:
         plugins: files and folders with more content.
         threads: to compute with.
         owner: a word that all processes of one run share, in whose name they claim work; "": each its own.
+        checkpoint_minutes: from one state of a long loop that is kept to the next; 0: none is kept.
     """
 
     store: str
@@ -42,6 +46,7 @@ class Environment:
     plugins: tuple[str, ...] = ()
     threads: int = 1
     owner: str = ""
+    checkpoint_minutes: float = 0.0
 
     def open_store(self) -> Store:
         """The store."""
@@ -50,6 +55,23 @@ class Environment:
     def claims(self) -> Claims:
         """The claims of this process, see ``claims``."""
         return _claims(self.store, self.owner)
+
+    def checkpoints(self, work: str, code: Any, clock: Clock) -> Checkpoints:
+        """The states of long loops of a piece of work.
+
+        Args:
+            work: its name: ``trial-ID``, ``noise-KEY`` or ``prepared-KEY``.
+            code: hashes of the content that does it.
+            clock: of the work.
+        """
+        if not self.checkpoint_minutes:
+            return Checkpoints()
+        code = digest([code, versions(), commit()])
+        return Checkpoints(States(self.open_store()), clock, work, self.checkpoint_minutes, code)
+
+    def remove_checkpoints(self, work: str) -> None:
+        """Removes the states of work that has ended."""
+        States(self.open_store()).remove(work)
 
     def find_device(self) -> torch.device:
         """The device to compute on."""

@@ -41,6 +41,7 @@ class Training:
         made: the facts kept with the noise.
         noise: measures of the noise as published, or None without noise.
         warnings: sentences.
+        resumed: where it went on after it had been killed.
     """
 
     victim: nn.Module
@@ -49,6 +50,7 @@ class Training:
     made: Mapping[str, Any]
     noise: dict[str, float | int] | None
     warnings: list[str]
+    resumed: list[str]
 
 
 def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
             "key": trial.noise_key,
             "prepare_key": made["prepare_key"],
             "protect_key": made.get("protect_key"),
-            **({"attempts": made["attempts"]} if "attempts" in made else {}),
+            **{name: made[name] for name in ("attempts", "resumed") if name in made},
             **done.noise,
         },
         "mask": _kept_mask(trial, environment),
@@ -84,6 +86,7 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         "warnings": [*done.warnings, *leaks, *remarks.warnings],
         "status": remarks.status,
         "sources": _sources(trial, made, environment),
+        **({"resumed": done.resumed} if done.resumed else {}),
     }
 
 
@@ -107,6 +110,8 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
             f"{chosen - noise['changed_images']} of {chosen} protected images are saturated and stayed as they were"
         )
     clock = Clock(device)
+    sources = sources_of(trial, environment.registry())
+    checkpoints = environment.checkpoints(f"trial-{trial.id}", sources, clock)
     victim = build_victim(trial, environment)
     defense = environment.registry().create("defenses", trial.defense.name, trial.defense.parameters)
     torch.manual_seed(derive(trial.seed, "dropout"))  # networks with dropout draw from global state
@@ -120,8 +125,9 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
         test=split.test,
         defense=defense,
         progress=progress,
+        checkpoints=checkpoints,
     )
-    return Training(victim, curves, clock, made, noise, warnings)
+    return Training(victim, curves, clock, made, noise, warnings, checkpoints.resumed)
 
 
 def build_victim(trial: Trial, environment: Environment) -> nn.Module:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ue_bench.trials.identity import is_gone
 from ue_bench.trials.store import Store
 
-FOLDERS = ("plans", "trials", "noise", "prepared", "victims", "claims")
+FOLDERS = ("plans", "trials", "noise", "prepared", "victims", "claims", "checkpoints")
 OLD = 86_400.0  # seconds after which a temporary file of another machine is taken to be left behind
 
 

@@ -29,7 +29,7 @@ from ue_bench.trials.environment import Environment
 from ue_bench.trials.guard import guarded
 from ue_bench.trials.overlap import hashes, key_of
 from ue_bench.trials.store import Store
-from ue_bench.trials.trial import Choice, told_threads
+from ue_bench.trials.trial import Choice, key_of_noise, told_threads
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ class Made:
     def facts(self) -> dict[str, Any]:
         """Its cost, notes and warnings, those of what was prepared for it included, and the machine that made it."""
         own, before = _facts(self.context), self.preparation
+        resumed = [*before.get("resumed", []), *own.get("resumed", [])]
         return {
             **own,
             "peak_bytes": max(before.get("peak_bytes", 0), own["peak_bytes"]),
             "notes": {**before.get("notes", {}), **own["notes"]},
             "warnings": [*before.get("warnings", []), *own["warnings"]],
+            **({"resumed": resumed} if resumed else {}),
         }
 
 
@@ -86,7 +88,8 @@ def run_method(
     """
     method = create_method(choice, environment, view.paradigm)
     prepared, preparation = prepare(choice, seed, environment, progress)
-    context = _context(seed, "protect", environment, progress)
+    work = f"noise-{key_of_noise(data_key, view.paradigm, choice, seed, environment.counted_threads)}"
+    context = _context(seed, "protect", environment, progress, choice, work)
     context.prepared = prepared
     context.ledger.data_key = _with_threads(data_key, environment)
     if preparation:
@@ -137,25 +140,26 @@ def prepare(
 def _prepare(
     choice: Choice, method: Method, seed: int, key: str, environment: Environment, progress: Progress
 ) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-    context = _context(seed, "prepare", environment, progress)
+    context = _context(seed, "prepare", environment, progress, choice, f"prepared-{key}")
     shelf, source = context.ledger.shelf, environment.registry().source("methods", choice.name)
     assert shelf is not None
-    with guarded(choice.name, context.warn):
-        _seed_everything(context.seed)
-        with context.clock.phase("prepare"):
-            tensors = method.prepare(context)
-    for about, data in context.ledger.public:
-        shelf.save(key_of(about), hashes(data), about)
-    facts = {
-        **_facts(context),
-        "prepare_key": key,
-        "source": source,
-        "method": choice,
-        "seed": seed,
-        "public_data": [about for about, _ in context.ledger.public],
-    }
-    facts = plain(facts)
-    shelf.save(key, tensors, facts)
+    with context.ledger.checkpoints.of(f"prepared-{key}"):
+        with guarded(choice.name, context.warn):
+            _seed_everything(context.seed)
+            with context.clock.phase("prepare"):
+                tensors = method.prepare(context)
+        for about, data in context.ledger.public:
+            shelf.save(key_of(about), hashes(data), about)
+        facts = {
+            **_facts(context),
+            "prepare_key": key,
+            "source": source,
+            "method": choice,
+            "seed": seed,
+            "public_data": [about for about, _ in context.ledger.public],
+        }
+        facts = plain(facts)
+        shelf.save(key, tensors, facts)
     return tensors, facts
 
 
@@ -201,19 +205,23 @@ class StoreShelf:
         return nullcontext() if self.claims is None else self.claims.held(f"prepared-{key}")
 
 
-def _context(seed: int, role: str, environment: Environment, progress: Progress) -> Context:
+def _context(
+    seed: int, role: str, environment: Environment, progress: Progress, choice: Choice, work: str
+) -> Context:
     """What a method gets beside its view; ``role``, prepare or protect, gives it a seed of its own."""
     device = environment.find_device()
+    clock, source = Clock(device), environment.registry().source("methods", choice.name)
     return Context(
         device=device,
         seed=derive(seed, role),
-        clock=Clock(device),
+        clock=clock,
         progress=progress,
         ledger=Ledger(
             environment.build_victim,
             environment.find_public,
             StoreShelf(environment.open_store(), progress, environment.claims()),
             _with_threads("", environment),
+            checkpoints=environment.checkpoints(work, source, clock),
         ),
     )
 
@@ -234,6 +242,7 @@ def _facts(context: Context) -> dict[str, Any]:
         "device": describe_device(clock.device),
         "versions": versions(),
         "commit": commit(),
+        **({"resumed": resumed} if (resumed := context.ledger.checkpoints.resumed) else {}),
     }
 
 

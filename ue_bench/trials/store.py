@@ -26,7 +26,8 @@ class Store:
 
     Everything is written to a temporary name and then renamed, so that a reader sees a whole file or none. Layout:
     ``plans/HASH.json`` (what a run set out to do), ``trials/ID.json`` (a record a trial), ``noise/KEY.safetensors``,
-    ``prepared/KEY.safetensors``, ``victims/ID.safetensors`` (of trials that were explained).
+    ``prepared/KEY.safetensors``, ``victims/ID.safetensors`` (of trials that were explained),
+    ``checkpoints/WORK.LOOP.pt`` (of work that is not finished).
 
     Args:
         address: a local folder, or any fsspec address such as ``s3://bucket/run``.
@@ -126,6 +127,20 @@ class Store:
             return None
         except OSError as error:
             raise _unreadable(self.path(*parts), error) from error
+
+    def delete(self, *parts: str) -> None:
+        """Removes a file; does nothing if there is none.
+
+        Raises:
+            StoreError: if that is not possible.
+        """
+        target = self.path(*parts)
+        try:
+            self.fs.rm_file(target)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(f"cannot remove {target}: {error.strerror or error}") from error
 
     def has(self, *parts: str) -> bool:
         """Whether there is such a file."""

@@ -61,9 +61,7 @@ class Trial:
     @functools.cached_property
     def noise_key(self) -> str:
         """A hash that is equal for all trials that use the same noise."""
-        return digest(
-            [self.train_fingerprint, self.paradigm, self.method, self.seed, *told_threads(self.threads)]
-        )
+        return key_of_noise(self.train_fingerprint, self.paradigm, self.method, self.seed, self.threads)
 
     def config(self) -> dict[str, Any]:
         """The trial as plain JSON values; one thread, as usual, is left out."""
@@ -71,6 +69,11 @@ class Trial:
         if self.threads == 1:
             del config["threads"]
         return config
+
+
+def key_of_noise(data_key: str, paradigm: str, method: Choice, seed: int, threads: int) -> str:
+    """A hash of all that can change noise; ``data_key`` is one of the data that it is made for."""
+    return digest([data_key, paradigm, method, seed, *told_threads(threads)])
 
 
 def told_threads(threads: int) -> list[dict[str, int]]:

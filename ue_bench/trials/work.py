@@ -97,9 +97,11 @@ class Work:
     def _protect(self, task: Task, progress: Progress) -> Outcome:
         try:
             protect(task.trial, self.environment, progress, task.attempts)
-            return Outcome("done")
+            outcome = Outcome("done")
         except BaseException as error:
-            return _failure(error)
+            outcome = _failure(error)
+        self.environment.remove_checkpoints(task.name)
+        return outcome
 
     def _evaluate(self, task: Task, progress: Progress, store: Store, claims: Claims) -> Outcome:
         try:
@@ -109,6 +111,7 @@ class Work:
         if not claims.holds(task.name):  # it was taken for dead: whoever has it now keeps its own
             return Outcome("busy", error={"kind": "Busy", "message": "another run, which took it over"})
         store.write_record(self.record(task, outcome))
+        self.environment.remove_checkpoints(task.name)
         return Outcome(outcome.status, error=outcome.error)
 
 
