@@ -33,6 +33,19 @@ class _Phase:
         return spent, (spent[0] - self.inner[0], spent[1] - self.inner[1])
 
 
+_share = [1.0]
+
+
+def share_device(share: float) -> None:
+    """Says that this process has only so large a part of its device, 1 for all of it: others slow it down."""
+    _share[0] = share
+
+
+def device_share() -> float:
+    """The part of its device that this process has, above 0 and at most 1."""
+    return _share[0]
+
+
 @dataclass
 class Clock:
     """Adds up the cost of each named phase. Phases may nest; an inner phase's time does not count for the outer one.
@@ -43,12 +56,15 @@ class Clock:
         device_seconds: device seconds by phase: on an accelerator the synchronised seconds for which it was held,
             on a CPU the core-seconds of this process (all threads).
         peak_bytes: the largest amount of device memory (accelerator) or process memory (CPU) in use.
+        shared: the phases timed while others had a part of the device, with the smallest share that was left for it;
+            such times are longer than the work's.
     """
 
     device: torch.device
     seconds: dict[str, float] = field(default_factory=dict)
     device_seconds: dict[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
+    shared: dict[str, float] = field(default_factory=dict)
     _stack: list[_Phase] = field(default_factory=list, repr=False)
 
     @contextlib.contextmanager
@@ -62,7 +78,7 @@ class Clock:
         finally:
             end = self._now()
             spent, own = self._stack.pop().until(end)
-            self.add(name, *own)
+            self.add(name, *own, device_share())
             self._leave_out(spent)
             self.peak_bytes = max(self.peak_bytes, peak(self.device))
 
@@ -91,10 +107,12 @@ class Clock:
         """(seconds, device seconds) of a phase so far."""
         return self.seconds.get(name, 0.0), self.device_seconds.get(name, 0.0)
 
-    def add(self, name: str, seconds: float, device_seconds: float) -> None:
-        """Adds to a phase what was spent on it earlier, in another run."""
+    def add(self, name: str, seconds: float, device_seconds: float, share: float = 1.0) -> None:
+        """Adds to a phase what was spent on it earlier, in another run, with what share of its device."""
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         self.device_seconds[name] = self.device_seconds.get(name, 0.0) + device_seconds
+        if share < 1:
+            self.shared[name] = min(share, self.shared.get(name, share))
 
     def _leave_out(self, spent: Pair) -> None:
         """Takes what an inner phase or a pause took from the phase around it."""

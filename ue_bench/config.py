@@ -28,6 +28,8 @@ AS_TYPED = (
     "device",
     "executor",
     "workers",
+    "ray_address",
+    "gpus_per_trial",
     "stop_after",
     "store",
 )
@@ -88,6 +90,9 @@ class Config(SuiteConfig):
     threads: int = 1  # that compute one noise or one training; on a CPU another number makes another trial
     executor: str = "local"
     workers: str = "auto"  # processes that work side by side; auto: as many as the machine has room for
+    ray_address: str = "auto"  # of a Ray cluster: auto, local or HOST:PORT
+    gpus_per_trial: str = ""  # on a Ray cluster, such as 1 or 0.5; auto: by measured memory
+    cpus_per_trial: float | None = None  # on a Ray cluster; null: as many as threads
     time_limit: float | None = None  # seconds that one noise or one training may take; null: no limit
     store: str = "runs"  # a folder, or any fsspec address such as s3://bucket/run
     checkpoint_minutes: float = (
@@ -316,6 +321,7 @@ def _check(config: Config) -> None:
     check_threads(config.threads)
     if config.workers != "auto" and not re.fullmatch(r"[1-9]\d{0,3}", config.workers):
         raise ConfigError(f"workers is auto or a number such as 4, not {config.workers!r}")
+    _check_resources(config)
     config.seconds()
     limit = config.time_limit
     if limit is not None and not 0 < limit < math.inf:
@@ -331,6 +337,26 @@ def _check(config: Config) -> None:
         if not isinstance(floor, (int, float, dict)):
             raise ConfigError(f"floors.{name} must be a number in percent, not {floor!r}")
     _check_table(config)
+
+
+def _check_resources(config: Config) -> None:
+    if config.executor != "ray":
+        for key in ("ray_address", "gpus_per_trial", "cpus_per_trial"):
+            if getattr(config, key) != getattr(Config, key):
+                raise ConfigError(f"{key} is for a Ray cluster: say executor=ray too, or leave it out")
+    gpus, cpus = config.gpus_per_trial, config.cpus_per_trial
+    if gpus not in ("", "auto"):
+        count = number(gpus)
+        if isinstance(count, bool) or not isinstance(count, (int, float)) or not _is_share(count):
+            raise ConfigError(
+                f"gpus_per_trial is a share of a GPU such as 0.5, or 1, 2, ..., or auto, not {gpus!r}"
+            )
+    if cpus is not None and not 0 < cpus < math.inf:
+        raise ConfigError(f"cpus_per_trial must be above 0, such as 2, not {cpus:g}")
+
+
+def _is_share(count: float) -> bool:
+    return 0 <= count <= 1 or (count == round(count) if math.isfinite(count) else False)
 
 
 def _check_table(config: Config) -> None:

@@ -197,9 +197,9 @@ def lookup(record: Mapping[str, Any] | None, name: str) -> float | None:
 
 
 def _spent(record: Mapping[str, Any], cost: Cost) -> float | None:
-    """The cost of a record's noise, in the unit of ``cost`` by wall clock, or None for a record without noise."""
+    """The cost of a record's noise by wall clock, in the unit of ``cost``; None without noise or on a shared device."""
     noise, spent = record.get("noise"), number((record.get("seconds") or {}).get(cost.phase))
-    if not noise or spent is None:
+    if not noise or spent is None or cost.phase in (record.get("shared") or {}):
         return None
     count = number(noise.get("examples", noise.get("changed_images"))) if cost.each else 1.0
     return spent / cost.unit / count if count else None

@@ -114,6 +114,16 @@ def _set_handlers(handlers: tuple[Any, ...]) -> None:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def handlers_restored() -> Iterator[None]:
+    """Keeps what this process does at Ctrl-C and SIGTERM, whatever a library in the block says."""
+    before = _handlers()
+    try:
+        yield
+    finally:
+        _set_handlers(before)
+
+
 _entered: list[torch.inference_mode] = []
 SETTINGS = (
     Setting("torch's default device", torch.get_default_device, _set_default_device),

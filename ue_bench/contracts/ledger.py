@@ -94,7 +94,8 @@ class Ledger:
                         tensors = self._make(key, what, make, clock, phase, notes)
         if kept is not None:
             tensors, told = kept
-            clock.add(phase, float(told["seconds"]), float(told["device_seconds"]))
+            share = float(told.get("share", 1.0))
+            clock.add(phase, float(told["seconds"]), float(told["device_seconds"]), share)
             notes.update(told.get("notes") or {})
         (self.prepare_keys if phase == "prepare" else self.protect_keys).append(key)
         return tensors
@@ -114,6 +115,8 @@ class Ledger:
         cost = [after - was for after, was in zip(clock.spent(phase), before, strict=True)]
         if self.shelf is not None:
             facts = {"what": what, "seconds": cost[0], "device_seconds": cost[1]}
+            if phase in clock.shared:
+                facts["share"] = clock.shared[phase]
             new = {name: note for name, note in notes.items() if name not in noted or noted[name] != note}
             self.shelf.save(key, tensors, {**facts, "notes": new} if new else facts)
         return tensors

@@ -11,7 +11,7 @@ from ue_bench.canonical import dumps
 from ue_bench.contracts.method import Method
 from ue_bench.data.imageset import Split
 from ue_bench.provenance import describe_device
-from ue_bench.report.cost import work_seconds
+from ue_bench.report.cost import seconds, work_seconds
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.making import create_method
 from ue_bench.trials.store import Store
@@ -141,7 +141,7 @@ def costs(records: Iterable[Record], phase: str) -> list[Pair]:
     found: dict[Any, Pair] = {}
     for number, record in enumerate(records):
         config = record["config"]
-        if record["seconds"].get(phase) is not None:
+        if seconds(record, phase) is not None:
             alone = phase in TRAINING
             key = number if alone else (config["train_fingerprint"], config["seed"], noise_of(config))
             wall, device = (work_seconds(record, phase, clock) for clock in ("seconds", "device_seconds"))

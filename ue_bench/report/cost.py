@@ -43,7 +43,12 @@ def distinct(records: Iterable[Record], phase: str) -> list[Record]:
 
 
 def seconds(record: Record, phase: str, clock: str = "seconds") -> float | None:
-    """How long a phase took by the record, or None; ``clock`` is seconds or device_seconds."""
+    """How long a phase took by the record, or None; ``clock`` is seconds or device_seconds.
+
+    Also None if it was timed on a device that others used, since such a time tells nothing about the work.
+    """
+    if phase in (record.get("shared") or {}):
+        return None
     return number((record.get(clock) or {}).get(phase))
 
 

@@ -59,13 +59,14 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
     Returns:
         ``metrics curves noise mask seconds device_seconds peak_bytes device notes warnings status sources``; the
         status is ``invalid`` for a result that must not count, ``mask`` None unless a part of the images is protected.
+        ``shared`` too if a phase was timed on a device that others used: phase -> the share that was left for it.
     """
     leaks: list[str] = []
     with guarded(_who(trial), leaks.append):
         done = train_victim(trial, environment, progress)
     made, clock = done.made, done.clock
     remarks = WAYS[trial.paradigm].remarks(done.curves, environment.load(trial).test)
-    return {
+    found = {
         "metrics": done.curves.metrics(),
         "curves": {name: curve for name, curve in dataclasses.asdict(done.curves).items() if curve != {}},
         "noise": None
@@ -88,6 +89,9 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         "sources": _sources(trial, made, environment),
         **({"resumed": done.resumed} if done.resumed else {}),
     }
+    if shared := {**made.get("shared", {}), **clock.shared}:
+        found["shared"] = shared
+    return found
 
 
 def train_victim(trial: Trial, environment: Environment, progress: Progress) -> Training:

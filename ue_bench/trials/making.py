@@ -94,7 +94,7 @@ def run_method(
     context.ledger.data_key = _with_threads(data_key, environment)
     if preparation:
         spent = (preparation[clock]["prepare"] for clock in ("seconds", "device_seconds"))
-        context.clock.add("prepare", *spent)
+        context.clock.add("prepare", *spent, (preparation.get("shared") or {}).get("prepare", 1.0))
         context.ledger.prepare_keys.append(preparation["prepare_key"])
     promised = method.promised_budget(view.image_size)
     with guarded(choice.name, context.warn):
@@ -233,7 +233,7 @@ def _with_threads(data_key: str, environment: Environment) -> str:
 
 def _facts(context: Context) -> dict[str, Any]:
     clock = context.clock
-    return {
+    found = {
         "seconds": clock.seconds,
         "device_seconds": clock.device_seconds,
         "peak_bytes": clock.peak_bytes,
@@ -244,6 +244,9 @@ def _facts(context: Context) -> dict[str, Any]:
         "commit": commit(),
         **({"resumed": resumed} if (resumed := context.ledger.checkpoints.resumed) else {}),
     }
+    if clock.shared:
+        found["shared"] = clock.shared
+    return found
 
 
 def _seed_everything(seed: int) -> None:

@@ -15,7 +15,7 @@ from ue_bench.text import one_line
 from ue_bench.trials.agreement import disagreements
 from ue_bench.trials.ending import heeding_sigterm
 from ue_bench.trials.environment import Environment
-from ue_bench.trials.executors import Outcome, Setup, Task, find_executor
+from ue_bench.trials.executors import Outcome, Resources, Setup, Task, find_executor
 from ue_bench.trials.leftovers import remove_leftovers
 from ue_bench.trials.plan import Plan
 from ue_bench.trials.schedule import Schedule
@@ -98,7 +98,8 @@ def run(
         workers=plan.config.count_workers(),
         tasks=len(tasks),
         time_limit=plan.config.time_limit,
-        peak_bytes=max((record["peak_bytes"] for record in finished.values()), default=0),
+        peak_bytes=_peaks(finished.values()),
+        resources=Resources(plan.config.ray_address, plan.config.gpus_per_trial, plan.config.cpus_per_trial),
         progress=progress,
     )
     schedule = Schedule(
@@ -151,6 +152,15 @@ def _recorded(task: Task, outcome: Outcome, work: Work, store: Store) -> dict[st
         work.keep_failure(task, outcome)
         record = store.read_record(task.trial.id)
     return record or work.record(task, outcome)
+
+
+def _peaks(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Type of device -> the memory that a trial took there at most, in bytes."""
+    found: dict[str, int] = {}
+    for record in records:
+        device = str((record["device"] or {}).get("type"))
+        found[device] = max(found.get(device, 0), record["peak_bytes"])
+    return found
 
 
 def _beside_others(store: Store) -> list[str]:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ue_bench.canonical import writable
+from ue_bench.clock import device_share
 from ue_bench.errors import StoreError, UEBenchError
 from ue_bench.progress import Progress
 from ue_bench.provenance import commit, versions
@@ -99,6 +102,8 @@ class Work:
             protect(task.trial, self.environment, progress, task.attempts)
             outcome = Outcome("done")
         except BaseException as error:
+            if crowded := _crowded(error):
+                return crowded
             outcome = _failure(error)
         self.environment.remove_checkpoints(task.name)
         return outcome
@@ -107,12 +112,21 @@ class Work:
         try:
             outcome = Outcome("done", found=evaluate(task.trial, self.environment, progress))
         except BaseException as error:
+            if crowded := _crowded(error):
+                return crowded
             outcome = _failure(error)
         if not claims.holds(task.name):  # it was taken for dead: whoever has it now keeps its own
             return Outcome("busy", error={"kind": "Busy", "message": "another run, which took it over"})
         store.write_record(self.record(task, outcome))
         self.environment.remove_checkpoints(task.name)
         return Outcome(outcome.status, error=outcome.error)
+
+
+def _crowded(error: BaseException) -> Outcome | None:
+    """The outcome of a task that found no memory on a device that it shares; None for any other error."""
+    if device_share() < 1 and isinstance(error, torch.OutOfMemoryError):
+        return Outcome("crowded", error=tell_failure(error))
+    return None
 
 
 def _failure(error: BaseException) -> Outcome:

@@ -6,7 +6,7 @@ The order of tasks, repetitions and time limits are ``trials/schedule.py``'s, cl
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from ue_bench.progress import Progress
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.trial import Trial
 
-EXECUTORS = ("local",)
+EXECUTORS = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ class Outcome:
     """What became of a task. Noise and records are in the store by then.
 
     Attributes:
-        status: ``done``, ``failed``, ``blocked`` (what it needs has failed), or ``busy`` (somebody else works on it, or
-            on what it needs: to be asked for again later).
+        status: ``done``, ``failed``, ``blocked`` (what it needs has failed), ``busy`` (somebody else works on it, or on
+            what it needs: to be asked for again later), or ``crowded`` (no memory is left on a device that it shares:
+            to be done again alone).
         found: what a measurement found.
         error: kind and message of a failure; of a busy task who works on it.
         elsewhere: whether another run did it.
@@ -114,6 +115,21 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a trial gets of a cluster.
+
+    Attributes:
+        address: of the cluster: ``auto``, ``local`` or ``HOST:PORT``.
+        gpus: how many, or a share of one, as text; ``auto``: a share by measured memory; "": one where there are GPUs.
+        cpus: how many; None: as many as threads.
+    """
+
+    address: str = "auto"
+    gpus: str = ""
+    cpus: float | None = None
+
+
+@dataclass(frozen=True)
 class Setup:
     """What an executor needs to know.
 
@@ -123,7 +139,8 @@ class Setup:
         workers: how many processes, or None: as many as the machine has room for.
         tasks: how many there are to do.
         time_limit: seconds that a task may take, or None; a task in this process cannot be stopped.
-        peak_bytes: memory that a task took at most, as far as that is known, or 0.
+        peak_bytes: memory that a task took at most, by type of device, as far as that is known.
+        resources: of a cluster.
         progress: of the run; a task in this process shows its progress there.
     """
 
@@ -132,13 +149,21 @@ class Setup:
     workers: int | None = None
     tasks: int = 1
     time_limit: float | None = None
-    peak_bytes: int = 0
+    peak_bytes: Mapping[str, int] = field(default_factory=dict)
+    resources: Resources = Resources()
     progress: Progress = field(default_factory=Progress)
 
 
 def find_executor(name: str) -> Callable[[Setup], Executor]:
-    """The ``open_executor`` function of that executor."""
+    """The ``open_executor`` function of that executor.
+
+    Raises:
+        ConfigError: if there is none of that name, or a library that it needs is not installed.
+    """
     if name not in EXECUTORS:
         raise unknown("executor", name, EXECUTORS)
-    found: Callable[[Setup], Executor] = importlib.import_module(f"{__name__}.{name}").open_executor
+    module = importlib.import_module(f"{__name__}.{name}")
+    if hasattr(module, "check_installed"):
+        module.check_installed()
+    found: Callable[[Setup], Executor] = module.open_executor
     return found

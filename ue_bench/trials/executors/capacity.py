@@ -29,7 +29,7 @@ def count_workers(setup: Setup) -> int:
     """
     wanted = setup.workers
     if wanted is None and setup.environment.find_device().type == "cpu":
-        need = max(LEAST_BYTES, SPARE * setup.peak_bytes)
+        need = max(LEAST_BYTES, SPARE * setup.peak_bytes.get("cpu", 0))
         wanted = int(min(joblib.cpu_count() / setup.environment.threads, free_bytes() / need))
     elif wanted is None:
         wanted = len(visible_gpus(setup.environment))

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -111,11 +111,11 @@ class Worker:
 class Relay(Progress):
     """Sends to the parent what there is to show."""
 
-    def __init__(self, connection: Connection):
-        self.connection = connection
+    def __init__(self, send: Callable[[tuple[str, Any]], object]):
+        self.send = send
 
     def say(self, line: str) -> None:
-        self.connection.send(("said", line))
+        self.send(("said", line))
 
     def track(self, items: Iterable[Item], label: str) -> Iterator[Item]:
         total = len(items) if isinstance(items, Sized) else None
@@ -123,10 +123,10 @@ class Relay(Progress):
         for count, item in enumerate(items):
             if (now := time.monotonic()) - last >= PAUSE:
                 last, shown = now, True
-                self.connection.send(("followed", (label, count, total)))
+                self.send(("followed", (label, count, total)))
             yield item
         if shown:
-            self.connection.send(("followed", (label, None, total)))
+            self.send(("followed", (label, None, total)))
 
 
 def _serve(connection: Connection, perform: Perform) -> None:
@@ -142,7 +142,7 @@ def _serve(connection: Connection, perform: Perform) -> None:
             return
         connection.send(("started", None))
         try:
-            connection.send(("ended", perform(task, Relay(connection))))
+            connection.send(("ended", perform(task, Relay(connection.send))))
         except UEBenchError as error:
             connection.send(("error", error))
 
