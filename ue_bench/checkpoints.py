@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ue_bench.canonical import digest
-from ue_bench.clock import Clock, Pair
+from ue_bench.clock import Clock, Pair, device_share
 from ue_bench.errors import DamagedError, StoreError
 from ue_bench.progress import Progress
 
@@ -169,6 +169,7 @@ class Checkpoints:
                 "random": _randomness(self.clock.device),
                 "spent": _since(loop.before, self.clock.so_far()),
                 "peak_bytes": self.clock.peak_bytes,
+                "share": device_share(),
             }
             try:
                 self.place.save(self._name(), state)
@@ -200,7 +201,7 @@ class Checkpoints:
             _restore(part, parts[key])
         _set_randomness(state["random"], self.clock.device)
         for phase, (seconds, device_seconds) in state["spent"].items():
-            self.clock.add(phase, seconds, device_seconds)
+            self.clock.add(phase, seconds, device_seconds, state["share"])
         self.clock.peak_bytes = max(self.clock.peak_bytes, state["peak_bytes"])
         self._last = self.now()
         self.resumed.append(f"{loop.label} {state['number']}")
