@@ -12,16 +12,22 @@ CHUNK = 1 << 17  # pixels that are drawn at once, so that the arrays of a chunk 
 GRAIN = 2  # steps of 1/255: radius of the uniform noise on each pixel
 SHADE = 0.08  # in 0..1: how far the two tones of a texture are from the colour itself
 GROUND_SHADE = 0.02
+GREY = 127.5  # steps of 1/255
 
 
-def draw(scenes: Scenes, size: int, seed: tuple[int, ...]) -> NDArray[np.uint8]:
-    """uint8 [N, 3, size, size]. ``seed`` is for the grain, which is drawn anew at every size."""
+def draw(scenes: Scenes, size: int, seed: tuple[int, ...], contrast: float = 1.0) -> NDArray[np.uint8]:
+    """uint8 [N, 3, size, size]. ``seed`` is for the grain, which is drawn anew at every size.
+
+    ``contrast`` in 0..1 is how far the colours stay from mid-grey; the grain stays as it is.
+    """
     images = np.empty((len(scenes), 3, size, size), dtype=np.uint8)
     grain = np.random.default_rng((*seed, 2, size))
     step = max(1, CHUNK // size**2)
     for start in range(0, len(scenes), step):
         part = scenes[start : start + step]
         levels = paint(part, size) * 255
+        if contrast != 1:
+            levels = GREY + contrast * (levels - GREY)
         levels += grain.random(levels.shape) * (2 * GRAIN) - GRAIN
         images[start : start + step] = np.rint(levels).clip(0, 255)
     return images
