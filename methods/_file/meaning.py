@@ -156,7 +156,7 @@ def _scale(found: Found, unit: str) -> float:
     if low < -1 or high > 1:
         raise DataError(
             f"{found.describe()} runs from {low:.4g} to {high:.4g}: floats are noise from -1 to 1, or images from 0 to "
-            "1, of the pixel range. If they count steps of 1/255, say file.unit=steps"
+            "1, of the pixel range. If they are images from 0 to 255, or noise in steps of 1/255, say file.unit=steps"
         )
     return 255.0
 

@@ -12,8 +12,10 @@ from conftest import CONTENT
 from reports import CLEAN, cells_of, entry, plan, record, seeds, world
 
 from ue_bench.errors import ConfigError
-from ue_bench.report.bill import _grouped, check_in_words, make_bill, render_bill
+from ue_bench.report.bill import check_in_words, make_bill
+from ue_bench.report.bill_formats import _grouped, render_bill
 from ue_bench.report.cost import Check, spent_pieces, totals
+from ue_bench.report.page import View
 
 CPU, GPU = {"type": "cpu", "name": "Some CPU", "threads": 2}, {"type": "cuda", "name": "Some GPU"}
 
@@ -81,11 +83,32 @@ def test_cores_and_accelerators_are_never_mixed():
         "core_seconds": 0.0,
         "accelerator_seconds": pytest.approx(2 * 3682 / 3600),
     }
-    rows = cells_of(render_bill(bill))
-    assert list(rows[-1]) == ["by", "what", "spent", "core-hours", "GPU-hours", "predicted", "predicted from"]
-    head = render_bill(bill).splitlines()[2]
-    assert head.count("core-hours") == head.count("GPU-hours") == 2
+    (row, *_) = cells_of(render_bill(bill, view=View(width=200)))
+    predicted = ["predicted", "core-hours predicted", "GPU-hours predicted"]
+    assert list(row) == ["by", "what", "spent", "core-hours", "GPU-hours", *predicted]
     assert "GPU-hours" not in render_bill(make_bill(*small(), CPU))
+
+
+@pytest.mark.parametrize("format", ["markdown", "terminal"])
+@pytest.mark.parametrize("width", [60, 90, 120])
+def test_tables_fit_and_lose_nothing(format, width):
+    pairs = [*seeds({"victim": "densenet_tiny+cutout+mixup", "dataset": "cifar10_5k"}, [10.0])]
+    bill = make_bill(*world(pairs), [piece("train", pairs[0][0], 40.0)], CPU)
+    text = render_bill(bill, format, View(width=width))
+    longest = max(len(line) for line in text.splitlines() if not line.startswith(("#", "-")))
+    assert longest <= width
+    name = "mine (image), cifar10_5k, densenet_tiny+cutout+mixup, Linf 8/255"
+    for word in ("total", "40.0 s", "records", *name.split()):
+        assert word in text, "what a table cannot hold stands in the legend"
+
+
+def test_columns_without_any_amount_are_left_out():
+    done = make_bill(*world([*seeds({}, [10.0])]), [], CPU)
+    assert list(cells_of(render_bill(done))[-1]) == ["by", "what", "spent", "core-hours"]
+    trial = entry(0)
+    coming = render_bill(make_bill(plan([trial]), {}, [piece("train", trial, 40.0)], CPU))
+    assert list(cells_of(coming)[-1]) == ["by", "what", "predicted", "core-hours predicted"]
+    assert "- Predicted from records (train)" in coming
 
 
 def test_an_unknown_cost_makes_a_lower_bound():

@@ -98,6 +98,15 @@ def test_long_names_get_keys_and_a_legend():
     )
 
 
+def test_paths_keep_their_ends():
+    values = [*seeds(CLEAN, [90.0])]
+    for number, name in enumerate(("first.npy", "second.npy")):
+        values += seeds({"method": f"file:/a/long/folder/{name}"}, [10.0 + number])
+    text = render(build_report(*world(values)))
+    assert "first.npy (image)[a]" in text and "second.npy (image)[b]" in text
+    assert "- [a] file:/a/long/folder/first.npy (image)" in text
+
+
 def test_a_sheet_is_split_where_it_is_too_wide():
     names = (Column("method", (Text("em"),)),)
     values = tuple(Column(f"column {n}", (Text("1"),)) for n in range(5))  # 8 letters each
@@ -156,6 +165,16 @@ def test_words_go_by_a_quarter_with_one_seed():
         *seeds({"method": "b"}, [60.1]),
     ]
     assert words(values).startswith("mine (image) protects, b (image) does not; the controls hold")
+
+
+def test_words_have_a_verb_where_nothing_protects():
+    values = [
+        *seeds(CLEAN, [90.0]),
+        *seeds(RANDOM, [80.0]),
+        *seeds({}, [79.0]),
+        *seeds({"method": "b"}, [78.0]),
+    ]
+    assert words(values).startswith("mine (image) and b (image) do not protect; the controls hold")
 
 
 def test_words_count_places_and_name_the_few():

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ue_bench.cli.app import Words, app, one_of
-from ue_bench.cli.showing import FORMAT_HELP, choose_view, columns_of, fit
-from ue_bench.report.bill import FORMATS as COST_FORMATS
-from ue_bench.report.bill import make_bill, render_bill
-from ue_bench.report.page import WIDTH
+from ue_bench.cli.app import Words, app
+from ue_bench.cli.showing import choose_view, fit, format_help
+from ue_bench.report.bill import make_bill
+from ue_bench.report.bill_formats import FORMATS as COST_FORMATS
+from ue_bench.report.bill_formats import render_bill
+from ue_bench.report.formats import FORMATS
 from ue_bench.text import one_line, visible
 
 
@@ -31,7 +31,7 @@ def run(
         ),
     ] = None,
     format: Annotated[
-        str | None, typer.Option(help=f"Of the closing table: {FORMAT_HELP}", show_default=False)
+        str | None, typer.Option(help=f"Of the closing table: {format_help(FORMATS)}", show_default=False)
     ] = None,
 ) -> None:
     """Run a suite: ue-bench run suite=quickstart [method=[a,b] victim=v seeds=3 profile=p device=cuda store=DIR ...].
@@ -74,7 +74,7 @@ def run(
 @app.command()
 def cost(
     words: Words = None,
-    format: Annotated[str, typer.Option(help=f"{', '.join(COST_FORMATS)}.")] = "markdown",
+    format: Annotated[str | None, typer.Option(help=format_help(COST_FORMATS), show_default=False)] = None,
     calibrate: Annotated[
         bool, typer.Option(help="Measure costs without a record on slices of the data.")
     ] = True,
@@ -83,7 +83,7 @@ def cost(
 
     By phase, method and cell, in wall-clock time and in core-hours (CPU) or GPU-hours (accelerators).
     """
-    one_of("format", format, tuple(COST_FORMATS))
+    chosen, view = choose_view(format, allowed=tuple(COST_FORMATS))
     from ue_bench.api.planned import PlannedRun
     from ue_bench.canonical import plain
     from ue_bench.forecast.prediction import note_forecast
@@ -96,19 +96,14 @@ def cost(
     records = store.read_records(trial.id for trial in plan.trials)  # what failed was spent, too
     pieces = planned.foretell(choose_progress(), measure=calibrate)
     note_forecast(plan.header, [], store.read_plans(plan.config.suite))
-    text = render_bill(make_bill(plan.header, records, plain(pieces), device), format)
-    if format == "markdown":  # tables stay whole, and the notes below them fit
-        text = "\n".join(
-            line if line.startswith("|") else fit(line, columns_of(sys.stdout) or WIDTH, "  ")
-            for line in text.split("\n")
-        )
-    typer.echo(text, nl=False)
+    text = render_bill(make_bill(plan.header, records, plain(pieces), device), chosen, view)
+    typer.echo(fit(text, view.width, "  ") + "\n" if chosen == "markdown" else text, nl=False)
 
 
 @app.command()
 def report(
     words: Words = None,
-    format: Annotated[str | None, typer.Option(help=FORMAT_HELP, show_default=False)] = None,
+    format: Annotated[str | None, typer.Option(help=format_help(FORMATS), show_default=False)] = None,
     wide: Annotated[
         bool, typer.Option("--wide", help="One table with all columns: best epochs, PSNR, phases, memory.")
     ] = False,

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,10 +17,15 @@ from ue_bench.report.formats import FORMATS
 from ue_bench.report.page import WIDTH, View
 from ue_bench.text import visible
 
-FORMAT_HELP = f"{', '.join(FORMATS)}; without it: terminal on a terminal, else markdown."
+
+def format_help(formats: Iterable[str]) -> str:
+    """The help of an option ``--format`` that takes these."""
+    return f"{', '.join(formats)}; without it: terminal on a terminal, else markdown."
 
 
-def choose_view(format: str | None, wide: bool = False, details: bool = False) -> tuple[str, View]:
+def choose_view(
+    format: str | None, wide: bool = False, details: bool = False, allowed: Sequence[str] = tuple(FORMATS)
+) -> tuple[str, View]:
     """(format, view) for standard output; tables are as wide as the terminal, but not wider than a page.
 
     Raises:
@@ -27,7 +33,7 @@ def choose_view(format: str | None, wide: bool = False, details: bool = False) -
     """
     on_terminal = sys.stdout.isatty()
     chosen = format or ("terminal" if on_terminal else "markdown")
-    one_of("format", chosen, tuple(FORMATS))
+    one_of("format", chosen, tuple(allowed))
     columns = shutil.get_terminal_size((WIDTH, 24)).columns
     width = columns if wide and chosen == "terminal" else min(columns, WIDTH)
     colour = on_terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"

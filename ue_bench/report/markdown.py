@@ -19,7 +19,7 @@ def as_markdown(report: Report, view: View | None = None) -> str:
     for sheet in page.sheets:
         if sheet.title:
             parts.append(f"**{markdown_text(sheet.title)}**")
-        parts.append(_table(sheet))
+        parts.append(pipe_table(sheet))
     parts.append("\n".join(f"- {markdown_text(note)}" for note in page.notes))
     if page.words:
         parts.append(f"**In words**: {markdown_text(page.words)}")
@@ -39,7 +39,8 @@ def _code(text: str) -> str:
     return f"{fence}{space}{text}{space}{fence}"
 
 
-def _table(sheet: Sheet) -> str:
+def pipe_table(sheet: Sheet) -> str:
+    """The sheet as a Markdown table whose columns are aligned in the source, too."""
     headings = [markdown_text(column.heading) for column in sheet.columns]
     rows = [[_cell(text) for text in row] for row in sheet.rows]
     widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]

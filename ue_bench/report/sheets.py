@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ue_bench.dimensions import NOTHING
 from ue_bench.report.display import Text
 
-LIMITS = (30, 22, 16, 12)  # the most characters of a name, tried in turn until every table fits
+LIMITS = (30, 22, 16, 12)  # of a method's or a victim's name
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,14 @@ def without_empty_rows(sheet: Sheet) -> Sheet:
     return Sheet(sheet.title, keep(sheet.names), keep(sheet.values))
 
 
-def arrange(sheets: Sequence[Sheet], legend: Legend, width: int | None, gap: int, edge: int) -> list[Sheet]:
+def arrange(
+    sheets: Sequence[Sheet],
+    legend: Legend,
+    width: int | None,
+    gap: int,
+    edge: int,
+    limits: Sequence[int] = LIMITS,
+) -> list[Sheet]:
     """Splits the sheets until none is wider than ``width``, and shortens their names if that is not enough.
 
     Args:
@@ -79,11 +86,12 @@ def arrange(sheets: Sequence[Sheet], legend: Legend, width: int | None, gap: int
         width: the most characters in a line, or None for no limit.
         gap: characters between two columns.
         edge: characters around a line.
+        limits: the most characters of a name, tried in turn until every table fits.
     """
     if width is None:
         return list(sheets)
     before = dict(legend.entries)
-    for limit in LIMITS:
+    for limit in limits:
         legend.entries = dict(before)
         found = [
             part for sheet in sheets for part in _split(_shorten(sheet, legend, limit), width, gap, edge)
@@ -118,7 +126,10 @@ def _shorten(sheet: Sheet, legend: Legend, limit: int) -> Sheet:
         if len(text) <= most:
             return text
         key = legend.key(text)
-        return f"{text[: most - len(key) - 1]}…{key}"
+        room = most - len(key) - 1
+        if "/" in text.split(maxsplit=1)[0]:  # paths differ at their ends
+            return f"…{text[-room:]}{key}"
+        return f"{text[:room]}…{key}"
 
     names = tuple(
         Column(

@@ -13,44 +13,62 @@ from ue_bench.text import one_line
 LEAST = 40  # columns; narrower terminals break the lines themselves
 
 
+class Printer:
+    """Collects lines of at most ``view.width`` columns, names and words broken if need be."""
+
+    def __init__(self, view: View) -> None:
+        from rich.console import Console
+
+        self.width = max(view.width, LEAST)
+        self._out = io.StringIO()
+        self._console = Console(
+            file=self._out,
+            width=self.width,
+            force_terminal=view.colour,
+            color_system="standard" if view.colour else None,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            legacy_windows=False,
+        )
+
+    def say(self, text: str, style: str = "", indent: int = 0) -> None:
+        """Prints a paragraph."""
+        from rich.padding import Padding
+        from rich.text import Text as Words
+
+        self._console.print(Padding(Words(one_line(text), style=style), (0, 0, 0, indent)))
+
+    def table(self, sheet: Sheet) -> None:
+        """Prints an empty line, the sheet's title if it has one, and the sheet."""
+        self._console.print()
+        if sheet.title:
+            self.say(sheet.title, "italic")
+        self._console.print(_table(sheet))
+
+    @property
+    def text(self) -> str:
+        """All lines so far."""
+        return "\n".join(line.rstrip() for line in self._out.getvalue().splitlines()) + "\n"
+
+
 def as_terminal(report: Report, view: View | None = None) -> str:
-    """The report as lines of at most ``view.width`` columns, names and words broken if need be."""
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.text import Text as Words
-
+    """The report as lines of at most ``view.width`` columns."""
     view = view or View()
-    width = max(view.width, LEAST)
-    page = make_page(report, view, width, gap=3, edge=2)
-    out = io.StringIO()
-    console = Console(
-        file=out,
-        width=width,
-        force_terminal=view.colour,
-        color_system="standard" if view.colour else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-    )
-
-    def say(text: str, style: str = "", indent: int = 0) -> None:
-        console.print(Padding(Words(one_line(text), style=style), (0, 0, 0, indent)))
-
+    printer = Printer(view)
+    page = make_page(report, view, printer.width, gap=3, edge=2)
+    say = printer.say
     say(page.title, "bold")
     for line in page.intro:
         say(line)
     for sheet in page.sheets:
-        console.print()
-        if sheet.title:
-            say(sheet.title, "italic")
-        console.print(_table(sheet))
+        printer.table(sheet)
     for note in page.notes:
         say(note, "dim", indent=1)
     if page.words:
-        console.print()
+        say("")
         say(f"In words: {page.words}")
-    console.print()
+    say("")
     if view.details:
         for label, text in page.details:
             say(f"{label}: {text}", indent=1)
@@ -59,7 +77,7 @@ def as_terminal(report: Report, view: View | None = None) -> str:
             f"{page.brief}. What was reduced, versions, commit: ue-bench report --details; more columns: --wide",
             "dim",
         )
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    return printer.text
 
 
 def _table(sheet: Sheet) -> Any:

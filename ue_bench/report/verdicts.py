@@ -104,7 +104,8 @@ def _methods(view: Report, name: Callable[[Row], str], place: Callable[..., str]
         parts.append(f"{_listed(arms)} {verb} in {len(here)} of {total} places{where}")
     if nowhere:
         verb = "does" if len(nowhere) == 1 else "do"
-        parts.append(f"{_listed(nowhere)} {verb} not{' anywhere' if several else ''}")
+        what = "" if parts else " protect"  # said before, if any other method protects
+        parts.append(f"{_listed(nowhere)} {verb} not{what}{' anywhere' if several else ''}")
     if unknown:
         parts.append(f"{_listed(unknown)} cannot be judged")
     return ", ".join(parts)

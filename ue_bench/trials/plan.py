@@ -173,7 +173,9 @@ def _way_out(config: Config) -> Iterator[None]:
         if not config.fallback:
             raise
         here = f"ue-bench run suite={config.suite} profile={config.fallback}"
-        raise type(error)(f"{str(error).removesuffix('.')}.\nWithout it: {here}") from error
+        text = str(error)
+        stop = "" if text.endswith((".", "?")) else "."
+        raise type(error)(f"{text}{stop}\nWithout it: {here}") from error
 
 
 def _check_available(contents: Iterable[Content]) -> None:
