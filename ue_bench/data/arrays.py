@@ -46,7 +46,8 @@ def read_images(images: Any) -> tuple[Tensor, Layout]:
     allowed = "images are uint8 [N, 3, H, W] or [N, H, W, 3], 0 to 255"
     if tensor.dtype != torch.uint8:
         advice = (
-            "round to whole numbers from 0 to 255 first, such as (images * 255).round() for values in 0..1"
+            "round them first: images.round().astype('uint8') for values in 0..255, "
+            "(images * 255).round().astype('uint8') for values in 0..1; a tensor has .to(torch.uint8)"
         )
         if not tensor.dtype.is_floating_point:
             advice = "convert them with .astype('uint8') or .to(torch.uint8), if their values lie in 0..255"
