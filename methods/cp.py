@@ -25,7 +25,7 @@ from ue_bench import (
     Whole,
 )
 from ue_bench.crafting.contrastive import Blueprint, Learner
-from ue_bench.crafting.orders import endless, in_order, shuffled
+from ue_bench.crafting.orders import Endless, in_order, shuffled
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import Index, ResidentImages, zero_noise
 from ue_bench.crafting.surrogates import sgd
@@ -223,16 +223,23 @@ class Search:
         self.learner = method.learner(context, images.size)
         everything, size = torch.arange(len(images)), min(method.batch_size, len(images))
         self.generator = method.dice(context)
-        self.batches = endless(lambda: shuffled(everything, size, self.generator))
+        self.batches = Endless(lambda: shuffled(everything, size, self.generator), self.generator)
+        self.parts = {
+            "learner": self.learner,
+            "noise": noise,
+            "batches": self.batches,
+            "generator": self.generator,
+        }
         self.pass_steps = len(images) // size
 
     def run(self, rounds: int) -> None:
         """Runs the first ``kept_share`` of a schedule of ``rounds`` rounds."""
         done = max(1, round(self.turns.kept_share * rounds))
-        losses = []
-        for number in self.context.progress.track(range(done), "round"):
+        losses: list[float] = []
+        for number in self.context.resumable(range(done), "round", losses=losses, **self.parts):
             self._set_rate(number / rounds)
-            for _ in range(self.turns.model_steps or self.pass_steps):
+            steps = range(self.turns.model_steps or self.pass_steps)
+            for _ in self.context.resumable(steps, "step", **self.parts):
                 loss = self.learner.learn(self.protected(next(self.batches)))
             if not bool(loss.isfinite()):
                 raise TrainingError(
@@ -241,7 +248,7 @@ class Search:
                 )
             losses.append(float(loss))
             with frozen(self.learner.model):
-                for index in self.noise_batches():
+                for index in self.context.resumable(list(self.noise_batches()), "batch", **self.parts):
                     self.improve(index)
         index = next(self.batches)
         with frozen(self.learner.model):
@@ -315,7 +322,7 @@ class ClassSearch(Search):
     def improve(self, index: Tensor) -> None:
         # A matrix product, because gradients of indexing are not repeatable on accelerators.
         shares = functional.one_hot(self.labels[index], len(self.noise)).to(self.noise.dtype)
-        self.noise = self.walked(self.noise, index, shares)
+        self.noise.copy_(self.walked(self.noise, index, shares))
 
 
 class ImageSearch(Search):

@@ -180,7 +180,9 @@ class EM(Method):
         optimizer = sgd(model, self.learning_rate, self.momentum, self.weight_decay)
         batches = noise.training_batches()
         errors: list[float] = []
-        for number in context.progress.track(range(1, self.max_rounds + 1), "round"):
+        parts = {"model": model, "optimizer": optimizer, "batches": batches, "delta": noise.delta}
+        rounds = range(1, self.max_rounds + 1)
+        for number in context.resumable(rounds, "round", errors=errors, **parts):
             model.train()
             for _ in range(self.model_steps):
                 loss = noise.mean_loss(model, next(batches))

@@ -135,8 +135,9 @@ class Emax(Method):
         goal = self.stop_error
         if goal is None:
             goal = 0.8 if self.granularity == "class" else 0.9
-        clean_error, errors = noise.error(model), []
-        for _ in context.progress.track(range(self.max_sweeps), "sweep"):
+        clean_error = noise.error(model)
+        errors: list[float] = []
+        for _ in context.resumable(range(self.max_sweeps), "sweep", delta=noise.delta, errors=errors):
             noise.improve(model)
             errors.append(noise.error(model))
             if errors[-1] >= goal:

@@ -42,6 +42,7 @@ from ._mem.triggers import (
     Words,
     decoded,
     first_triggers,
+    mean_losses,
     share,
     surviving,
     survivors,
@@ -216,7 +217,7 @@ class MEM(Method):
         walk = whole_walk("mem", self.budget, self.step_size, self.noise_steps)
         rows = view.rows(self.granularity)
         noise = PairNoise(view, context, captions, walk, rows=rows, batch_size=self.batch_size)
-        steps: list[TriggerStep] = []
+        losses: list[list[tuple[Tensor, Tensor]]] = []  # by round
         last = self.trigger_rounds
         if last is None:  # 5 of 20 rounds as in the authors' code, or all with bert
             last = self.rounds if self.vocabulary == "bert" else max(1, self.rounds // 4)
@@ -224,8 +225,8 @@ class MEM(Method):
         def before(number: int) -> TriggerStep | None:
             if words is None or number > last:
                 return None
-            steps.append(TriggerStep(noise, captions, words))
-            return steps[-1]
+            losses.append([])
+            return TriggerStep(noise, captions, words, losses[-1])
 
         history = alternate(
             model,
@@ -236,6 +237,7 @@ class MEM(Method):
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             before=before,
+            kept={"trigger_losses": losses},
         )
         judged = noise.judge(model, plain, False)[0], noise.judge(model, captions, True)[0]
         found = {
@@ -245,7 +247,7 @@ class MEM(Method):
             "triggers": torch.zeros(len(rows), 0, dtype=torch.int64),
         }
         if words is not None:
-            means = [step.mean_losses() for step in steps]
+            means = [mean_losses(each) for each in losses]
             found |= {
                 "triggers": captions.triggers,
                 "trigger_losses": torch.tensor(means, dtype=torch.float64).reshape(len(means), 2),

@@ -23,7 +23,7 @@ from ue_bench import (
     ProtectorView,
 )
 from ue_bench.crafting.contrastive import Blueprint, Learner
-from ue_bench.crafting.orders import endless, in_order, shuffled
+from ue_bench.crafting.orders import Endless, in_order, shuffled
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import Index, ResidentImages, zero_noise
 from ue_bench.crafting.surrogates import sgd
@@ -189,9 +189,12 @@ class Search:
         """Runs all rounds."""
         everything = torch.arange(len(self.images))
         size = min(self.method.batch_size, len(everything))
-        training = endless(lambda: shuffled(everything, size, self.generator))
-        losses, discriminants = [], []
-        for number in self.context.progress.track(range(1, self.method.rounds + 1), "round"):
+        training = Endless(lambda: shuffled(everything, size, self.generator), self.generator)
+        losses: list[float] = []
+        discriminants: list[float] = []
+        rounds, parts = range(1, self.method.rounds + 1), {"batches": training, **self._parts()}
+        curves = {"losses": losses, "discriminants": discriminants}
+        for number in self.context.resumable(rounds, "round", **curves, **parts):
             if self.learner is None:
                 discriminants.append(self._improve())
                 continue
@@ -219,10 +222,15 @@ class Search:
         """float32 [B, 3, H, W] in [0, 1]: the images at ``index`` with their noise."""
         return self.images.take(index).add_(self.delta[index].to(self.images.device)).clamp_(0, 1)
 
+    def _parts(self) -> dict[str, Any]:
+        """What a round changes, by name."""
+        return {"delta": self.delta} | ({} if self.learner is None else {"learner": self.learner})
+
     def _improve(self) -> float:
         """Takes noise steps for every image, in batches of equal size; returns the last batch's discriminant."""
         order = torch.randperm(len(self.images), generator=self.generator)
-        for index in order.tensor_split(math.ceil(len(order) / self.method.batch_size)):
+        batches = order.tensor_split(math.ceil(len(order) / self.method.batch_size))
+        for index in self.context.resumable(batches, "batch", **self._parts()):
             noise = self._walked(index)
             self.delta[index] = noise.to(self.delta.device)
         return float(class_separability(noise, self.labels[index], self.classes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -25,7 +25,7 @@ from ue_bench import (
     Range,
     Recipe,
 )
-from ue_bench.crafting.orders import in_order, shuffled
+from ue_bench.crafting.orders import Endless, in_order, shuffled
 from ue_bench.crafting.resident import ResidentImages
 from ue_bench.errors import ConfigError, TrainingError
 
@@ -166,8 +166,9 @@ class UC(Method):
     def _learn(self, model: Features, images: ResidentImages, groups: Clusters, context: Context) -> Tensor:
         """float32 [clusters, 3, H, W] in [0, 1] pixel units: one noise after the other."""
         goals = goals_of(groups).to(context.device)
-        steps, noises = [], []
-        for number in context.progress.track(range(len(groups)), "cluster"):
+        steps: list[int] = []
+        noises: list[Tensor] = []
+        for number in context.resumable(range(len(groups)), "cluster", steps=steps, noises=noises):
             members = (groups.members == number).nonzero().flatten()
             if self.official_all_images:
                 members = torch.arange(len(images))
@@ -200,7 +201,8 @@ class UC(Method):
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, self.final_learning_rate)
         batches = self._batches(members, draw)
-        for _ in range(steps):
+        parts = {"network": network, "optimizer": optimizer, "schedule": schedule, "batches": batches}
+        for _ in context.resumable(range(steps), "step", **parts):
             shown = shaken(images.take(next(batches)), self.crop_share, self.flip, draw)
             loss = divergence(model((shown + self._bounded(network, code)).clamp(0, 1)), goal)
             optimizer.zero_grad(set_to_none=True)
@@ -223,14 +225,17 @@ class UC(Method):
         radius = self.budget.radius / 255
         return radius * network(code) if self.scaled_tanh else network(code).clamp(-radius, radius)
 
-    def _batches(self, members: Tensor, draw: torch.Generator):
+    def _batches(self, members: Tensor, draw: torch.Generator) -> Endless[Tensor]:
         """Batches of ``members`` without end; the last, smaller batch of each epoch is kept."""
-        while True:
+
+        def epoch() -> Iterator[Tensor]:
             order = members
             if not self.official_order:
                 (order,) = shuffled(members, len(members), draw)
             for part in in_order(len(order), self.batch_size):
                 yield order[part]
+
+        return Endless(epoch, draw)
 
     def _report(self, groups: Clusters, clean: Tensor, moved: Tensor, context: Context) -> None:
         """Reports in the record how many published images reached their goal, and how near they came."""

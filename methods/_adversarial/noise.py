@@ -144,16 +144,16 @@ class AdversarialNoise(Method):
         images, labels = ResidentImages(view.images, context.device), view.labels.to(context.device)
         goal = Classification(self.aim(labels, view.classes), self.bf16)
         losses: list[float] = []
-        kept = torch.empty(0)
+        best: dict[str, Tensor] = {}
         with frozen(model):
-            for restart in context.progress.track(range(self.restarts), "restart"):
+            for restart in context.resumable(range(self.restarts), "restart", best=best, losses=losses):
                 seed = derive(context.seed, "restart", restart)
                 delta, loss = self._attempt(model, images, goal, moves, context, seed)
                 if not losses or loss < min(losses):
-                    kept = delta
+                    best["noise"] = delta
                 losses.append(loss)
                 del delta  # a restart's noise is as large as the data in float32
-            noise = Perturbation.from_float(kept, view.rows(self.granularity), self.budget)
+            noise = Perturbation.from_float(best["noise"], view.rows(self.granularity), self.budget)
             truth = Classification(labels, self.bf16)
             missed = _error(model, images, goal, noise.noise)
             success = missed if self.away else 1 - missed
@@ -208,8 +208,10 @@ class AdversarialNoise(Method):
         size = radius / 20 if self.step_size is None else self.step_size / 255
         walk = Walk(radius, size, self.iterations, maximise=self.away)
         generator = torch.Generator(context.device).manual_seed(seed)
-        delta, last = zero_noise((len(images), 3, *images.size), context.device), []
-        for index in context.progress.track(in_order(len(images), self.batch_size), "batch"):
+        delta = zero_noise((len(images), 3, *images.size), context.device)
+        last: list[Tensor] = []
+        batches, parts = in_order(len(images), self.batch_size), {"delta": delta, "draws": generator}
+        for index in context.resumable(batches, "batch", last=last, **parts):
             clean = images.take(index)
             start = torch.randn(clean.shape, generator=generator, device=context.device)
             watched = _Watched(goal, model, index)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -45,6 +45,9 @@ class TriggeredCaptions(Captions):
 
     def at(self, index: Tensor) -> Tensor:
         return self.joined(index, self.triggers[index])
+
+    def parts(self) -> dict[str, Any]:
+        return {"triggers": self.triggers} | ({} if self.generator is None else {"pairings": self.generator})
 
     def joined(self, index: Tensor, triggers: Tensor) -> Tensor:
         """int64 [B, L], on the device: ``triggers`` (int64 [B, k]) before the captions of the pairs at ``index``."""
@@ -91,13 +94,22 @@ class OpenWords:
 class TriggerStep:
     """Lowers the batch's loss by changing its triggers; noise and weights do not change.
 
-    Attributes:
-        losses: (loss before, loss after) of every batch, scalars.
+    Args:
+        losses: (loss before, loss after) of every batch, scalars, are appended to it.
     """
 
-    def __init__(self, noise: PairNoise, captions: TriggeredCaptions, words: Words):
-        self.noise, self.captions, self.words = noise, captions, words
-        self.losses: list[tuple[Tensor, Tensor]] = []
+    def __init__(
+        self, noise: PairNoise, captions: TriggeredCaptions, words: Words, losses: list[tuple[Tensor, Tensor]]
+    ):
+        self.noise, self.captions, self.words, self.losses = noise, captions, words, losses
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it changes beside the captions."""
+        return {"losses": self.losses}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` gave."""
+        self.losses[:] = state["losses"]
 
     def __call__(self, model: Towers, index: Tensor) -> None:
         """One search for the pairs at ``index`` (int64 [B], on the CPU) against the frozen model."""
@@ -120,10 +132,11 @@ class TriggerStep:
         captions.triggers[index] = new.cpu()
         self.losses.append((before, after))
 
-    def mean_losses(self) -> tuple[float, float]:
-        """The mean over batches of the loss before and of the loss after."""
-        before, after = (torch.stack(values).mean() for values in zip(*self.losses, strict=True))
-        return float(before), float(after)
+
+def mean_losses(losses: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    """The mean over batches of the loss before and of the loss after."""
+    before, after = (torch.stack(values).mean() for values in zip(*losses, strict=True))
+    return float(before), float(after)
 
 
 def surviving(model: Towers, triggers: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ue_bench.crafting.noise import ClassNoise, ImageNoise
-from ue_bench.crafting.orders import endless, in_order, shuffled, stratified
+from ue_bench.crafting.orders import Endless, in_order, shuffled, stratified
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import ResidentImages
 
@@ -157,7 +157,7 @@ class TestOrders:
         assert sorted(batch.tolist()) == [0, 1, 2]
 
     def test_an_endless_iterator_goes_on_where_it_stopped(self):
-        batches = endless(lambda: "abc")
+        batches = Endless(lambda: "abc")
         assert list(itertools.islice(batches, 2)) == ["a", "b"]
         assert list(itertools.islice(batches, 4)) == ["c", "a", "b", "c"]
 

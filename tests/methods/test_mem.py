@@ -20,6 +20,7 @@ from ue_bench_methods._mem.triggers import (
     TriggerStep,
     decoded,
     first_triggers,
+    mean_losses,
     surviving,
     survivors,
 )
@@ -110,7 +111,7 @@ class TestTriggerStep:
         start = first_triggers(model, 24, 3, "random", None, torch.Generator().manual_seed(seed))
         captions = TriggeredCaptions(tokens, start.clone(), model.end_token, CPU)
         noise = _noise(view, context, captions)
-        step = TriggerStep(noise, captions, OpenWords(model, 5, None))
+        step = TriggerStep(noise, captions, OpenWords(model, 5, None), [])
         index = torch.arange(3, 19)
         with frozen(model), torch.no_grad():
             seen = model.encode_image(noise.clean(index))
@@ -118,7 +119,7 @@ class TestTriggerStep:
             step(model, index)
             losses.append(contrastive_loss(seen, model.encode_text(captions.at(index)), model.scale))
         assert losses[1] < losses[0] - 1e-3
-        assert step.mean_losses() == pytest.approx((float(losses[0]), float(losses[1])), abs=1e-4)
+        assert mean_losses(step.losses) == pytest.approx((float(losses[0]), float(losses[1])), abs=1e-4)
         others = torch.cat([torch.arange(3), torch.arange(19, 24)])
         assert torch.equal(captions.triggers[others], start[others])
         assert not torch.equal(captions.triggers[index], start[index])
@@ -131,7 +132,7 @@ class TestTriggerStep:
         captions = TriggeredCaptions(model.tokenize(view.example_captions), triggers, model.end_token, CPU)
         noise = _noise(view, fresh_context(), captions)
         with frozen(model):
-            TriggerStep(noise, captions, OpenWords(model, 3, None))(model, torch.arange(16))
+            TriggerStep(noise, captions, OpenWords(model, 3, None), [])(model, torch.arange(16))
         assert not noise.noise.steps.any()
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
         assert all(weight.grad is None for weight in model.parameters())

@@ -99,7 +99,7 @@ class Context:
             label: what one item is called.
             parts: all that the loop changes, by any name: tensors, lists, dictionaries (which hold tensors, numbers and
                 text), generators, and whatever has ``state_dict`` and ``load_state_dict``, such as models, optimizers
-                and ``orders.endless``. The context's own generator, notes and warnings are among them already. Text,
+                and ``orders.Endless``. The context's own generator, notes and warnings are among them already. Text,
                 numbers and tuples are what the state depends on: where they have changed, it is not used.
 
         Example: ``for number in context.resumable(range(100), "round", model=model, optimizer=optimizer, delta=delta)``

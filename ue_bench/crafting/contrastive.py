@@ -7,6 +7,7 @@ noise, ``both_branches`` lets the pixels' gradient through them too.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,8 @@ def head(features: int, hidden: int, out: int, *, norm: bool, bias: bool = True)
 
 class ContrastiveModel(nn.Module):
     """An encoder and a loss over two views."""
+
+    position = 0  # in what it remembers
 
     def loss(self, one: Tensor, two: Tensor, *, both_branches: bool = False) -> Tensor:
         """Scalar, the mean over the images."""
@@ -268,6 +271,22 @@ class Learner:
         self.noise_augmentation = noise_augmentation or self.augmentation
         self.both_branches, self.moving_target = both_branches, moving_target
         self.generator = torch.Generator(context.device).manual_seed(derive(context.seed, "views"))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that later steps depend on."""
+        return {
+            "model": self.model.state_dict(),
+            "position": self.model.position,
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` gave."""
+        self.model.load_state_dict(state["model"])
+        self.model.position = state["position"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
 
     def learn(self, images: Tensor) -> Tensor:
         """Takes one training step on images, float [B, 3, H, W] in [0, 1], and returns its loss, a scalar."""

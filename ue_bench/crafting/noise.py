@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from ue_bench.contracts.context import Context
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.crafting.objectives import Classification, Objective
-from ue_bench.crafting.orders import endless, in_order, shuffled, stratified
+from ue_bench.crafting.orders import Endless, in_order, shuffled, stratified
 from ue_bench.crafting.pgd import Walk, project
 from ue_bench.crafting.resident import Index, ResidentImages, zero_noise
 
@@ -32,18 +32,34 @@ class Noise(ABC):
         walk: the noise steps that each batch gets in each round.
         batch_size: images per batch.
         count: how many noises there are.
+        context: from which a killed round goes on; None: it does not.
 
     Attributes:
         delta: float32 [count, 3, H, W], [0, 1] pixel units, within the walk's radius.
     """
 
-    def __init__(self, images: ResidentImages, objective: Objective, walk: Walk, batch_size: int, count: int):
+    def __init__(
+        self,
+        images: ResidentImages,
+        objective: Objective,
+        walk: Walk,
+        batch_size: int,
+        count: int,
+        context: Context | None = None,
+    ):
+        self._context = context
         self.images, self.objective, self.walk, self.batch_size = images, objective, walk, batch_size
         self.delta = zero_noise((count, 3, *images.size), images.device)
 
     @abstractmethod
-    def training_batches(self) -> Iterator[Index]:
+    def training_batches(self) -> Endless[Index]:
         """Batches without end, for a surrogate that takes a few in each round."""
+
+    def each(self, batches: Sequence[Any]) -> Iterator[Any]:
+        """The batches of a round; a round that was killed goes on within them."""
+        if self._context is None:
+            return iter(batches)
+        return self._context.resumable(batches, "batch", delta=self.delta)
 
     @abstractmethod
     def improve(self, model: nn.Module) -> None:
@@ -89,15 +105,22 @@ class Noise(ABC):
 class ImageNoise(Noise):
     """One noise per image. Every pass goes through the images in the data's own order."""
 
-    def __init__(self, images: ResidentImages, objective: Objective, walk: Walk, batch_size: int):
-        super().__init__(images, objective, walk, batch_size, count=len(images))
+    def __init__(
+        self,
+        images: ResidentImages,
+        objective: Objective,
+        walk: Walk,
+        batch_size: int,
+        context: Context | None = None,
+    ):
+        super().__init__(images, objective, walk, batch_size, len(images), context)
         self._batches = in_order(len(images), batch_size)
 
-    def training_batches(self) -> Iterator[Index]:
-        return endless(lambda: self._batches)
+    def training_batches(self) -> Endless[Index]:
+        return Endless(lambda: self._batches)
 
     def improve(self, model: nn.Module) -> None:
-        for index in self._batches:
+        for index in self.each(self._batches):
             self.delta[index] = self.walked(model, index).to(self.delta.device)
 
     def at(self, index: Index) -> Tensor:
@@ -114,7 +137,7 @@ class ClassNoise(Noise):
         labels: int64 [N], on the device.
         classes: how many noises there are.
         share: the part of each class on which the noise is made and judged; always the same images.
-        generator: on the CPU; draws the subset and the order of batches.
+        generator: on the CPU; draws the subset and the order of batches. With a context, it is the context's.
     """
 
     def __init__(
@@ -128,17 +151,18 @@ class ClassNoise(Noise):
         classes: int,
         share: float,
         generator: torch.Generator,
+        context: Context | None = None,
     ):
-        super().__init__(images, objective, walk, batch_size, count=classes)
+        super().__init__(images, objective, walk, batch_size, classes, context)
         self._labels, self._generator = labels, generator
         self.subset = stratified(labels.cpu(), share, generator)
 
-    def training_batches(self) -> Iterator[Index]:
+    def training_batches(self) -> Endless[Index]:
         everything = torch.arange(len(self.images))
-        return endless(lambda: shuffled(everything, self.batch_size, self._generator))
+        return Endless(lambda: shuffled(everything, self.batch_size, self._generator), self._generator)
 
     def improve(self, model: nn.Module) -> None:
-        for index in shuffled(self.subset, self.batch_size, self._generator):
+        for index in self.each(list(shuffled(self.subset, self.batch_size, self._generator))):
             wishes = self.walked(model, index)
             # A matrix product, because sums by index are not repeatable on accelerators.
             members = functional.one_hot(self._labels[index], len(self.delta)).to(wishes.dtype)
@@ -170,7 +194,7 @@ def noise_for_labels(
     images, labels = ResidentImages(view.images, context.device), view.labels.to(context.device)
     objective = Classification(labels, method.bf16)
     if not classwise:
-        return ImageNoise(images, objective, walk, method.batch_size)
+        return ImageNoise(images, objective, walk, method.batch_size, context)
     return ClassNoise(
         images,
         objective,
@@ -180,6 +204,7 @@ def noise_for_labels(
         classes=view.classes,
         share=method.subset_share,
         generator=context.generator,
+        context=context,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -60,10 +60,50 @@ def sweep(rows: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
     return batches
 
 
-def endless(one_pass: Callable[[], Iterable[Batch]]) -> Iterator[Batch]:
-    """Repeats passes without end; the next call continues where the last one stopped."""
-    while True:
-        yield from one_pass()
+class Endless(Generic[Batch]):
+    """Repeats passes without end; ``next`` continues where it stopped, after ``load_state_dict``, too.
+
+    Args:
+        one_pass: gives the batches of a pass.
+        generator: draws the order of a pass at its start; None: every pass is the same.
+    """
+
+    def __init__(self, one_pass: Callable[[], Iterable[Batch]], generator: torch.Generator | None = None):
+        self._one_pass, self._generator = one_pass, generator
+        self._batches: Iterator[Batch] = iter(())
+        self._start: Tensor | None = None
+        self._taken = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        batch = next(self._batches, None)
+        if batch is None:
+            self._begin()
+            batch = next(self._batches)
+        self._taken += 1
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is in its pass, and what the generator was before the pass."""
+        return {"start": self._start, "taken": self._taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes there. The generator stays as it is."""
+        generator = self._generator
+        now = None if generator is None else generator.get_state()
+        if generator is not None and state["taken"]:
+            generator.set_state(state["start"])
+        self._batches = iter(())
+        for _ in range(state["taken"]):
+            next(self)
+        if generator is not None:
+            generator.set_state(now)
+
+    def _begin(self) -> None:
+        self._start = None if self._generator is None else self._generator.get_state()
+        self._batches, self._taken = iter(self._one_pass()), 0
 
 
 def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from ue_bench.contracts.budget import Budget
 from ue_bench.contracts.context import Context
 from ue_bench.contracts.view import ProtectorView
-from ue_bench.crafting.orders import endless, shuffled, sweep
+from ue_bench.crafting.orders import Endless, shuffled, sweep
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import ResidentImages
 from ue_bench.crafting.whole_noise import WholeNoise
@@ -46,6 +47,10 @@ class Captions:
         """float32 [B, D]: features of token ids, without gradients."""
         with autocast(self.device, self.bf16):
             return model.encode_text(tokens)
+
+    def parts(self) -> dict[str, Any]:
+        """What a search changes here, by name."""
+        return {}
 
     def each_step(self, model: Towers, index: Tensor) -> Callable[[], Tensor]:
         """A function that gives the batch's text features in each noise step: here the same ones every time."""
@@ -87,10 +92,15 @@ class PairNoise:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def training_batches(self) -> Iterator[Tensor]:
+    def parts(self) -> dict[str, Any]:
+        """What a search changes here, by name."""
+        return {"steps": self.noise.steps, **self.captions.parts()}
+
+    def training_batches(self) -> Endless[Tensor]:
         """Shuffled batches without end, for a surrogate that takes a few in each round."""
         everything = torch.arange(len(self))
-        return endless(lambda: shuffled(everything, self.batch_size, self._context.generator))
+        draw = self._context.generator
+        return Endless(lambda: shuffled(everything, self.batch_size, draw), draw)
 
     def protected(self, index: Tensor) -> Tensor:
         """float32 [B, 3, H, W] in [0, 1]: the images of the pairs at ``index`` with their noise."""
@@ -111,14 +121,17 @@ class PairNoise:
         """One pass of noise steps over all pairs against the frozen model.
 
         Args:
-            before: called before each batch's noise steps, with the model and the batch's pairs.
+            before: called before each batch's noise steps, with the model and the batch's pairs. What it changes itself
+                is its ``state_dict``.
 
         Returns:
             CLIP's loss just before a batch's first noise step and just before its last, each a mean over batches.
         """
-        first, last = [], []
+        first: list[Tensor] = []
+        last: list[Tensor] = []
         batches = sweep(self.rows, self.batch_size, self._context.generator)
-        for index in self._context.progress.track(batches, "batch"):
+        own = {"before": before} if hasattr(before, "state_dict") else {}
+        for index in self._context.resumable(batches, "batch", first=first, last=last, **self.parts(), **own):
             if before is not None:
                 before(model, index)
             losses: list[Tensor] = []
@@ -197,6 +210,7 @@ def alternate(
     learning_rate: float,
     weight_decay: float,
     before: Callable[[int], Step | None] = lambda number: None,
+    kept: Mapping[str, Any] | None = None,
 ) -> dict[str, list[float]]:
     """Alternates between training the surrogate on the protected pairs and improving the noise, for fixed rounds.
 
@@ -205,6 +219,7 @@ def alternate(
 
     Args:
         before: (number of the round, from 1) -> what ``PairNoise.improve`` calls before each batch.
+        kept: what that changes from round to round, by name, see ``Context.resumable``.
 
     Returns:
         Lists with a value per round: ``surrogate_loss``, the loss of the last training step, and ``first_step_loss``
@@ -216,7 +231,8 @@ def alternate(
     recipe = ContrastiveRecipe(learning_rate=learning_rate, weight_decay=weight_decay)
     optimizer, batches = make_contrastive_optimizer(model, recipe), noise.training_batches()
     history: dict[str, list[float]] = {"surrogate_loss": [], "first_step_loss": [], "last_step_loss": []}
-    for number in context.progress.track(range(1, rounds + 1), "round"):
+    parts = {"model": model, "optimizer": optimizer, "batches": batches, "history": history, **noise.parts()}
+    for number in context.resumable(range(1, rounds + 1), "round", **parts, **(kept or {})):
         model.train()
         for _ in range(model_steps):
             loss = noise.mean_loss(model, next(batches))

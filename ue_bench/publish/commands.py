@@ -46,6 +46,7 @@ NOISE = {
     "store": "runs",
     "prepared": "",
     "plugins": "",
+    "checkpoint_minutes": "10",
     "overwrite": "false",
 }
 EXPORT = {"method": "", "out": "", "store": "runs", "key": "", "overwrite": "false"}
@@ -74,8 +75,7 @@ def noise_command(words: Sequence[str]) -> int:
 
     The words are ``method=NAME captions=captions.csv``, and optionally ``size=224 out=noise.safetensors prepared=`` (a
     file written by ``export``, in place of training), ``seed= epsilon= profile= device= threads=1 store= plugins=
-    overwrite=``
-    and the method's parameters as ``NAME.parameter=``.
+    checkpoint_minutes=10 overwrite=`` and the method's parameters as ``NAME.parameter=``.
 
     Returns:
         The exit status 0. A mistake raises UEBenchError.
@@ -85,7 +85,13 @@ def noise_command(words: Sequence[str]) -> int:
     if out.suffix != ".safetensors" or out.is_dir():
         raise ConfigError(f"out={given['out']}: noise is kept in a file such as out=noise.safetensors")
     threads = read_whole(given, "threads", least=1, most=MOST_THREADS)
-    environment = Environment(given["store"], given["device"], read_plugins(given["plugins"]), threads)
+    environment = Environment(
+        given["store"],
+        given["device"],
+        read_plugins(given["plugins"]),
+        threads,
+        checkpoint_minutes=read_number(given, "checkpoint_minutes"),
+    )
     environment.find_device()
     set_threads(threads)
     parameters = _parameters(given, name, environment)
@@ -119,6 +125,7 @@ def noise_command(words: Sequence[str]) -> int:
         _ask_first(request, words, parameters, epsilon, environment)
     noise = make_noise(request, environment, choose_progress())
     write_noise(out, noise)
+    environment.remove_checkpoints(request.work)
     print(visible(f"wrote {out}: {describe(noise)}"))
     print("It holds the pictures' names, not their captions. Take it to where the pictures are, then:")
     print(visible(f"  ue-bench apply noise={out} images=FOLDER out=FOLDER"))

@@ -29,7 +29,7 @@ from ue_bench.trials.environment import Environment
 from ue_bench.trials.making import prepare_key, run_method
 from ue_bench.trials.overlap import caption_hashes, key_of, told_of_captions
 from ue_bench.trials.store import Store
-from ue_bench.trials.trial import Choice, told_threads
+from ue_bench.trials.trial import Choice, key_of_noise, told_threads
 
 KIND = "ue-bench noise"
 SCHEMA = 1
@@ -99,6 +99,11 @@ class Request:
     def preparation(self) -> str:
         """The key of the method's preparation."""
         return prepare_key(self.choice, self.seed, self.method, self.threads)
+
+    @property
+    def work(self) -> str:
+        """The name under which a killed search keeps its state."""
+        return f"noise-{key_of_noise(self.captions_hash, PARADIGM, self.choice, self.seed, self.threads)}"
 
     @property
     def key(self) -> str:
