@@ -105,12 +105,16 @@ class Checkpoints:
         if self.place is not None:
             self.place.remove(self.work)
 
-    def track(self, items: Sequence[Item], label: str, progress: Progress, **parts: Any) -> Iterator[Item]:
+    def track(
+        self, items: Sequence[Item], label: str, progress: Progress, *, bar: bool = True, **parts: Any
+    ) -> Iterator[Item]:
         """Passes ``items`` through, from the first one that was not done before the work was killed.
 
         Args:
             items: the same ones in every run.
-            label: for the progress.
+            label: what one item is called.
+            progress: shows the loop, and says where it goes on.
+            bar: False for a loop that is too short to be shown.
             parts: everything that an item changes and later items, or the code after the loop, need. Tensors, lists,
                 dictionaries and whatever has ``state_dict`` and ``load_state_dict`` are restored in place, generators
                 of torch and the process's own randomness, too. Text, numbers and tuples must be as they were, else the
@@ -119,13 +123,14 @@ class Checkpoints:
         for name, part in parts.items():
             if not (isinstance(part, (Tensor, torch.Generator, list, dict, *CONSTANTS)) or _has_state(part)):
                 raise TypeError(f"{name} is a {type(part).__name__}, which has no state_dict to restore")
+        shown = progress.track if bar else Progress().track
         if self.place is None:
-            yield from progress.track(items, label)
+            yield from shown(items, label)
             return
         loop = self._enter(label, parts)
         try:
             first = self._resume(loop, progress)
-            for number, item in enumerate(progress.track(items[first:], label), first):
+            for number, item in enumerate(shown(items[first:], label), first):
                 self._begin(loop, number, first, progress)
                 yield item
         finally:

@@ -109,7 +109,11 @@ def train_contrastive(
             curves.add(gallery.search(towers, device))
 
     resumable = functools.partial(
-        (checkpoints or Checkpoints()).track, model=towers, optimizer=optimizer, **batches.generators()
+        (checkpoints or Checkpoints()).track,
+        progress=progress,
+        model=towers,
+        optimizer=optimizer,
+        **batches.generators(),
     )
 
     def one(epoch: int) -> tuple[float, float]:
@@ -118,7 +122,7 @@ def train_contrastive(
     def measure() -> None:
         curves.add(gallery.search(towers, device))
 
-    epochs = resumable(range(recipe.epochs), "epoch", progress, curves=vars(curves))
+    epochs = resumable(range(recipe.epochs), "epoch", curves=vars(curves))
     run_epochs(epochs, recipe, curves, one, measure if test is not None else None, clock)
     return curves
 
@@ -146,7 +150,7 @@ def _epoch(towers, batches, optimizer, recipe, epoch, defense, resumable) -> tup
     device, steps = batches.device, len(batches)
     total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
     order = batches.shuffle()
-    for step in resumable(range(steps), "step", Progress(), total=total, correct=correct):
+    for step in resumable(range(steps), "step", bar=False, total=total, correct=correct):
         images, tokens = batches.take(order[step])
         set_learning_rate(optimizer, contrastive_learning_rate(recipe, epoch, step, steps))
         if defense is not None and type(defense).attack_pairs is not Defense.attack_pairs:

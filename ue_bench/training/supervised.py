@@ -91,7 +91,11 @@ def train(
         targets = functional.one_hot(data.labels, data.classes).to(device, torch.float32)
 
     resumable = functools.partial(
-        (checkpoints or Checkpoints()).track, model=model, optimizer=optimizer, **batches.generators()
+        (checkpoints or Checkpoints()).track,
+        progress=progress,
+        model=model,
+        optimizer=optimizer,
+        **batches.generators(),
     )
 
     def one(epoch: int) -> tuple[float, float]:
@@ -104,7 +108,7 @@ def train(
         for name, value in measure_more("supervised", logits, labels).items():
             curves.more.setdefault(name, []).append(value)
 
-    epochs = resumable(range(recipe.epochs), "epoch", progress, curves=vars(curves))
+    epochs = resumable(range(recipe.epochs), "epoch", curves=vars(curves))
     run_epochs(epochs, recipe, curves, one, measure if test is not None else None, clock)
     return curves
 
@@ -115,7 +119,7 @@ def _epoch(model, batches, targets, optimizer, recipe, epoch, defense, resumable
     device, steps = batches.device, len(batches)
     total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
     order = batches.shuffle()
-    for step in resumable(range(steps), "step", Progress(), total=total, correct=correct):
+    for step in resumable(range(steps), "step", bar=False, total=total, correct=correct):
         images, index = batches.take(order[step]), order[step]
         set_learning_rate(optimizer, learning_rate(recipe, epoch, step, steps))
         goal = targets[index]
