@@ -91,6 +91,14 @@ def test_a_lost_task_is_tried_again_at_most_twice_and_only_if_that_helps(losses,
     assert {found[each.name].status for each in (NOISE, *TRIALS)} == {"done"}, "nothing else is touched"
 
 
+def test_a_process_that_is_lost_before_it_begins_is_no_attempt():
+    answers = {OTHER.name: [Event(0, "lost", why="killed by signal 9", again=True, begun=False)] * 5}
+    found, executor, _ = work(answers)
+    assert found[OTHER.name].status == "done" and {each.attempts for each in executor.begun} == {1}
+    answers = {OTHER.name: [Event(0, "lost", why="exit status 1", begun=False)] * 99}
+    assert work(answers)[0][OTHER.name].error["message"] == "exit status 1", "it does not go on for ever"
+
+
 def test_a_task_that_takes_too_long_is_stopped_once():
     found, executor, _ = work(
         {NOISE.name: [Event(0, "started"), *[Event(0, "said")] * 10**5]}, time_limit=0.05, tasks=[NOISE]

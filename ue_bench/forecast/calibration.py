@@ -125,7 +125,7 @@ def calibrate(
                 records.append(outcome.found["record"])
                 sizes[records[-1]["config"]["train_fingerprint"]] = outcome.found["size"]
             elif place not in measured:
-                failures[of] = _reason(job, outcome, full[place], worker.time_limit)
+                failures[of] = _reason(job, outcome, full[place], worker.time_limit or cap)
             if turn == 0 and outcome:
                 spent = f"{_seconds(outcome):.1f} s" if outcome.found else failures[of]
                 progress.say(f"    {count} {_what(job)} on a slice of {job.trial.dataset.name}: {spent}")

@@ -9,9 +9,11 @@ from ue_bench.progress import duration
 
 
 class Claimed(Protocol):
-    """A claim: the name of the work, and whose it is."""
+    """A claim."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the work."""
 
     def who(self) -> str:
         """Its owner in words."""

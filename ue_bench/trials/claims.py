@@ -197,7 +197,9 @@ class Claims:
                     if claim:
                         self._bury(claim)
                 with self._lock:
-                    self._held[name] = Claim(name, **said, inode=os.stat(self._path(name)).st_ino)
+                    self._held[name] = Claim(
+                        name, token=said["token"], inode=os.stat(self._path(name)).st_ino
+                    )
             finally:
                 own.unlink(missing_ok=True)
         except OSError as error:

@@ -13,6 +13,7 @@ from ue_bench.trials.executors import Event, Executor, Outcome, Task
 from ue_bench.trials.executors.worker import failed, late
 
 ATTEMPTS = 3  # of a task whose process is lost
+STARTS = 10  # of processes for a task that are lost before they begin
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0  # seconds until a task that others work on is asked for again
 GLANCE = 0.5  # seconds between two looks at the clock
 
@@ -27,6 +28,7 @@ class Waiting:
         ready: when it may be asked for (of ``time.monotonic``).
         busy: who works on it, or "".
         begun: when it was started last.
+        starts: how many processes were lost before they began with it.
     """
 
     task: Task
@@ -34,6 +36,7 @@ class Waiting:
     ready: float = 0.0
     busy: str = ""
     begun: float = 0.0
+    starts: int = 0
 
 
 class Schedule:
@@ -146,7 +149,10 @@ class Schedule:
         elif event.kind == "lost":
             self._forget(event.number)
             self.lose(each.task)
-            if event.again and each.task.attempts < ATTEMPTS:
+            if not event.begun and each.starts < STARTS:
+                each.starts += 1
+                self.waiting.insert(0, each)
+            elif event.again and each.task.attempts < ATTEMPTS:
                 again = dataclasses.replace(each.task, attempts=each.task.attempts + 1)
                 self.waiting.insert(0, Waiting(again))
                 self.progress.say(f"    {again.name}: {event.why}; it is tried again")

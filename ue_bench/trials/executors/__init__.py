@@ -77,6 +77,7 @@ class Event:
         outcome: of an ended one.
         why: of a lost one, in words.
         again: whether a lost one may go well another time.
+        begun: whether a lost one had been started.
         line: what it said; of a loop its label.
         count, total: of a loop; count None: the loop has ended.
     """
@@ -86,6 +87,7 @@ class Event:
     outcome: Outcome | None = None
     why: str = ""
     again: bool = False
+    begun: bool = True
     line: str = ""
     count: int | None = None
     total: int | None = None

@@ -94,9 +94,9 @@ class Workers:
         message = worker.receive()
         if message is None:
             outcome, again = worker.lost()
-            again = again or number not in self.started  # it had gone before
+            begun = number in self.started
             self._release(number)
-            return [Event(number, "lost", why=(outcome.error or {})["message"], again=again)]
+            return [Event(number, "lost", why=(outcome.error or {})["message"], again=again, begun=begun)]
         kind, content = message
         return self._answer(number, worker, kind, content)
 

@@ -10,8 +10,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -48,7 +50,7 @@ class Worker:
         self.connection, theirs = spawn.Pipe()
         self.process = spawn.Process(target=_serve, args=(theirs, self.perform_task), daemon=True)
         self.ready = False
-        with _variables(self.variables):
+        with _variables(self.variables), _without_main():
             self.process.start()
         theirs.close()
 
@@ -134,17 +136,18 @@ def _serve(connection: Connection, perform: Perform) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent's to answer, and then it ends this process
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    connection.send(("ready", None))
-    while True:
-        try:
+    try:
+        connection.send(("ready", None))
+        while True:
             task = connection.recv()
-        except EOFError:
-            return
-        connection.send(("started", None))
-        try:
-            connection.send(("ended", perform(task, Relay(connection.send))))
-        except UEBenchError as error:
-            connection.send(("error", error))
+            connection.send(("started", None))
+            try:
+                answer: tuple[str, Any] = "ended", perform(task, Relay(connection.send))
+            except UEBenchError as error:
+                answer = "error", error
+            connection.send(answer)
+    except (EOFError, ConnectionError):
+        os._exit(1)  # the parent is gone
 
 
 def _end_with_parent() -> None:
@@ -168,6 +171,17 @@ def _variables(changes: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Processes that start in the block do not run the caller's script once more: it need not be made for that."""
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
 
 
 def late(limit: float) -> Outcome:
