@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import math
 import os
@@ -145,10 +146,10 @@ def find_address(address: str) -> str:
 
 def _answers(address: str) -> bool:
     """Whether a Ray listens there: the library itself waits for a minute, and then ends the process."""
-    from ray._raylet import GcsClient  # type: ignore[import-not-found]
-
     try:
-        GcsClient(address=address).check_alive([], timeout=ANSWER_SECONDS)
+        importlib.import_module("ray._raylet").GcsClient(address=address).check_alive(
+            [], timeout=ANSWER_SECONDS
+        )
     except Exception:
         return False
     return True
