@@ -24,12 +24,12 @@ def describe(entry: Entry) -> str:
         lines.append(f"named: {stem}:{reading.argument.upper()}")
     for name, words in DECLARED.items():
         if name in reading.declarations:
-            lines.append(f"{words}: {_readable(reading.declarations[name])}")
+            lines.append(f"{words}: {readable(reading.declarations[name])}")
     lines += ["", *_parameters(reading, entry.argument)] if reading.parameters else []
     return "\n".join([*lines, "", f"source: {entry.path}"])
 
 
-def _readable(source: str) -> str:
+def readable(source: str) -> str:
     """``Access.IMAGES | Access.LABELS`` -> ``images, labels``; ``frozenset({'a'})`` -> ``a``."""
     if "Access." in source:
         return ", ".join(part.lower() for part in re.findall(r"Access\.(\w+)", source))

@@ -163,8 +163,12 @@ def test_the_wheel_holds_suites_and_published_numbers(tmp_path):
         "ue_bench_victims/resnet18.py",
         "ue_bench_suites/quickstart.yaml",
         "ue_bench_results/published.csv",
+        "ue_bench_results/field.csv",
     ):
         assert name in names, name
+    web = source / "ue_bench" / "report" / "web" / "templates"
+    assert {path.name for path in web.iterdir()} >= {"page.jinja", "page.css", "page.js"}
+    assert {f"ue_bench/report/web/templates/{path.name}" for path in web.iterdir()} <= names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {
         "ue_bench",
