@@ -102,7 +102,7 @@ def main(words: list[str]) -> int:
             "tracebacks": Path(folder, "errors").read_text().count("Traceback"),
             "files left behind": len(left),
         }
-        print(f"| kills of drivers | of workers | trials finished | failed | {' | '.join(counts)} |")
+        print(f"| kills of runs | of workers | trials finished | failed | {' | '.join(counts)} |")
         print(f"|{'--:|' * (4 + len(counts))}")
         failed = sum(record["status"] == "failed" for record in kept.values())
         numbers = [killed["driver"], killed["worker"], len(kept) - failed, failed, *counts.values()]
