@@ -34,8 +34,8 @@ def test_the_table_is_what_the_command_line_prints_and_names_the_same_command(re
     assert "ue-bench run suite=quickstart 'method=[synper]'" in result.plan["command"]
     assert json.loads(result.table("json")) and result.table("latex").startswith("%")
     assert repr(result) == "Result(quickstart: 3 of 3 trials)"
-    with pytest.raises(ConfigError, match="unknown format 'html'"):
-        result.table("html")
+    with pytest.raises(ConfigError, match="unknown format 'pdf'"):
+        result.table("pdf")
 
 
 def test_a_second_run_does_nothing_and_the_shell_goes_on_where_python_stopped(result, command, capsys):

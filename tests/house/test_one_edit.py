@@ -24,7 +24,7 @@ METRIC = """    Measure(
         of=lambda logits, labels: len(labels.unique()),
     ),
 """
-FORMAT = """    "counted": lambda report, view: f"{len(report.rows)} rows\\n",
+FORMAT = """    "counted": lambda reports, view: f"{len(reports[0].rows)} rows\\n",
 """
 
 
@@ -40,7 +40,7 @@ def edited(tmp_path_factory):
     folder = tmp_path_factory.mktemp("copy")
     shutil.copytree(TESTS.parent / "ue_bench", folder / "ue_bench")
     insert(folder / "ue_bench" / "measures.py", '    Measure("train_accuracy_last"', METRIC)
-    insert(folder / "ue_bench" / "report" / "formats.py", '    "terminal": as_terminal', FORMAT)
+    insert(folder / "ue_bench" / "report" / "formats.py", '    "terminal": _each(as_terminal)', FORMAT)
     paths = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
 
     def call(*words: str) -> str:

@@ -92,12 +92,12 @@ def plan_default(name):
 def test_the_default_profile_needs_no_data_and_no_network(name, nothing_at_hand):
     plan = plan_default(name)
     assert plan.header["profile"] == "quick"
-    assert {trial.dataset.name for trial in plan.trials} <= {"shapes", "digits", "rewritten"}
+    assert {trial.dataset.name for trial in plan.trials} <= EMBEDDED | {"rewritten"}
     assert all(trial.victim.name.endswith("_tiny") for trial in plan.trials)
     assert {"clean", "random"} < {trial.method.name for trial in plan.trials}
 
 
-EMBEDDED = {"shapes", "digits", "drawings"}  # come with the package
+EMBEDDED = {"shapes", "faint_shapes", "digits", "drawings"}  # come with the package
 
 
 @pytest.mark.parametrize(
