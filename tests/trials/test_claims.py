@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ue_bench.errors import StoreError
-from ue_bench.trials.claims import Busy, Claims, _copy_exclusively
+from ue_bench.trials.claims import Busy, Claims, _copy_exclusively, when_free
 from ue_bench.trials.identity import is_gone, mark, place
 from ue_bench.trials.leftovers import remove_leftovers
 from ue_bench.trials.store import Store
@@ -45,6 +45,21 @@ def test_one_at_a_time_and_once_more_by_the_same(tmp_path):
     with two.held("noise-a"):
         assert not one.holds("noise-a")
     assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_who_works_alone_waits_until_the_other_has_ended(tmp_path):
+    """As ``ue-bench noise`` and ``protect`` do, which have no other work meanwhile."""
+    path, said, tries = write(tmp_path), [], []
+
+    def work():
+        tries.append(1)
+        if len(tries) == 3:
+            path.unlink()
+        with Claims(tmp_path).held("noise-a"):
+            return "made"
+
+    assert when_free(work, said.append, pause=0.0) == "made" and len(tries) == 3
+    assert len(said) == 1 and "noise-a is being worked on by" in said[0]
 
 
 def test_the_claim_of_an_ended_process_is_dead_at_once(tmp_path):

@@ -24,6 +24,7 @@ from ue_bench.data.imageset import ImageSet, Split
 from ue_bench.errors import ConfigError, PerturbationError, UnavailableError, unknown
 from ue_bench.progress import Progress, choose_progress
 from ue_bench.threads import computing_with
+from ue_bench.trials.claims import when_free
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.making import prepare_key
 from ue_bench.trials.needs import lacks
@@ -100,7 +101,8 @@ def protect(
                 stacklevel=2,
             )
     with caller_randomness(), computing_with(threads):
-        noise, facts = make_noise(trial, environment, choose_progress() if progress else Progress())
+        shown = choose_progress() if progress else Progress()
+        noise, facts = when_free(lambda: make_noise(trial, environment, shown), shown.say)
     if train.hash_content() != train.fingerprint:
         raise PerturbationError(
             f"{method} changed your images in place: it must work on a copy. Load them again"

@@ -25,8 +25,9 @@ from ue_bench.progress import Progress
 from ue_bench.publish.header import check_header
 from ue_bench.registry import Registry
 from ue_bench.trials.artefacts import content_hash, save_tensors
+from ue_bench.trials.claims import when_free
 from ue_bench.trials.environment import Environment
-from ue_bench.trials.making import prepare_key, run_method
+from ue_bench.trials.making import Made, prepare_key, run_method
 from ue_bench.trials.overlap import caption_hashes, key_of, told_of_captions
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Choice, key_of_noise, told_threads
@@ -200,7 +201,11 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
     if method.prepares:
         progress.say(_where_from(request, environment))
     view = ProtectorView.of_captions(texts, request.image_size, method.access, name)
-    made = run_method(request.choice, request.seed, view, request.captions_hash, environment, progress)
+
+    def make() -> Made:
+        return run_method(request.choice, request.seed, view, request.captions_hash, environment, progress)
+
+    made = when_free(make, progress.say)
     perturbation, shelf = made.perturbation, made.context.ledger.shelf
     for about in made.preparation.get("public_data", []):
         seen = shelf.load(key_of(about)) if shelf else None

@@ -14,10 +14,12 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ue_bench.errors import StoreError
 from ue_bench.progress import duration
@@ -25,6 +27,7 @@ from ue_bench.trials.identity import is_gone, mark
 
 LEASE = 900.0  # seconds without a touch after which a claim is dead, wherever its owner runs
 SUFFIX = ".claim"
+Found = TypeVar("Found")
 SAID = ("owner", "task", "process", "host", "since", "token")
 
 
@@ -38,6 +41,25 @@ class Busy(BaseException):
     def __init__(self, claim: Claim):
         super().__init__(f"{claim.name} is being worked on by {claim.who()}")
         self.claim = claim
+
+
+def when_free(work: Callable[[], Found], say: Callable[[str], None], pause: float = 2.0) -> Found:
+    """What ``work`` returns; while somebody else holds a claim that it needs, it waits and begins again.
+
+    Args:
+        work: may be called several times.
+        say: is told whom it waits for, once for each claim.
+        pause: seconds between two attempts.
+    """
+    told = ""
+    while True:
+        try:
+            return work()
+        except Busy as busy:
+            if told != busy.claim.name:
+                say(f"    waiting: {busy}")
+                told = busy.claim.name
+            time.sleep(pause)
 
 
 @dataclass(frozen=True)
