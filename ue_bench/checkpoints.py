@@ -243,7 +243,8 @@ def _restore(part: Any, state: Any) -> None:
 
 def _randomness(device: torch.device) -> dict[str, Any]:
     """The states of all generators that the process shares."""
-    kind, keys, *rest = np.random.get_state()
+    state: Any = np.random.get_state()
+    kind, keys, *rest = state
     return {
         "python": random.getstate(),
         "numpy": (kind, keys.tolist(), *rest),

@@ -104,7 +104,11 @@ class Context:
 
         Example: ``for number in context.resumable(range(100), "round", model=model, optimizer=optimizer, delta=delta)``
         """
-        own = {"generator": self.generator, "notes": self.notes, "warnings": self.ledger.warnings}
+        own: dict[str, Any] = {
+            "generator": self.generator,
+            "notes": self.notes,
+            "warnings": self.ledger.warnings,
+        }
         mine = {f"context.{name}": part for name, part in own.items()}
         return self.ledger.checkpoints.track(items, label, self.progress, **mine, **parts)
 

@@ -98,7 +98,7 @@ class Endless(Generic[Batch]):
         self._batches = iter(())
         for _ in range(state["taken"]):
             next(self)
-        if generator is not None:
+        if generator is not None and now is not None:
             generator.set_state(now)
 
     def _begin(self) -> None:

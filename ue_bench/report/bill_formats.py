@@ -23,8 +23,8 @@ from ue_bench.text import ascii_json, csv_cell, markdown_text
 def as_markdown(bill: Bill, view: View) -> str:
     """Three tables in one, then what is unknown, and the last forecast beside what the work took."""
     sheets, notes = _sheets(bill, view.width, gap=3, edge=4)
-    notes = "\n".join(f"- {markdown_text(note)}" for note in notes)
-    return "\n\n".join([f"### {_title(bill)}", *(pipe_table(sheet) for sheet in sheets), notes]) + "\n"
+    told = "\n".join(f"- {markdown_text(note)}" for note in notes)
+    return "\n\n".join([f"### {_title(bill)}", *(pipe_table(sheet) for sheet in sheets), told]) + "\n"
 
 
 def as_terminal(bill: Bill, view: View) -> str:

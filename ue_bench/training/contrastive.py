@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,8 +108,9 @@ def train_contrastive(
             gallery = Gallery(test, towers)
             curves.add(gallery.search(towers, device))
 
+    track: Callable[..., Iterator[Any]] = (checkpoints or Checkpoints()).track
     resumable = functools.partial(
-        (checkpoints or Checkpoints()).track,
+        track,
         progress=progress,
         model=towers,
         optimizer=optimizer,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,8 +92,9 @@ def train(
         batches = Batches(images, recipe.batch_size, recipe.crop_padding, recipe.flip, device, seed)
         targets = functional.one_hot(data.labels, data.classes).to(device, torch.float32)
 
+    track: Callable[..., Iterator[Any]] = (checkpoints or Checkpoints()).track
     resumable = functools.partial(
-        (checkpoints or Checkpoints()).track,
+        track,
         progress=progress,
         model=model,
         optimizer=optimizer,

@@ -93,8 +93,9 @@ def run_method(
     context.prepared = prepared
     context.ledger.data_key = _with_threads(data_key, environment)
     if preparation:
-        spent = (preparation[clock]["prepare"] for clock in ("seconds", "device_seconds"))
-        context.clock.add("prepare", *spent, (preparation.get("shared") or {}).get("prepare", 1.0))
+        share = (preparation.get("shared") or {}).get("prepare", 1.0)
+        seconds, device_seconds = preparation["seconds"], preparation["device_seconds"]
+        context.clock.add("prepare", seconds["prepare"], device_seconds["prepare"], share)
         context.ledger.prepare_keys.append(preparation["prepare_key"])
     promised = method.promised_budget(view.image_size)
     with guarded(choice.name, context.warn):
