@@ -122,6 +122,7 @@ def _sweeps_until(granularity: str, errors: list[float]) -> int:
     class Told:
         def __init__(self):
             self.left = list(errors)
+            self.delta = torch.zeros(1)
 
         def improve(self, model):
             pass
