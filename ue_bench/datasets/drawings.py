@@ -7,20 +7,19 @@ from dataclasses import dataclass
 
 import torch
 
-from ue_bench import Dataset, ImageSet, Split
+from ue_bench import ImageSet
 from ue_bench.datasets._shapes.captioning import a, facts
 from ue_bench.datasets._shapes.drawing import draw
+from ue_bench.datasets._shapes.drawn import Drawn
 from ue_bench.datasets._shapes.scenes import Scenes, sample
 from ue_bench.errors import ConfigError
 
-_SIZE = 32  # pixels, if no image_size is given
-_TRAIN, _TEST = 2, 3  # streams of random numbers; those of ``shapes`` are 0 and 1
 _CAPTIONS = 4  # forms of captions
 _TILT = 0.1  # share of the tilt that ``shapes`` draws: nearly upright
 
 
 @dataclass(frozen=True)
-class Drawings(Dataset):
+class Drawings(Drawn):
     """Drawn pictures of one nearly upright shape with plain captions: a public set beside ``shapes``.
 
     The shapes, colours and textures of ``shapes``, but hardly turned and without clutter, so that a small CLIP learns
@@ -35,6 +34,8 @@ class Drawings(Dataset):
     seed: int = 0
     captions_per_image: int = 2  # 1 to 4, each of another form
 
+    streams = (2, 3)  # those of ``shapes`` are 0 and 1
+
     def __post_init__(self) -> None:
         for name, least in (("train_images", 1), ("test_images", 1), ("seed", 0), ("captions_per_image", 1)):
             if getattr(self, name) < least:
@@ -44,15 +45,7 @@ class Drawings(Dataset):
                 f"drawings.captions_per_image must be at most {_CAPTIONS}, not {self.captions_per_image}"
             )
 
-    def load(self, image_size: int | None) -> Split:
-        size = _SIZE if image_size is None else image_size
-        return Split(self._part(_TRAIN, self.train_images, size), self._part(_TEST, self.test_images, size))
-
-    def source_state(self) -> object:
-        """A constant, because the pictures depend on the fields only."""
-        return "drawn"
-
-    def _part(self, stream: int, count: int, size: int) -> ImageSet:
+    def part(self, stream: int, count: int, size: int) -> ImageSet:
         seed = (self.seed, stream)
         scenes = sample(count, seed)
         nothing = {name: getattr(scenes, name) * 0 for name in ("lines", "blobs")}
