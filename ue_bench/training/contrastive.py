@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +18,7 @@ from ue_bench.measures import measure_more
 from ue_bench.progress import Progress
 from ue_bench.retrieval import retrieval
 from ue_bench.training.batches import plain_batches
-from ue_bench.training.epochs import autocast, run_epochs, set_learning_rate, training_step
+from ue_bench.training.epochs import autocast, resuming, run_epochs, set_learning_rate, training_step
 from ue_bench.training.optim import contrastive_learning_rate, make_contrastive_optimizer
 from ue_bench.training.pairs import PairBatches, Pairs
 from ue_bench.training.recipe import ContrastiveRecipe
@@ -108,14 +107,7 @@ def train_contrastive(
             gallery = Gallery(test, towers)
             curves.add(gallery.search(towers, device))
 
-    track: Callable[..., Iterator[Any]] = (checkpoints or Checkpoints()).track
-    resumable = functools.partial(
-        track,
-        progress=progress,
-        model=towers,
-        optimizer=optimizer,
-        **batches.generators(),
-    )
+    resumable = resuming(checkpoints, progress, batches, model=towers, optimizer=optimizer)
 
     def one(epoch: int) -> tuple[float, float]:
         return _epoch(towers, batches, optimizer, recipe, epoch, defense, resumable)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ue_bench.checkpoints import Checkpoints
 from ue_bench.clock import Clock
 from ue_bench.errors import TrainingError
+from ue_bench.progress import Progress
 from ue_bench.training.recipe import ContrastiveRecipe, Recipe
 
 AnyRecipe = Recipe | ContrastiveRecipe
@@ -21,6 +24,13 @@ class TrainingCurves(Protocol):
 
     train_loss: list[float]
     train_accuracy: list[float]
+
+
+class HasGenerators(Protocol):
+    """Batches, as far as their randomness goes."""
+
+    def generators(self) -> dict[str, torch.Generator]:
+        """All that is random in them, by name."""
 
 
 def run_epochs(
@@ -57,6 +67,20 @@ def run_epochs(
         if measure is not None:
             with clock.phase("evaluate"):
                 measure()
+
+
+def resuming(
+    checkpoints: Checkpoints | None, progress: Progress, batches: HasGenerators, **parts: Any
+) -> Callable[..., Iterator[Any]]:
+    """(items, label, **more) -> the items of a loop of this training, which goes on where a killed run was.
+
+    Args:
+        checkpoints: where states are kept, or None.
+        batches: what is random in them belongs to the state.
+        parts: what every loop of the training changes, by name, see ``Checkpoints.track``.
+    """
+    track: Callable[..., Iterator[Any]] = (checkpoints or Checkpoints()).track
+    return functools.partial(track, progress=progress, **parts, **batches.generators())
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +16,7 @@ from ue_bench.errors import TrainingError
 from ue_bench.measures import measure_more
 from ue_bench.progress import Progress
 from ue_bench.training.batches import Batches, plain_batches
-from ue_bench.training.epochs import autocast, run_epochs, set_learning_rate, training_step
+from ue_bench.training.epochs import autocast, resuming, run_epochs, set_learning_rate, training_step
 from ue_bench.training.optim import learning_rate, make_optimizer
 from ue_bench.training.recipe import Recipe
 
@@ -92,14 +89,7 @@ def train(
         batches = Batches(images, recipe.batch_size, recipe.crop_padding, recipe.flip, device, seed)
         targets = functional.one_hot(data.labels, data.classes).to(device, torch.float32)
 
-    track: Callable[..., Iterator[Any]] = (checkpoints or Checkpoints()).track
-    resumable = functools.partial(
-        track,
-        progress=progress,
-        model=model,
-        optimizer=optimizer,
-        **batches.generators(),
-    )
+    resumable = resuming(checkpoints, progress, batches, model=model, optimizer=optimizer)
 
     def one(epoch: int) -> tuple[float, float]:
         return _epoch(model, batches, targets, optimizer, recipe, epoch, defense, resumable)
