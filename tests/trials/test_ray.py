@@ -15,7 +15,8 @@ from ue_bench.measures import lookup
 from ue_bench.report.cost import spent_pieces
 from ue_bench.trials import work as working
 from ue_bench.trials.environment import Environment
-from ue_bench.trials.executors import Resources, Setup, find_executor
+from ue_bench.trials.executors import Event, Resources, Setup, Task, find_executor
+from ue_bench.trials.executors.ray import Actors, Held
 from ue_bench.trials.executors.ray_cluster import (
     ClusterError,
     Node,
@@ -144,3 +145,17 @@ def test_out_of_memory_is_no_failure_on_a_shared_device_only(half_a_device):
     assert working._crowded(StoreError("full")) is None
     share_device(1.0)
     assert working._crowded(full) is None
+
+
+@pytest.mark.parametrize("began", [True, False])
+def test_a_lost_task_is_the_schedules_which_counts_how_often(began, monkeypatch):
+    """A task that takes its process down before it is heard to begin would otherwise be given out for ever."""
+    node = Node("n", "host", cpus=1, gpus=0)
+    held = Held(node, None, alone=False, call=None, ready=True, number=7)
+    actors = object.__new__(Actors)
+    actors.held, actors.nodes, actors.given, actors.ray = [held], [node], [], None
+    actors.tasks, actors.started = {7: Task("protect", None)}, {7} if began else set()
+    monkeypatch.setattr(Actors, "_look_at_nodes", lambda self: None)
+    why = "its process on the node host has gone, perhaps out of memory"
+    assert actors._lose(held, RuntimeError()) == [Event(7, "lost", why=why, again=True, begun=began)]
+    assert not actors.given and not actors.held

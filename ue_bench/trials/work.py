@@ -78,8 +78,16 @@ class Work:
     def record(self, task: Task, outcome: Outcome) -> dict[str, Any]:
         """The trial's record, as the store keeps it and reports read it."""
         nothing: dict[str, Any] = {
-            **{"metrics": {}, "curves": {}, "noise": None, "seconds": {}, "device_seconds": {}},
-            **{"peak_bytes": 0, "device": None, "notes": {}, "warnings": [], "sources": {}},
+            "metrics": {},
+            "curves": {},
+            "noise": None,
+            "seconds": {},
+            "device_seconds": {},
+            "peak_bytes": 0,
+            "device": None,
+            "notes": {},
+            "warnings": [],
+            "sources": {},
         }
         return {
             **nothing,

@@ -13,7 +13,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from ue_bench.errors import ConfigError
+from ue_bench.errors import ConfigError, StoreError
 from ue_bench.trials.executors import Event, Executor, Outcome, Setup, Task
 from ue_bench.trials.executors.local import LIBRARIES
 from ue_bench.trials.executors.ray_cluster import (
@@ -154,8 +154,8 @@ class Actors:
         """Ends all actors, whatever they are doing."""
         for held in list(self.held):
             self._remove(held)
-        with contextlib.suppress(OSError):
-            self.store.fs.rm_file(self.store.path("claims", self.question.nonce[0]))
+        with contextlib.suppress(StoreError):
+            self.store.delete("claims", self.question.nonce[0])
 
     def _most(self) -> int:
         return max(1, min(self.setup.workers or self.setup.tasks, self.setup.tasks))
@@ -314,19 +314,16 @@ class Actors:
         return Event(number, "lost", why=why, again=True)
 
     def _lose(self, held: Held, error: Exception) -> list[Event]:
-        """An actor is gone, and its task with it; one that had not begun is given to another actor."""
+        """An actor is gone, and its task with it."""
         number, began = held.number, held.number in self.started
         task = None if number is None else self._release(held)
         self._remove(held)
         self._look_at_nodes()
         there = held.node in self.nodes
         if number is not None and task is not None:
-            if not began:
-                self.given.insert(0, (number, task))
-                return []
             gone = f"its process on the node {held.node.host} has gone, perhaps out of memory"
             why = gone if there else f"the node {held.node.host} has gone"
-            return [Event(number, "lost", why=why, again=True)]
+            return [Event(number, "lost", why=why, again=True, begun=began)]
         self.failed_starts += there
         if self.failed_starts >= FAILED_STARTS:
             raise ClusterError(

@@ -23,7 +23,6 @@ SETTINGS = {  # of Ray, which reads them when it is imported
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_agent_register_timeout_ms": "120000",  # a busy machine needs longer than Ray's own 15 seconds
     "RAY_raylet_start_wait_time_s": "120",
 }
 ANSWER_SECONDS = 5  # until an address where nobody listens is given up
