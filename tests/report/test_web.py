@@ -100,10 +100,16 @@ def test_what_may_not_be_read_is_never_a_weakest_link_and_tells_why():
     assert not grey.valid and not complete(grey) and "reaches 30.00 %, the floor is 80 %" in grey.reason
 
 
-def test_other_lengths_of_training_are_boards_of_their_own():
-    short = [(t, {**r, "config": {"recipe": {"epochs": 2}}}) for t, r in seeds({"method": "b"}, [5.0])]
-    boards = make_boards(entries_of([*SOUND, *short]))
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [({"epochs": 2}, "2 epochs"), ({"crop_padding": 4}, "crops"), ({"flip": False}, "no flips")],
+)
+def test_other_recipes_are_boards_of_their_own(recipe, words):
+    """A method that met another recipe stands in no ranking beside the others."""
+    other = [(t, {**r, "config": {"recipe": recipe}}) for t, r in seeds({"method": "b"}, [5.0])]
+    boards = make_boards(entries_of([*SOUND, *other]))
     assert sorted(len(board.rows) for board in boards) == [1, 3]
+    assert min(boards, key=lambda board: len(board.rows)).what.endswith(f", {words}")
 
 
 def test_a_cell_of_two_suites_is_one_row_and_controls_come_first():

@@ -112,7 +112,7 @@ class Board:
 
 
 def make_boards(entries: Sequence[Entry]) -> list[Board]:
-    """A board for each data set, kind of metric, length of training and image size, the widest first."""
+    """A board for each data set, kind of metric and way of training, the widest first."""
     groups: dict[Any, list[Entry]] = {}
     for entry in entries:
         if _counts(entry):
@@ -144,16 +144,24 @@ def _counts(entry: Entry) -> bool:
 def _group(entry: Entry) -> tuple[Any, ...]:
     measure = entry.view.measure
     label = entry.trial.get("dataset_label") or entry.trial.get("dataset")
-    return (label, measure.short.removeprefix(measure.way).strip(), measure.epoch, *_training(entry))
+    return label, measure.short.removeprefix(measure.way).strip(), measure.epoch, _training(entry)
 
 
-def _training(entry: Entry) -> tuple[Any, Any, Any]:
-    """(epochs, batch size, image size) of its records: other ones make results that cannot be compared."""
+def _training(entry: Entry) -> tuple[str, ...]:
+    """How its victims are trained, in words: arms that are trained otherwise cannot be compared.
+
+    Victims of some families change the optimizer and its learning rate, so these do not divide a board.
+    """
     for record in entry.cell.records:
         config = record.get("config") or {}
         recipe = config.get("recipe") or {}
-        return recipe.get("epochs"), recipe.get("batch_size"), config.get("image_size")
-    return None, None, None
+        words = [f"{recipe['epochs']} epochs"] if "epochs" in recipe else []
+        words += [f"batches of {recipe['batch_size']}"] if "batch_size" in recipe else []
+        words += ["crops" if recipe["crop_padding"] else "no crops"] if "crop_padding" in recipe else []
+        words += ["flips" if recipe["flip"] else "no flips"] if "flip" in recipe else []
+        words += [f"{config['image_size']} pixels"] if config.get("image_size") else []
+        return tuple(words)
+    return ()
 
 
 def _place(entry: Entry) -> Place:
@@ -162,7 +170,7 @@ def _place(entry: Entry) -> Place:
 
 
 def _board(key: tuple[Any, ...], entries: Sequence[Entry]) -> Board:
-    label, short, epoch, epochs, batch, size = key
+    label, short, epoch, training = key
     trials = [finding.trial for entry in entries for finding in entry.cell.findings]
     variants = make_layout({"trials": list({t["id"]: t for t in trials}.values())}).variants
     places = sorted({_place(entry): None for entry in entries}, key=lambda p: (p.way, p.victim))
@@ -176,9 +184,7 @@ def _board(key: tuple[Any, ...], entries: Sequence[Entry]) -> Board:
             here[_place(entry)] = entry
     rows = [_standing(arm, found, places) for arm, found in arms.items()]
     measure = entries[0].view.measure
-    recipe = [f"{epochs} epochs" if epochs else "", f"batches of {batch}" if batch else ""]
-    recipe += [f"{size} pixels" if size else ""]
-    what = ", ".join(part for part in (short, epoch, *recipe) if part)
+    what = ", ".join(part for part in (short, epoch, *training) if part)
     return Board(str(label), what, measure, tuple(places), _ranked(rows, len(places), measure))
 
 
