@@ -117,8 +117,8 @@ def test_what_would_end_too_late_is_left_and_said(command, tmp_path):
     assert ended.status == 0 and "4 trials are left. To go on: ue-bench run suite=toy" in ended.err
 
 
-def test_status_tells_what_is_done_and_who_works(command, tmp_path):
-    store = tmp_path / "s"
+def test_status_tells_what_is_done_and_who_works(command, tmp_path, monkeypatch):
+    store = tmp_path / "runs"
     assert command("run", "suite=toy", f"store={store}").status == 0
     trial = next((store / "trials").glob("*.json"))
     trial.unlink()
@@ -127,6 +127,8 @@ def test_status_tells_what_is_done_and_who_works(command, tmp_path):
     ended = command("status", f"store={store}")
     assert "toy: 4 trials, 3 done, 1 being worked on, 0 failed, 1 left" in ended.out
     assert f"trial-{trial.stem}: process 7 on node3 since noon" in ended.out
+    monkeypatch.chdir(tmp_path)
+    assert command("status").out == ended.out, "the store is runs, as everywhere"
     assert command("status", f"store={tmp_path / 'none'}").status == 2
 
 

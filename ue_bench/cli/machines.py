@@ -26,7 +26,7 @@ def status(words: Words = None) -> None:
     from ue_bench.trials.claims import LEASE
     from ue_bench.trials.environment import Environment
 
-    given = read_words(words or [], STATUS, ("store",), "ue-bench status [store=DIR suite=NAME]")
+    given = read_words(words or [], STATUS, (), "ue-bench status [store=DIR suite=NAME]")
     environment = Environment(given["store"])
     store, claims = environment.open_store(), environment.claims().all()
     plans = {(plan["suite"], plan["profile"]): plan for plan in store.read_plans(given["suite"] or None)}

@@ -140,7 +140,7 @@ def _units(bill: Bill) -> dict[str, str]:
 
 
 def _row(line: Line, units: Sequence[str]) -> list[str]:
-    cells = ["total" if line.by == "total" else line.by, "" if line.by == "total" else line.name]
+    cells = [line.by, "" if line.by == "total" else line.name]
     for amount in (line.spent, line.predicted):
         bound = "≥ " if amount.unknown and amount.pieces else ""
         empty = "unknown" if amount.unknown else NOTHING
