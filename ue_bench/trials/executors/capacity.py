@@ -45,6 +45,14 @@ def visible_gpus(environment: Environment) -> list[str]:
     return named or [str(number) for number in range(torch.cuda.device_count())]
 
 
+def device_shares(environment: Environment, count: int) -> list[float]:
+    """What share of its device each of so many workers has: they take the visible GPUs in turn, and share no cores."""
+    if environment.find_device().type == "cpu":
+        return [1.0] * count
+    gpus = len(visible_gpus(environment)) or 1
+    return [1 / sum(other % gpus == number % gpus for other in range(count)) for number in range(count)]
+
+
 def free_bytes() -> float:
     """Memory that can be had without swapping, within the limits of a container; infinity where nothing tells."""
     known = [1024 * _told("/proc/meminfo", "MemAvailable:")]

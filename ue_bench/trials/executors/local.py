@@ -8,7 +8,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from ue_bench.trials.executors import Event, Executor, Outcome, Setup, Task
-from ue_bench.trials.executors.capacity import count_workers, visible_gpus
+from ue_bench.trials.executors.capacity import count_workers, device_shares, visible_gpus
 from ue_bench.trials.executors.worker import Worker
 
 LIBRARIES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # read when a library is loaded
@@ -50,29 +50,37 @@ class Here:
 
 
 class Workers:
-    """Worker processes. They start when there is a task for them and stay until the end."""
+    """Worker processes. They start when there is a task for them and stay until the end.
+
+    A task that found no memory left on a GPU that it shared is done once more while no other worker is there.
+    """
 
     def __init__(self, setup: Setup, count: int):
         self.idle = [
             Worker(setup.perform, variables=_variables(setup, number)) for number in reversed(range(count))
         ]
+        self.shares = dict(zip(reversed(self.idle), device_shares(setup.environment, count), strict=True))
         self.busy: dict[int, Worker] = {}
+        self.tasks: dict[int, Task] = {}  # of these workers, and of those that are still starting up
         self.started: set[int] = set()
-        self.waiting: dict[int, Task] = {}  # for their worker, which is starting up
+        self.alone: set[str] = set()  # names of tasks that need a GPU for themselves
+        self.held: list[tuple[int, Task]] = []  # such tasks, until all other workers are idle
 
     def free(self) -> int:
-        return len(self.idle)
+        alone = any(task.name in self.alone for task in self.tasks.values())
+        return 0 if self.held or alone else len(self.idle)
 
     def start(self, number: int, task: Task) -> None:
-        worker = self.idle.pop()
-        self.busy[number] = worker
-        worker.start()
-        if not worker.ready:
-            self.waiting[number] = task
+        if task.name in self.alone:
+            self.held.append((number, task))
         else:
-            worker.send(task)  # a worker that is gone is found so in wait
+            self._give(number, task)
 
     def wait(self, seconds: float) -> list[Event]:
+        if self.held and not self.busy:
+            for worker in self.idle:  # they keep memory of the GPU
+                worker.end()
+            self._give(*self.held.pop(0))
         if not self.busy:
             time.sleep(seconds)
             return []
@@ -89,6 +97,19 @@ class Workers:
             worker.end()
         self.busy.clear()
 
+    def _give(self, number: int, task: Task) -> None:
+        """Gives a task to a worker, or starts one, which takes it when it is ready."""
+        worker = self.idle.pop()
+        self.busy[number], self.tasks[number] = worker, task
+        worker.start()
+        if worker.ready:
+            self._send(number, worker)
+
+    def _send(self, number: int, worker: Worker) -> None:
+        task = self.tasks[number]
+        share = 1.0 if task.name in self.alone else self.shares[worker]
+        worker.send(task, share)  # a worker that is gone is found so in wait
+
     def _receive(self, number: int) -> list[Event]:
         worker = self.busy[number]
         message = worker.receive()
@@ -104,12 +125,11 @@ class Workers:
         if kind == "error":
             raise content
         if kind == "ready":
-            worker.send(self.waiting.pop(number))
+            self._send(number, worker)
             return []
         if kind == "ended":
             assert isinstance(content, Outcome)
-            self._release(number)
-            return [Event(number, "ended", content)]
+            return [self._ended(number, content)]
         if kind == "said":
             return [Event(number, "said", line=content)]
         if kind == "followed":
@@ -118,10 +138,18 @@ class Workers:
         self.started.add(number)
         return [Event(number, "started")]
 
-    def _release(self, number: int) -> None:
-        self.waiting.pop(number, None)
+    def _ended(self, number: int, outcome: Outcome) -> Event:
+        task = self._release(number)
+        if outcome.status != "crowded":
+            return Event(number, "ended", outcome)
+        self.alone.add(task.name)
+        why = f"{(outcome.error or {}).get('message')}, on a GPU that it shared; it gets one for itself"
+        return Event(number, "lost", why=why, again=True)
+
+    def _release(self, number: int) -> Task:
         self.started.discard(number)
         self.idle.append(self.busy.pop(number))
+        return self.tasks.pop(number)
 
 
 def _variables(setup: Setup, number: int) -> Mapping[str, str]:

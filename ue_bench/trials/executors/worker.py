@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from ue_bench.clock import share_device
 from ue_bench.errors import UEBenchError
 from ue_bench.progress import Item, Progress
 from ue_bench.trials.executors import Outcome, Perform, Task
@@ -54,10 +55,10 @@ class Worker:
             self.process.start()
         theirs.close()
 
-    def send(self, task: Task) -> bool:
-        """Gives it a task; False if it is gone."""
+    def send(self, task: Task, share: float = 1.0) -> bool:
+        """Gives it a task, with what share of its device it has meanwhile; False if it is gone."""
         try:
-            self.connection.send(task)
+            self.connection.send((task, share))
         except OSError:
             return False
         return True
@@ -139,7 +140,8 @@ def _serve(connection: Connection, perform: Perform) -> None:
     try:
         connection.send(("ready", None))
         while True:
-            task = connection.recv()
+            task, share = connection.recv()
+            share_device(share)
             connection.send(("started", None))
             try:
                 answer: tuple[str, Any] = "ended", perform(task, Relay(connection.send))
