@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: install quickstart test bench lint site
+.PHONY: install quickstart test bench soak lint site
 
 install: $(INSTALLED)
 
@@ -22,6 +22,9 @@ test: install
 
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks --override-ini addopts=
+
+soak: install # hours; what is killed, filled and spoilt: results/soak.md
+	$(BIN)/python tests/soak/all.py
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -20,14 +20,16 @@ class Scene:
     Args:
         folder: where ``finished`` and ``errors`` are kept; it must be empty.
         store: the runs' store.
+        forks: whether runs are started by ``start``.
     """
 
-    def __init__(self, folder: Path, store: Path):
+    def __init__(self, folder: Path, store: Path, forks: bool = True):
         self.store, self.finished, self.errors = store, folder / "finished", folder / "errors"
         self.finished.touch()
         self.errors.touch()
         os.environ["FINISHED"] = str(self.finished)
-        _warm_up()
+        if forks:
+            _warm_up()
 
     def words(self, *more: str) -> list[str]:
         """The command line of a run."""

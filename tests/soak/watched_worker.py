@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 
+from watch import tell
+
 import ue_bench.cli
 import ue_bench.trials.work  # noqa: F401
 from ue_bench.trials.executors import worker
-from watch import tell
 
 serve = worker._serve
 

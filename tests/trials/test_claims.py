@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from ue_bench.errors import StoreError
-from ue_bench.trials.claims import Busy, Claims, _copy_exclusively, when_free
+from ue_bench.trials.claims import Busy, Claim, Claims, _copy_exclusively, when_free
 from ue_bench.trials.identity import is_gone, mark, place
 from ue_bench.trials.leftovers import remove_leftovers
 from ue_bench.trials.store import Store
@@ -178,3 +180,46 @@ def test_what_killed_processes_left_behind_is_removed(tmp_path):
     assert len(list((tmp_path / "noise").iterdir())) == 2, (
         "who still writes goes on, and strangers have a day"
     )
+
+
+def ended_process() -> str:
+    """The mark of a process that has ended: another one has its number now."""
+    return f"{place()}-{os.getpid()}-1"
+
+
+def test_dead_claims_in_a_folder_that_became_read_only_stay_and_end_no_run(tmp_path, monkeypatch):
+    write(tmp_path, process=ended_process())
+
+    def read_only(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for name in ("rename", "link", "unlink"):
+        monkeypatch.setattr(os, name, read_only)
+    Claims(tmp_path).remove_dead()
+    with pytest.raises(StoreError, match="Read-only file system"), Claims(tmp_path).held("noise-a"):
+        pass
+    assert (tmp_path / "noise-a.claim").exists()
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_claim_that_cannot_be_finished_leaves_no_file(tmp_path, monkeypatch, fault):
+    """A full disk takes the name of a file and none of its content; SIGTERM comes at any moment."""
+    write(tmp_path, process=ended_process())
+    real = Path.write_text
+
+    def half(path, text):
+        real(path, text[:9])
+        raise fault
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises((StoreError, KeyboardInterrupt)), Claims(tmp_path).held("noise-a"):
+        pass
+    monkeypatch.setattr(Path, "write_text", real)
+
+    def interrupted(*_):
+        raise fault
+
+    monkeypatch.setattr(Claims, "_read", interrupted)
+    with pytest.raises((OSError, KeyboardInterrupt)):
+        Claims(tmp_path)._bury(Claim("noise-a"))
+    assert not list(tmp_path.glob("*.tmp"))

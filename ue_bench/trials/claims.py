@@ -165,7 +165,10 @@ class Claims:
         """Removes the claims of processes that have ended on this machine: nobody may ever ask for their work again."""
         for claim in self.all():
             if is_gone(claim.process):
-                self._bury(claim)
+                with contextlib.suppress(
+                    OSError
+                ):  # of a folder that is read-only now; the next run removes them
+                    self._bury(claim)
 
     def all(self) -> list[Claim]:
         """Every claim in the folder, sorted by name."""
@@ -210,8 +213,8 @@ class Claims:
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            own.write_text(json.dumps(said))
             try:
+                own.write_text(json.dumps(said))
                 while not _link(own, self._path(name)):
                     claim = self.read(name)
                     if claim and not claim.dead(self.lease):
@@ -223,7 +226,8 @@ class Claims:
                         name, token=said["token"], inode=os.stat(self._path(name)).st_ino
                     )
             finally:
-                own.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    own.unlink()
         except OSError as error:
             raise StoreError(
                 f"cannot claim work in {self.folder}: {error.strerror or error}. Free the disk or name another folder "
@@ -236,12 +240,13 @@ class Claims:
         away = self._path(claim.name).with_suffix(f".{mark()}.{uuid.uuid4().hex[:8]}.tmp")
         try:
             os.rename(self._path(claim.name), away)
+            if not claim.same(self._read(claim.name, away)):
+                with contextlib.suppress(FileExistsError):
+                    os.link(away, self._path(claim.name))
         except FileNotFoundError:
             return
-        if not claim.same(self._read(claim.name, away)):
-            with contextlib.suppress(FileExistsError):
-                os.link(away, self._path(claim.name))
-        away.unlink(missing_ok=True)
+        finally:
+            away.unlink(missing_ok=True)
 
     def _remove(self, claim: Claim) -> None:
         with contextlib.suppress(OSError):
