@@ -2,7 +2,7 @@
 
     python tests/soak/all.py
 
-The soaks of disks need root, Linux and ``mount``; the one of clocks needs libfaketime; that of Ray the extra ``ray``.
+The soaks of disks and clocks need root and Linux, that of Ray the extra ``ray``.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python tests/soak/clocks.py [kills=10] [hours=1] [lease=30] [seed=0] [seeds=20] [minutes=600]
 
-Each run has process numbers of its own (which needs root and Linux), so that it takes the other's processes for those of
-another machine: a claim there is dead only when its lease has passed. That of this soak is short, and every tenth
+Each run has process numbers of its own (which needs root and Linux), so that it takes the other's processes for those
+of another machine: a claim there is dead only when its lease has passed. That of this soak is short, and every tenth
 training takes longer than it. All that Python tells one of the runs of the time is an hour ahead. After so many kills
 (SIGKILL) both runs go on until everything is done. Prints a Markdown table; exits 1 if a count that must be 0 is not.
 """
