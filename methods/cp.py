@@ -90,6 +90,7 @@ class CP(Method):
     granularity: str = "class"  # class (the paper's CP-C) or image (CP-S, "sample-wise")
     framework: Literal["simclr", "moco", "byol"] = "simclr"  # moco: v2. T2UE does not say which it used
     surrogate: str = "resnet18"  # a victim's name, trained from scratch; paper
+    surrogate_start: Literal["pytorch", "torchvision", "own"] = "torchvision"  # first weights; authors' code
     class_rounds: Count = 1000  # rounds of class-wise noise, also where image-wise noise starts from it; code
     image_rounds: Count = 200  # rounds of image-wise noise; authors' code
     model_steps: Whole | None = None  # training steps per round, 0: a pass; None: 20 class-wise, 0 image-wise
@@ -194,6 +195,7 @@ class CP(Method):
         model = Blueprint(
             self.framework,
             self.surrogate,
+            self.surrogate_start,
             temperature=settings.temperature,
             loss_scale=settings.temperature / BASE_TEMPERATURE,
             momentum=settings.encoder_momentum,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import nn
 
@@ -56,6 +56,9 @@ class EM(Method):
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "image"  # image (the paper's "sample-wise") or class; contrastive: pair or image
     surrogate: str = "resnet18"  # a victim, trained from scratch; papers
+    surrogate_start: Literal["pytorch", "torchvision", "own"] = (
+        "pytorch"  # supervised only: first weights; authors' code
+    )
     model_steps: Count = 10  # training steps a round; papers. CIFAR-100: 20
     noise_steps: Count | None = None  # sign steps per batch and round; None: 20, class-wise 1; papers
     step_size: Positive = 0.8  # steps of 1/255; papers. Does not follow the budget
@@ -133,6 +136,10 @@ class EM(Method):
         """Why these settings make no sense in the paradigm; "" if they do."""
         return find_conflict(self, paradigm)
 
+    def left_out(self, paradigm: str = "") -> frozenset[str]:
+        """In contrastive runs, CLIP starts as OpenCLIP draws it."""
+        return frozenset({"surrogate_start"} if paradigm == "contrastive" else ())
+
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         check_paradigm(self, view.paradigm)
         if view.paradigm == "contrastive":
@@ -166,7 +173,7 @@ class EM(Method):
 
     def _images(self, view: ProtectorView, context: Context) -> Perturbation:
         """Noise for supervised runs."""
-        model = context.surrogate(self.surrogate, view.classes, view.image_size)
+        model = context.surrogate(self.surrogate, view.classes, view.image_size, start=self.surrogate_start)
         noise = noise_for_labels(self, view, context)
         self._search(model, noise, context)
         return as_saved(self, noise, view)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import nn
 
@@ -46,6 +46,7 @@ class Emax(Method):
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "image"  # image (the paper's "sample-wise") or class
     surrogate: str = "resnet18"  # a victim's name, trained on clean images; paper
+    surrogate_start: Literal["pytorch", "torchvision", "own"] = "pytorch"  # first weights; authors' code
     surrogate_epochs: Count = 60  # paper. CIFAR-100: 100
     surrogate_batch_size: Count = 512  # images; authors' code
     learning_rate: Positive = 0.1  # SGD, cosine to 0 over the epochs; paper
@@ -106,7 +107,9 @@ class Emax(Method):
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         noise = noise_for_labels(self, view, context, maximise=True)
         subset = noise.subset if isinstance(noise, ClassNoise) else None
-        model = trained_on_clean(view, context, self.surrogate, self._recipe(), subset=subset)
+        model = trained_on_clean(
+            view, context, self.surrogate, self._recipe(), subset=subset, start=self.surrogate_start
+        )
         with frozen(model):
             self._search(model, noise, context)
         return as_saved(self, noise, view)

@@ -75,6 +75,7 @@ class TUE(Method):
     granularity: str = "image"  # one noise per image, though those of a class become very similar
     framework: Literal["simclr", "simsiam", "moco"] = "simclr"  # the loss and the released settings
     surrogate: str = "resnet18"  # a victim's name, trained from scratch; paper. Unused where ssl_weight is 0
+    surrogate_start: Literal["pytorch", "torchvision", "own"] = "torchvision"  # first weights; authors' code
     rounds: Count = 200  # of training, then noise; released: 40 epochs x 5, simsiam 50 x 4, moco 200 x 1
     model_steps: Count | None = None  # training steps per round; None: 20, simsiam 25, moco 100 (released)
     noise_steps: Count | None = None  # sign steps per round; None: 20 simclr, simsiam, 5 moco (released)
@@ -116,6 +117,10 @@ class TUE(Method):
                 "tue's noise would never move: with ssl_weight 0 it needs a csd_weight above 0 and start=uniform"
             )
 
+    def left_out(self, paradigm: str = "") -> frozenset[str]:
+        """With an ``ssl_weight`` of 0 there is no surrogate."""
+        return frozenset(() if self.settings().ssl_weight else {"surrogate_start"})
+
     def settings(self) -> Released:
         """The settings released for the framework, overridden by the fields that are set."""
         own = {f.name: getattr(self, f.name) for f in fields(Released)}
@@ -145,6 +150,7 @@ class TUE(Method):
         model = Blueprint(
             self.framework,
             self.surrogate,
+            self.surrogate_start,
             temperature=settings.temperature,
             momentum=self.encoder_momentum,
             queue=self.queue,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -64,6 +64,9 @@ class UC(Method):
     surrogate: str = "timm:resnet50.tv_in1k"  # paper; or clip:RN50:openai (paper), or rotation:VICTIM (ours)
     checkpoint: str = ""  # local file with a loaded surrogate's weights; "": they are downloaded
     surrogate_size: Count = 224  # pixels that a loaded surrogate sees (code). rotation: the images' own
+    surrogate_start: Literal["pytorch", "torchvision", "own"] = (
+        "pytorch"  # rotation only: first weights; ours
+    )
     surrogate_epochs: Count = 60  # rotation only: training epochs; ours
     surrogate_batch_size: Count = 128  # rotation only: images; ours
     clusters: Annotated[int, Range(2)] = 10  # authors' configurations
@@ -137,6 +140,10 @@ class UC(Method):
                 f"{self.final_learning_rate:g}"
             )
 
+    def left_out(self, paradigm: str = "") -> frozenset[str]:
+        """Published weights have no start."""
+        return frozenset(() if source(self.surrogate)[0] == "rotation" else {"surrogate_start"})
+
     def unavailable(self) -> str:
         return old_timm() if self.checkpoint and source(self.surrogate)[0] == "timm" else ""
 
@@ -161,7 +168,8 @@ class UC(Method):
             warmup_epochs=1.0,
             bf16=self.bf16,
         )
-        return trained_on_rotations(view, context, name, recipe, self.bf16).to(context.device)
+        model = trained_on_rotations(view, context, name, recipe, self.bf16, self.surrogate_start)
+        return model.to(context.device)
 
     def _learn(self, model: Features, images: ResidentImages, groups: Clusters, context: Context) -> Tensor:
         """float32 [clusters, 3, H, W] in [0, 1] pixel units: one noise after the other."""

@@ -26,7 +26,7 @@ def pictures(count: int = 24, size: int = 32, seed: int = 0, captions: int = 2) 
     return ImageSet((images * 255).to(torch.uint8), labels, texts, ("cat", "dog", "sea_lion"))
 
 
-def build_victim(name, classes, image_size, seed, parameters=None):
+def build_victim(name, classes, image_size, seed, parameters=None, start="own"):
     """A small CLIP, whatever the name."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)

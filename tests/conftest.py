@@ -23,17 +23,22 @@ from ue_bench.clock import Clock
 from ue_bench.contracts.ledger import Ledger
 from ue_bench.data.cache import forget
 from ue_bench.progress import Progress
+from ue_bench.training.starts import begin
 
 CPU = torch.device("cpu")
 
 
-def build_victim(name: str, classes: int, image_size: tuple[int, int], seed: int) -> torch.nn.Module:
+def build_victim(
+    name: str, classes: int, image_size: tuple[int, int], seed: int, parameters=None, start: str = "own"
+) -> torch.nn.Module:
     """A seeded victim by its module's name, channels-last."""
     module = importlib.import_module(f"ue_bench_victims.{name}")
     kind = next(v for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        return kind().build(classes, image_size).to(memory_format=torch.channels_last)
+        model = kind(**parameters or {}).build(classes, image_size)
+        begin(model, start)
+        return model.to(memory_format=torch.channels_last)
 
 
 class Memory:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -76,7 +76,20 @@ def adaptive(recipe: Recipe, learning_rate: float) -> Recipe:
 
 
 @dataclass(frozen=True)
-class ResNetFamily(Victim):
+class Classifier(Victim):
+    """An image classifier, whose first weights can be drawn in other ways than its own."""
+
+    start: Literal["own", "pytorch", "torchvision"] = (
+        "own"  # first weights: its own (timm's: the last batch norm of each residual block at 0) or a library's
+    )
+
+    def left_out(self, paradigm: str = "") -> frozenset[str]:
+        """Its own start was the only one once."""
+        return frozenset({"start"} if self.start == "own" else ())
+
+
+@dataclass(frozen=True)
+class ResNetFamily(Classifier):
     """timm's ResNets: a 3x3 stride-1 stem without max-pool up to 64 pixels, the original stem above."""
 
     architecture: ClassVar[str]
@@ -92,7 +105,7 @@ class ResNetFamily(Victim):
 
 
 @dataclass(frozen=True)
-class VGGFamily(Victim):
+class VGGFamily(Classifier):
     """timm's VGGs with batch norm: a linear head after global pooling; the original head from 224 pixels."""
 
     architecture: ClassVar[str]
@@ -118,7 +131,7 @@ class VGGFamily(Victim):
 
 
 @dataclass(frozen=True)
-class ViTFamily(Victim):
+class ViTFamily(Classifier):
     """timm's ViT-Base with patches scaled so that the grid of tokens stays near that at 224 pixels."""
 
     grid: ClassVar[int]

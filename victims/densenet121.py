@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ue_bench import Victim
-
-from ._families import is_small, small_stem
+from ._families import Classifier, is_small, small_stem
 
 
 @dataclass(frozen=True)
-class DenseNet121(Victim):
+class DenseNet121(Classifier):
     """DenseNet-121 (Huang et al., CVPR 2017) with the field's CIFAR stem: 3x3 stride 1, no max-pool.
 
     timm's model, growth rate 32, 6.96 million weights with 10 classes at 32 pixels. Images larger than 64

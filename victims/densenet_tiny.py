@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ue_bench import Count, Victim
+from ue_bench import Count
 
-from ._families import small_stem
+from ._families import Classifier, small_stem
 
 
 @dataclass(frozen=True)
-class DenseNetTiny(Victim):
+class DenseNetTiny(Classifier):
     """timm's DenseNet class, growth rate 12, three blocks, a 3x3 stride-2 stem without max-pool: for CPUs.
 
     No paper's victim: it shows in minutes on two CPU cores whether noise works on densely connected networks.

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ue_bench import Victim
-
-from ._families import is_small, small_stem
+from ._families import Classifier, is_small, small_stem
 
 
 @dataclass(frozen=True)
-class GoogLeNet(Victim):
+class GoogLeNet(Classifier):
     """GoogLeNet (Szegedy et al., CVPR 2015) with a small-image stem: 3x3 stride 1, no max-pools.
 
     torchvision's model (timm has none): batch norm after every convolution, 3x3 where the paper has 5x5

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ue_bench import Count, Victim
+from ue_bench import Count
+
+from ._families import Classifier
 
 
 @dataclass(frozen=True)
-class ResNetTiny(Victim):
+class ResNetTiny(Classifier):
     """timm's ResNet class with 16-32-64-128 channels, one block a stage, a 3x3 stride-2 stem: for CPUs.
 
     No paper's victim: it shows in minutes on two CPU cores whether noise works at all.

@@ -9,17 +9,17 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from ue_bench import Count, Recipe, Victim
+from ue_bench import Count, Recipe
 from ue_bench.errors import ConfigError, nearest, unknown
 
-from ._families import adaptive
+from ._families import Classifier, adaptive
 
 # Sizes in pixels that are tried in turn if the data's size does not work.
 SIZES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 299, 320, 384, 448, 512)
 
 
 @dataclass(frozen=True)
-class Timm(Victim):
+class Timm(Classifier):
     """Any model of timm (Wightman, 2019) from scratch, named timm:NAME, such as timm:convnext_atto.
 
     The architecture is timm's own, without a small-image stem. Models that have an argument for the image size get it;

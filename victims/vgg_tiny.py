@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ue_bench import Count, Recipe, Victim
+from ue_bench import Count, Recipe
 
-from ._families import calm
+from ._families import Classifier, calm
 
 
 @dataclass(frozen=True)
-class VGGTiny(Victim):
+class VGGTiny(Classifier):
     """Four times 3x3 convolution, batch norm, ReLU and max-pool, then one linear layer: a VGG for CPUs.
 
     No paper's victim: it shows in minutes on two CPU cores whether noise works on networks without skip

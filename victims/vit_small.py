@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ue_bench import Count, Positive, Recipe, Victim
+from ue_bench import Count, Positive, Recipe
 
-from ._families import adaptive, patch_for
+from ._families import Classifier, adaptive, patch_for
 
 
 @dataclass(frozen=True)
-class ViTSmall(Victim):
+class ViTSmall(Classifier):
     """A ViT (Dosovitskiy et al., ICLR 2021) made for small images: patch 4 at 32 pixels, tokens averaged.
 
     timm's VisionTransformer with its own width and depth, 10.7 million weights; no paper's model. The patch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,9 @@ class AdversarialNoise(Method):
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "image"  # one noise per image; contrastive runs also pair (MEM's paper)
     surrogate: str = "resnet18"  # a victim, trained on clean data; papers
+    surrogate_start: Literal["pytorch", "torchvision", "own"] = (
+        "torchvision"  # supervised only: first weights; code
+    )
     surrogate_epochs: Count = 40  # learning rate x0.1 after 14, 24, 35 of 40, scaled; contrastive: cosine
     surrogate_batch_size: Count = 128  # images or pairs; authors' codes
     learning_rate: Positive = 0.1  # SGD, contrastive AdamW; authors' codes
@@ -96,6 +99,10 @@ class AdversarialNoise(Method):
         """Why these settings make no sense in the paradigm; "" if they do."""
         return find_conflict(self, paradigm)
 
+    def left_out(self, paradigm: str = "") -> frozenset[str]:
+        """In contrastive runs, CLIP starts as OpenCLIP draws it."""
+        return frozenset({"surrogate_start"} if paradigm == "contrastive" else ())
+
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         check_paradigm(self, view.paradigm)
         if view.paradigm == "contrastive":
@@ -140,7 +147,9 @@ class AdversarialNoise(Method):
     def _images(self, view: ProtectorView, context: Context) -> Perturbation:
         """Noise for supervised runs."""
         moves = ShiftFlip(mean_colour(view.images), self.shift, self.flip)
-        model = trained_on_clean(view, context, self.surrogate, self._recipe(), moves)
+        model = trained_on_clean(
+            view, context, self.surrogate, self._recipe(), moves, start=self.surrogate_start
+        )
         images, labels = ResidentImages(view.images, context.device), view.labels.to(context.device)
         goal = Classification(self.aim(labels, view.classes), self.bf16)
         losses: list[float] = []

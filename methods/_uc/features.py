@@ -170,7 +170,12 @@ class Rotations(Defense):
 
 
 def trained_on_rotations(
-    view: ProtectorView, context: Context, name: str, recipe: Recipe, bf16: bool = True
+    view: ProtectorView,
+    context: Context,
+    name: str,
+    recipe: Recipe,
+    bf16: bool = True,
+    start: str = "pytorch",
 ) -> Features:
     """Features of a network that is trained to predict rotations of the clean images (Gidaris et al., ICLR 2018).
 
@@ -178,11 +183,12 @@ def trained_on_rotations(
 
     Args:
         name: of the architecture, in the victims registry.
+        start: how its first weights are drawn, see ``Context.surrogate``.
     """
     height, width = view.image_size
     if height != width:
         raise ConfigError(f"rotations need square images, not {width}x{height}: set image_size=")
-    model = context.surrogate(name, 4, view.image_size)
+    model = context.surrogate(name, 4, view.image_size, start=start)
 
     def make() -> dict[str, Tensor]:
         nothing = torch.zeros(len(view.images), dtype=torch.int64)
@@ -200,7 +206,7 @@ def trained_on_rotations(
         context.notes["surrogate_train_accuracy_percent"] = curves.train_accuracy[-1]
         return dict(model.state_dict())
 
-    state = context.keep({"surrogate": name, "pretext": "rotations", "recipe": recipe}, make)
+    state = context.keep({"surrogate": name, "start": start, "pretext": "rotations", "recipe": recipe}, make)
     model.load_state_dict({key: value.to(context.device) for key, value in state.items()})
     return Features(headless(model), bf16=bf16)
 

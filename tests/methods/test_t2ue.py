@@ -169,7 +169,7 @@ class TestSurrogate:
     def test_weights_reach_the_victim(self):
         asked = []
 
-        def build(name, classes, image_size, seed, parameters=None):
+        def build(name, classes, image_size, seed, parameters=None, start="own"):
             asked.append((name, image_size, parameters))
             return build_victim(name, classes, image_size, seed)
 

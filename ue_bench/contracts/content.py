@@ -65,6 +65,15 @@ class Content:
         """Every field with its value."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
+    def left_out(self, paradigm: str = "") -> frozenset[str]:
+        """Fields that ids and records leave out, since the results are those from before the field was there."""
+        return frozenset()
+
+    def recorded(self, paradigm: str = "") -> dict[str, Any]:
+        """The parameters as trial ids hash them and records keep them."""
+        out = self.left_out(paradigm)
+        return {name: value for name, value in self.parameters().items() if name not in out}
+
     def changed_parameters(self) -> dict[str, Any]:
         """The fields whose values differ from their defaults."""
         changed = {}

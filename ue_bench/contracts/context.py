@@ -54,6 +54,8 @@ class Context:
         classes: int,
         image_size: tuple[int, int],
         parameters: Mapping[str, Any] | None = None,
+        *,
+        start: str = "pytorch",
     ) -> nn.Module:
         """A freshly initialised model from the victims registry, channels-last, on the device, seeded.
 
@@ -62,11 +64,12 @@ class Context:
             classes: of its logits; contrastive victims have none and ignore it.
             image_size: (height, width) in pixels.
             parameters: of the victim where they differ from its defaults, such as weights to load.
+            start: how an image classifier's first weights are drawn, ``pytorch``, ``torchvision`` or ``own``
+                (``ue_bench.training.starts``). Contrastive victims always keep their own.
         """
         seed = derive(self.seed, "surrogate", name)
-        if not parameters:
-            return self.ledger.build_victim(name, classes, image_size, seed)
-        return self.ledger.build_victim(name, classes, image_size, seed, dict(parameters))
+        given = dict(parameters) if parameters else None
+        return self.ledger.build_victim(name, classes, image_size, seed, given, start)
 
     def keep(
         self,

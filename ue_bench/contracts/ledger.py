@@ -48,8 +48,8 @@ class Ledger:
     """The harness's side of one call of ``prepare`` or ``protect``: methods reach it through their context only.
 
     Attributes:
-        build_victim: (name, classes, image_size, seed, parameters) -> module on the device, from the victims
-            registry; parameters may be left out.
+        build_victim: (name, classes, image_size, seed, parameters, start) -> module on the device, from the
+            victims registry; parameters and start may be left out.
         find_public: (words, image_size, parameters) -> (facts, Split), from the datasets registry.
         shelf: where shared work is kept, or None if it is not kept.
         data_key: the key of the training set and of how it is computed on, part of the key of all work that

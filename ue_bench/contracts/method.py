@@ -97,7 +97,7 @@ class Method(Content):
         own = {name: defaults[name] for name in cls._depending_on_the_paradigm()}
         return own | {k: v for k, v in values.items() if v is not None or k not in own}
 
-    def recorded(self, paradigm: str) -> dict[str, Any]:
+    def recorded(self, paradigm: str = "") -> dict[str, Any]:
         """The parameters as trial ids hash them and records keep them; ``complete`` reads them back.
 
         A field whose default depends on the paradigm is None while it holds that default. Older versions had None as
@@ -106,7 +106,7 @@ class Method(Content):
         defaults, own = self.defaults_in(paradigm), self._depending_on_the_paradigm()
         return {
             name: None if name in own and value == defaults[name] else value
-            for name, value in self.parameters().items()
+            for name, value in super().recorded(paradigm).items()
         }
 
     def changed_parameters(self, paradigm: str = "") -> dict[str, Any]:

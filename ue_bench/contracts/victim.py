@@ -18,6 +18,9 @@ class Victim(Content):
 
     Attributes:
         paradigms: what it can be trained for.
+
+    A field ``start``, if it has one, says how its first weights are drawn (``ue_bench.training.starts``): the harness
+    draws them anew after ``build`` unless it is ``own``.
     """
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})

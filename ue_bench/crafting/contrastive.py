@@ -199,6 +199,7 @@ class Blueprint:
     Attributes:
         framework: simclr, simsiam, moco or byol.
         surrogate: name of the backbone in the victims registry, a model of timm; its classifier is removed.
+        start: how the backbone's first weights are drawn, see ``Context.surrogate``.
         temperature: of the loss; simclr and moco only.
         loss_scale: factor on the loss; simclr only.
         momentum: of the momentum encoder; moco and byol only.
@@ -209,6 +210,7 @@ class Blueprint:
 
     framework: str
     surrogate: str
+    start: str = "pytorch"
     temperature: float = 0.5
     loss_scale: float = 1.0
     momentum: float = 0.99
@@ -218,7 +220,7 @@ class Blueprint:
 
     def build(self, context: Context, image_size: tuple[int, int]) -> ContrastiveModel:
         """A freshly initialised model on the context's device; its weights depend on the context's seed."""
-        backbone: Any = context.surrogate(self.surrogate, 2, image_size)
+        backbone: Any = context.surrogate(self.surrogate, 2, image_size, start=self.start)
         if not hasattr(backbone, "reset_classifier"):
             raise ConfigError(
                 f"surrogate '{self.surrogate}' cannot learn contrastively: its classifier cannot be removed; "

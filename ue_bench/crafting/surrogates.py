@@ -37,6 +37,7 @@ def trained_on_clean(
     recipe: Recipe,
     augmentation: Defense | None = None,
     subset: Tensor | None = None,
+    start: str = "pytorch",
 ) -> nn.Module:
     """A classifier trained on the clean training set; the store keeps it for all methods that need the same one.
 
@@ -46,11 +47,12 @@ def trained_on_clean(
         recipe: how it is trained; another recipe makes another surrogate.
         augmentation: replaces the recipe's crop and flip; its parameters are part of the key.
         subset: int64 [M], the only images to train on; part of the key. None: all images.
+        start: how its first weights are drawn, see ``Context.surrogate``; part of the key.
 
     Returns:
         The module on the device, in evaluation mode.
     """
-    model = context.surrogate(name, view.classes, view.image_size)
+    model = context.surrogate(name, view.classes, view.image_size, start=start)
     extra = None if augmentation is None else (type(augmentation).__name__, augmentation.parameters())
 
     def make() -> dict[str, Tensor]:
@@ -71,7 +73,7 @@ def trained_on_clean(
         context.notes["surrogate_train_accuracy_percent"] = curves.train_accuracy[-1]
         return dict(model.state_dict())
 
-    what = {"surrogate": name, "recipe": recipe, "augmentation": extra}
+    what = {"surrogate": name, "start": start, "recipe": recipe, "augmentation": extra}
     if subset is not None:
         what["subset"] = digest(subset.tolist())
     state = context.keep(what, make)

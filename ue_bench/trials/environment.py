@@ -22,6 +22,7 @@ from ue_bench.data.locate import cache_root
 from ue_bench.errors import ConfigError
 from ue_bench.provenance import commit, find_device, versions
 from ue_bench.registry import Registry
+from ue_bench.training.starts import begin
 from ue_bench.trials.claims import Claims
 from ue_bench.trials.states import States
 from ue_bench.trials.store import Store
@@ -118,13 +119,25 @@ class Environment:
         return facts, split
 
     def build_victim(
-        self, name: str, classes: int, image_size: tuple[int, int], seed: int, parameters: dict | None = None
+        self,
+        name: str,
+        classes: int,
+        image_size: tuple[int, int],
+        seed: int,
+        parameters: dict | None = None,
+        start: str = "",
     ) -> nn.Module:
-        """A seeded, freshly initialised victim on the device, channels-last."""
+        """A seeded, freshly initialised victim on the device, channels-last.
+
+        Args:
+            start: of an image classifier that serves as a surrogate; "": the victim's own parameter decides.
+        """
         victim = self.registry().create("victims", name, parameters)
+        usual = getattr(victim, "start", "own")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = victim.build(classes, image_size)
+            begin(model, (start or usual) if "supervised" in victim.paradigms else usual)
         return model.to(self.find_device()).to(memory_format=torch.channels_last)
 
 

@@ -223,7 +223,7 @@ def recipe_for(victim: Any, recipe: Any, word: Any) -> Any:
 
 
 def _choice(content: Content) -> Choice:
-    return Choice(content.name, plain(content.parameters()), content.edition())
+    return Choice(content.name, plain(content.recorded()), content.edition())
 
 
 def _mismatch(used: tuple[Method, Victim, Defense], dataset: str, train: ImageSet, paradigm: str) -> str:
