@@ -21,7 +21,7 @@ from ue_bench import (
     PositiveShare,
     ProtectorView,
 )
-from ue_bench.crafting.noise import Noise, as_saved, noise_for_labels, one_sided_budget
+from ue_bench.crafting.noise import Noise, as_saved, chosen, noise_for_labels, one_sided_budget
 from ue_bench.crafting.pairs import (
     Captions,
     PairNoise,
@@ -59,13 +59,13 @@ class EM(Method):
     surrogate_start: Literal["pytorch", "torchvision", "own"] = (
         "pytorch"  # supervised only: first weights; authors' code
     )
-    model_steps: Count = 10  # training steps a round; papers. CIFAR-100: 20
+    model_steps: Count | None = None  # training steps a round; None: 10, from 100 classes on 20; papers
     noise_steps: Count | None = None  # sign steps per batch and round; None: 20, class-wise 1; papers
     step_size: Positive = 0.8  # steps of 1/255; papers. Does not follow the budget
     batch_size: Count = 512  # images or pairs, for training and noise; authors' codes
     learning_rate: Positive = 0.1  # constant; SGD, contrastive AdamW; authors' codes
     momentum: float = 0.9  # SGD, supervised only; authors' code
-    weight_decay: NotNegative = 5e-4  # authors' codes. CIFAR-100: 5e-5
+    weight_decay: NotNegative | None = None  # None: 5e-4, from 100 classes on 5e-5; authors' codes
     gradient_clip: float = 5.0  # supervised only: largest global norm of the gradient, 0: none; authors' code
     stop_error: float = 0.01  # supervised only: share of images that the surrogate may get wrong; paper
     max_rounds: Count = 50  # our cap (EM needs about 10); contrastive: the number of rounds (MEM's code)
@@ -81,6 +81,7 @@ class EM(Method):
         "200 forward and backward passes an image in 10 rounds (image-wise), 0.3 a round (class-wise); 40 a pair"
     )
     published_names: ClassVar[tuple[str, ...]] = ("EM",)
+    usual: ClassVar[Mapping[str, Any]] = {"model_steps": 10, "weight_decay": 5e-4}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {"surrogate": "resnet_tiny", "batch_size": 64, "max_rounds": 2},
         "laptop": {
@@ -175,23 +176,25 @@ class EM(Method):
         """Noise for supervised runs."""
         model = context.surrogate(self.surrogate, view.classes, view.image_size, start=self.surrogate_start)
         noise = noise_for_labels(self, view, context)
-        self._search(model, noise, context)
+        self._search(model, noise, view.classes, context)
         return as_saved(self, noise, view)
 
     def promised_budget(self, image_size: tuple[int, int]) -> Budget:
         """The budget, one-sided if negative noise is dropped as in the authors' code."""
         return one_sided_budget(self)
 
-    def _search(self, model: nn.Module, noise: Noise, context: Context) -> None:
+    def _search(self, model: nn.Module, noise: Noise, classes: int, context: Context) -> None:
         """Alternates between training the surrogate and improving the noise; reports it in ``context.notes``."""
-        optimizer = sgd(model, self.learning_rate, self.momentum, self.weight_decay)
+        model_steps = chosen(self.model_steps, classes, few=10, many=20)
+        decay = chosen(self.weight_decay, classes, few=5e-4, many=5e-5)
+        optimizer = sgd(model, self.learning_rate, self.momentum, decay)
         batches = noise.training_batches()
         errors: list[float] = []
         parts = {"model": model, "optimizer": optimizer, "batches": batches, "delta": noise.delta}
         rounds = range(1, self.max_rounds + 1)
         for number in context.resumable(rounds, "round", errors=errors, **parts):
             model.train()
-            for _ in range(self.model_steps):
+            for _ in range(model_steps):
                 loss = noise.mean_loss(model, next(batches))
                 training_step(model, optimizer, loss, self.gradient_clip)
             if not bool(loss.isfinite()):
@@ -207,6 +210,8 @@ class EM(Method):
         capped = errors[-1] > self.stop_error
         context.notes |= {
             "rounds": len(errors),
+            "model_steps": model_steps,
+            "weight_decay": decay,
             "reached_max_rounds": capped,
             "surrogate_error_percent": 100 * errors[-1],
             "surrogate_accuracy_percent_by_round": [100 * (1 - error) for error in errors],

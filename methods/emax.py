@@ -15,6 +15,7 @@ from ue_bench import (
     Count,
     Method,
     Norms,
+    NotNegative,
     Perturbation,
     Positive,
     PositiveShare,
@@ -22,7 +23,7 @@ from ue_bench import (
     Recipe,
     Share,
 )
-from ue_bench.crafting.noise import ClassNoise, Noise, as_saved, noise_for_labels, one_sided_budget
+from ue_bench.crafting.noise import ClassNoise, Noise, as_saved, chosen, noise_for_labels, one_sided_budget
 from ue_bench.crafting.pgd import frozen
 from ue_bench.crafting.surrogates import trained_on_clean
 
@@ -47,11 +48,11 @@ class Emax(Method):
     granularity: str = "image"  # image (the paper's "sample-wise") or class
     surrogate: str = "resnet18"  # a victim's name, trained on clean images; paper
     surrogate_start: Literal["pytorch", "torchvision", "own"] = "pytorch"  # first weights; authors' code
-    surrogate_epochs: Count = 60  # paper. CIFAR-100: 100
+    surrogate_epochs: Count | None = None  # None: 60, from 100 classes on 100; paper
     surrogate_batch_size: Count = 512  # images; authors' code
     learning_rate: Positive = 0.1  # SGD, cosine to 0 over the epochs; paper
     momentum: float = 0.9  # SGD; authors' code
-    weight_decay: float = 5e-4  # SGD; authors' code. CIFAR-100: 5e-5
+    weight_decay: NotNegative | None = None  # SGD; None: 5e-4, from 100 classes on 5e-5; authors' code
     gradient_clip: float = 5.0  # largest global norm of the surrogate's gradient, 0: none; authors' code
     warmup_epochs: float = 0.0  # linear; authors' code has none, short trainings benefit from one
     crop_padding: int = 4  # pixels around the surrogate's random crops, 0: no crops; authors' code
@@ -71,6 +72,7 @@ class Emax(Method):
     granularities: ClassVar[tuple[str, ...]] = ("image", "class")
     cost: ClassVar[str] = "60 epochs of a surrogate, shared, then 20 forward and backward passes an image"
     published_names: ClassVar[tuple[str, ...]] = ("Emax",)
+    usual: ClassVar[Mapping[str, Any]] = {"surrogate_epochs": 60, "weight_decay": 5e-4}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {
             "surrogate": "resnet_tiny",
@@ -108,7 +110,12 @@ class Emax(Method):
         noise = noise_for_labels(self, view, context, maximise=True)
         subset = noise.subset if isinstance(noise, ClassNoise) else None
         model = trained_on_clean(
-            view, context, self.surrogate, self._recipe(), subset=subset, start=self.surrogate_start
+            view,
+            context,
+            self.surrogate,
+            self._recipe(view.classes),
+            subset=subset,
+            start=self.surrogate_start,
         )
         with frozen(model):
             self._search(model, noise, context)
@@ -118,14 +125,14 @@ class Emax(Method):
         """The budget, one-sided if negative noise is dropped as in the authors' code."""
         return one_sided_budget(self)
 
-    def _recipe(self) -> Recipe:
+    def _recipe(self, classes: int) -> Recipe:
         """The surrogate's recipe."""
         return Recipe(
-            epochs=self.surrogate_epochs,
+            epochs=chosen(self.surrogate_epochs, classes, few=60, many=100),
             batch_size=self.surrogate_batch_size,
             learning_rate=self.learning_rate,
             momentum=self.momentum,
-            weight_decay=self.weight_decay,
+            weight_decay=chosen(self.weight_decay, classes, few=5e-4, many=5e-5),
             warmup_epochs=self.warmup_epochs,
             crop_padding=self.crop_padding,
             flip=self.flip,

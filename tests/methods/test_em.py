@@ -211,10 +211,21 @@ class TestParameters:
         method = EM.for_paradigm("supervised")
         assert method.budget == Budget("linf", 8) and method.step_size == 0.8 and method.noise_steps is None
         assert method.max_rounds == 50
-        assert (method.surrogate, method.model_steps, method.batch_size) == ("resnet18", 10, 512)
-        assert (method.learning_rate, method.momentum, method.weight_decay) == (0.1, 0.9, 5e-4)
+        assert (method.surrogate, method.model_steps, method.batch_size) == ("resnet18", None, 512)
+        assert (method.learning_rate, method.momentum, method.weight_decay) == (0.1, 0.9, None)
         assert (method.gradient_clip, method.stop_error, method.subset_share) == (5.0, 0.01, 0.2)
         assert not method.official_one_sided and not method.official_floor
+
+    @pytest.mark.parametrize(("classes", "steps", "decay"), [(99, 10, 5e-4), (100, 20, 5e-5)])
+    def test_from_100_classes_on_the_settings_are_those_of_cifar100(
+        self, make_images, make_context, classes, steps, decay
+    ):
+        data = make_images(count=classes, classes=classes, size=8)
+        notes = protect(EM(**ONE_STEP), data, make_context()).context.notes
+        assert (notes["model_steps"], notes["weight_decay"]) == (steps, decay)
+        method = EM(**ONE_STEP, model_steps=3, weight_decay=0.1)
+        notes = protect(method, data, make_context()).context.notes
+        assert (notes["model_steps"], notes["weight_decay"]) == (3, 0.1)
 
     @pytest.mark.parametrize(("granularity", "steps"), [("image", 20), ("class", 1)])
     def test_noise_steps_follow_the_granularity(self, make_images, make_context, granularity, steps):

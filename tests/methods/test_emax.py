@@ -208,6 +208,12 @@ class TestParameters:
         assert (recipe.weight_decay, recipe.gradient_clip, recipe.warmup_epochs) == (5e-4, 5.0, 0)
         assert recipe.crop_padding == 4 and recipe.flip and not recipe.nesterov
 
+    def test_from_100_classes_on_the_settings_are_those_of_cifar100(self):
+        few, many = Emax()._recipe(99), Emax()._recipe(100)
+        assert (few.epochs, few.weight_decay, many.epochs, many.weight_decay) == (60, 5e-4, 100, 5e-5)
+        own = Emax(surrogate_epochs=7, weight_decay=0.0)._recipe(100)
+        assert (own.epochs, own.weight_decay) == (7, 0.0)
+
     @pytest.mark.parametrize(("granularity", "steps"), [("image", 20), ("class", 1)])
     def test_the_walk_climbs_with_the_papers_steps(self, monkeypatch, granularity, steps):
         walks = []

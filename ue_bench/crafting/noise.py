@@ -21,6 +21,7 @@ from ue_bench.crafting.pgd import Walk, project
 from ue_bench.crafting.resident import Index, ResidentImages, zero_noise
 
 JUDGED_AT_ONCE = 1000  # images
+MANY_CLASSES = 100  # the least number for which papers use their settings for many classes
 
 
 class Noise(ABC):
@@ -206,6 +207,13 @@ def noise_for_labels(
         generator=context.generator,
         context=context,
     )
+
+
+def chosen(value: Any, classes: int, *, few: Any, many: Any) -> Any:
+    """A setting as it was set; None: what a method's authors use where classes are few, or where they are many."""
+    if value is not None:
+        return value
+    return many if classes >= MANY_CLASSES else few
 
 
 def one_sided_budget(method: Any) -> Budget:
