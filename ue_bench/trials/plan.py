@@ -245,7 +245,8 @@ def _entry(
     trial: Trial, arm: Arm, dataset: Dataset, victim: Any, defense: Defense, image_size: tuple[int, int]
 ) -> dict[str, Any]:
     """What reports need to know of a trial before it is done."""
-    defaults = {**arm.method.defaults_in(trial.paradigm), **arm.method.usual}
+    defaults = arm.method.defaults_in(trial.paradigm)
+    defaults |= {name: value for name, value in arm.method.usual.items() if defaults[name] is None}
     changed = {
         name: [plain(value), plain(defaults[name])]
         for name, value in arm.method.changed_parameters(trial.paradigm).items()
