@@ -35,6 +35,7 @@ RENAMED = {
     "docs/first_steps.ipynb": "docs/first_steps.md",
     "results/index.html": "results/page.html",  # results/README.md becomes index.html
 }
+NAVIGATION = '<nav aria-label="Parts of this page">'  # of the page of all results
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
 
 
@@ -50,9 +51,19 @@ def gather(sources: Path) -> None:
             elif path.suffix == ".md":
                 text = path.read_text(encoding="utf-8").replace("<details>", '<details markdown="1">')
                 target.write_text(text, encoding="utf-8")
+            elif name == "results/index.html":
+                target.write_text(with_way_back(path.read_text(encoding="utf-8")), encoding="utf-8")
             else:
                 shutil.copyfile(path, target)
     shutil.copyfile(Path(__file__).with_name("site.css"), sources / "site.css")
+
+
+def with_way_back(page: str) -> str:
+    """The page of all results with links to the site, of which it is a part here."""
+    assert page.count(NAVIGATION) == 1, "the page of results has another navigation"
+    return page.replace(
+        NAVIGATION, f'{NAVIGATION}<a href="index.html">← Results</a><a href="../index.html">ue-bench</a>'
+    )
 
 
 def mend_links(page: Path, sources: Path) -> str:
@@ -131,6 +142,7 @@ def render(target: Path, sources: Path, nav: list[Any]) -> None:
     except Abort as error:
         sys.exit(str(error))
     config.plugins.on_shutdown()
+    (target / "404.html").unlink(missing_ok=True)  # its addresses only hold at the top of a host
 
 
 if __name__ == "__main__":
@@ -142,3 +154,4 @@ if __name__ == "__main__":
     given = words.parse_args()
     build(given.to.resolve(), given.sources.resolve())
     print(f"built {given.to}: open {given.to / 'index.html'}")
+    print(f"its search needs a server: python -m http.server --directory {given.to}")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from browsers import a_browser
@@ -121,6 +122,16 @@ def test_people_find_their_way(site, pages):
     for name in ("docs/first_steps.html", ALL, "docs/api/index.html", "suites/index.html"):
         assert name in pages
     assert "ue_bench.protect" in pages["docs/api/index.html"].text
+    results = (site / ALL).read_text(encoding="utf-8")
+    assert '<a href="index.html">← Results</a><a href="../index.html">ue-bench</a>' in results
+
+
+def test_every_link_leads_somewhere(site):
+    for path in site.rglob("*.html"):
+        for address in re.findall(
+            r'(?:href|src)="([^"#?:]+)(?:[#?][^"]*)?"', path.read_text(encoding="utf-8")
+        ):
+            assert (path.parent / unquote(address)).exists(), (path.relative_to(site), address)
 
 
 @pytest.mark.parametrize(("target", "broken"), [("other.md", False), ("docs/absent.md", True)])

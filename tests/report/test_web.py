@@ -79,6 +79,42 @@ def test_equal_results_share_a_rank():
     assert [(row.name[0], row.rank) for row in board.ranked] == [("a", 1), ("b", 1), ("c", 3)]
 
 
+def test_a_difference_that_seeds_do_not_show_gives_no_better_rank():
+    """b varies so much that a is not clearly better; c is a tenth worse in every seed."""
+    values = {"a": [20.0, 21.0, 22.0], "b": [15.0, 30.0, 45.0], "c": [40.0, 41.0, 42.0]}
+    pairs = [*seeds(CLEAN, [90.0] * 3), *(p for m, v in values.items() for p in seeds({"method": m}, v))]
+    (board,) = make_boards(entries_of(pairs))
+    assert [(row.name[0], row.rank) for row in board.ranked] == [("a", 1), ("b", 1), ("c", 3)]
+    close = [
+        *seeds(CLEAN, [90.0]),
+        *(p for m, v in (("a", 40.0), ("b", 50.0)) for p in seeds({"method": m}, [v])),
+    ]
+    (board,) = make_boards(entries_of(close))
+    assert [row.rank for row in board.ranked] == [1, 1], "one seed: 40 is a fifth below 50, not a quarter"
+
+
+def test_a_board_says_its_size_and_other_data_are_another_board():
+    def made(method, value, fingerprint, **changes):
+        config = {"train_fingerprint": fingerprint}
+        noise = None if changes else {"key": method, "examples": 5085}
+        return [
+            (t, {**r, "config": config, "noise": noise})
+            for t, r in seeds({**changes, "method": method}, [value])
+        ]
+
+    pairs = [*made("plain", 90.0, "x", control="clean"), *made("a", 10.0, "x"), *made("b", 5.0, "y")]
+    boards = make_boards(entries_of(pairs))
+    assert [[row.name[:5] for row in board.rows] for board in boards] == [["plain", "a (im"], ["b (im"]]
+    assert "5,085 images" in boards[0].what and boards[0].toy
+    assert {e.size for e in entries_of(pairs)} == {"5,085 images"}, "the clean row has the size of its data"
+    (paper,) = make_boards(entries_of(DEFENDED, profile="paper"))
+    assert not paper.toy
+    text = page_of(pairs)
+    assert "toy size" in text and "No picture: the noise of this row was not kept" in text
+    assert "no picture of a (image), b (image)" in text
+    assert '"toy"' not in page_of(DEFENDED, profile="paper")
+
+
 def test_colour_is_the_share_of_the_clean_result_that_is_lost():
     (board,) = make_boards(entries_of(DEFENDED))
     levels = {row.name: [tile and tile.level for tile in row.tiles] for row in board.rows}
@@ -197,7 +233,14 @@ def test_scales_and_texts():
     assert Scale(0, 100, 10, 110).at(25) == 35 and Scale(1, 100, 0, 100, log=True).at(10) == 50
     assert Scale(0, 60, 0, 1).ticks()[-1][1] == "60"
     places = place_texts([(10, 50, "one"), (11, 50, "two"), (12, 50, "three")], 400, 200)
-    assert len({y for _, y, _ in places}) == 3, "three texts on one spot stand below each other"
+    boxes = [(x - (6.2 * len(t) if side == "end" else 0), y, 6.2 * len(t))
+             for (x, y, side), t in zip(places, ("one", "two", "three"), strict=True)]  # fmt: skip
+    for n, (x, y, wide) in enumerate(boxes):
+        for left, other, width in boxes[:n]:
+            assert abs(y - other) >= 12 or x + wide <= left or left + width <= x, "one text covers another"
+    ((_, beside, _),) = place_texts([(10, 50, "one")], 400, 200)
+    ((_, away, _),) = place_texts([(10, 50, "one")], 400, 200, levels=[50])
+    assert beside == 54 and abs(away - beside) == 12, "a text makes way for a level line"
 
 
 SCRIPT = "<script>alert(1)</script>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ue_bench.dimensions import trial_in_words
 from ue_bench.measures import lookup
@@ -11,8 +12,41 @@ from ue_bench.report.findings import Finding
 from ue_bench.report.statistics import summarise
 
 
+@dataclass(frozen=True)
+class Payoff:
+    """After how many datasets a preparation that is made once for all of them has paid for itself.
+
+    Attributes:
+        name: the method that prepares once, with its granularity, data and setting.
+        once: hours of its preparation.
+        each: hours that a dataset then takes.
+        other: the costlier method.
+        rival: hours that it takes for each dataset.
+        datasets: the first number of datasets at which the first is no dearer.
+    """
+
+    name: str
+    once: float
+    each: float
+    other: str
+    rival: float
+    datasets: int
+
+
 def break_even(findings: Sequence[Finding], variants: Mapping[str, str] | None = None) -> list[str]:
-    """Compares each method that prepares once for any number of datasets with each costlier one, a sentence a pair.
+    """The payoffs as sentences."""
+    notes = []
+    for found in payoffs(findings, variants):
+        datasets = "1 dataset" if found.datasets == 1 else f"{found.datasets} datasets"
+        notes.append(
+            f"{found.name} has paid for its preparation ({found.once:.3g} h once, {found.each:.3g} h a dataset) "
+            f"against {found.other} ({found.rival:.3g} h a dataset) after {datasets} of this size"
+        )
+    return notes
+
+
+def payoffs(findings: Sequence[Finding], variants: Mapping[str, str] | None = None) -> list[Payoff]:
+    """Compares each method that prepares once for any number of datasets with each costlier one.
 
     For a method that prepares for each dataset anew (a surrogate trained on that data), the preparation counts as
     part of the noise. Example: 10 hours once and 1 hour a dataset equal 3 hours a dataset after 5 datasets.
@@ -31,19 +65,15 @@ def break_even(findings: Sequence[Finding], variants: Mapping[str, str] | None =
             arms.setdefault(f"{name} ({variant})" if variant else name, []).append(finding)
     costs = {name: _costs(found) for name, found in arms.items()}
     once = {name for name, found in arms.items() if found[0].trial.get("prepares_once")}
-    notes = []
+    found = []
     for name in sorted(once):
         before, each = costs[name]
         for other, (prepare, protect) in costs.items():
             rival = protect + (0.0 if other in once else prepare)
             if other != name and rival > each and before > 0:
                 count = math.ceil(before / (rival - each))
-                datasets = "1 dataset" if count == 1 else f"{count} datasets"
-                notes.append(
-                    f"{name} has paid for its preparation ({before:.3g} h once, {each:.3g} h a dataset) "
-                    f"against {other} ({rival:.3g} h a dataset) after {datasets} of this size"
-                )
-    return notes
+                found.append(Payoff(name, before, each, other, rival, count))
+    return found
 
 
 def _costs(findings: Sequence[Finding]) -> tuple[float, float]:

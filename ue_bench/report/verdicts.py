@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ue_bench.measures import WAYS, Measure
 from ue_bench.report.cells import Cell
-from ue_bench.report.statistics import Difference
+from ue_bench.report.statistics import Difference, paired
 from ue_bench.report.tables import Report, Row
 from ue_bench.report.validity import INVALID, UNCHECKED
 
@@ -43,6 +43,12 @@ def protects(cell: Cell, measure: Measure) -> str:
     if found is None or INVALID in cell.marks or cell.summary is None:
         return UNKNOWN
     return PROTECTS if _takes(cell.summary.mean, found, measure) else NOT
+
+
+def better(one: Cell, other: Cell, measure: Measure) -> bool:
+    """True if ``one`` protects clearly better: by the rule of ``protects``, with ``other`` as its control."""
+    found = paired(one.values(), other.values())
+    return bool(found and one.summary) and _takes(one.summary.mean, found, measure)
 
 
 def _takes(value: float, found: Difference, measure: Measure) -> bool:

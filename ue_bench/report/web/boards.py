@@ -11,14 +11,17 @@ from ue_bench.dimensions import full_name
 from ue_bench.measures import WAYS, Measure
 from ue_bench.report.layout import make_layout
 from ue_bench.report.reading import leading
-from ue_bench.report.web.entries import Entry
+from ue_bench.report.verdicts import better
+from ue_bench.report.web.entries import Entry, training_set
 
 LEVELS = 10  # steps of colour
-LONGEST = 34  # characters of a name in a chart
+LONGEST = 64  # characters of a name in a chart
 RULE = (
-    "Methods are ranked by their weakest link: the best result that any victim under any defense tried here still "
-    "reaches on clean test data. A method that was tried in fewer places has met fewer attacks; it stands "
-    "below without a rank. Controls come first and have none."
+    "Methods are ranked by their weakest link: the best result that any victim under any defense still reaches on "
+    "clean test data. A heat map compares only what was trained on the same data by the same recipe. Methods share a "
+    "rank if the first of them is not clearly better: by a tenth or more, with the whole 95 % interval over seeds on "
+    "its side; with one seed, by a quarter. A method that was tried in fewer places has met fewer attacks and has no "
+    "rank. Controls stand on top."
 )
 
 
@@ -56,7 +59,7 @@ class Standing:
         remarks: what the method says about its noise.
         tiles: one for each place; None where it was not tried.
         weakest: the place where it protects least, or None without any valid number.
-        rank: from 1, equal for equal numbers; None for controls and for what was tried in fewer places.
+        rank: from 1, equal where the first is not clearly better; None for controls and what was tried in fewer places.
         tried: the number of places with a valid number.
     """
 
@@ -90,13 +93,20 @@ class Standing:
 
 @dataclass(frozen=True)
 class Board:
-    """One heat map with its ranking."""
+    """One heat map with its ranking.
+
+    Attributes:
+        title: the data set.
+        what: what is measured, and how the victims are trained, in words.
+        toy: True if a profile other than ``paper`` made it.
+    """
 
     title: str
     what: str
     measure: Measure
     places: tuple[Place, ...]
     rows: tuple[Standing, ...]
+    toy: bool = False
 
     def short(self, place: Place) -> str:
         """A place without what all places share."""
@@ -144,7 +154,8 @@ def _counts(entry: Entry) -> bool:
 def _group(entry: Entry) -> tuple[Any, ...]:
     measure = entry.view.measure
     label = entry.trial.get("dataset_label") or entry.trial.get("dataset")
-    return label, measure.short.removeprefix(measure.way).strip(), measure.epoch, _training(entry)
+    data = training_set(entry.cell), entry.size
+    return label, data, measure.short.removeprefix(measure.way).strip(), measure.epoch, _training(entry)
 
 
 def _training(entry: Entry) -> tuple[str, ...]:
@@ -170,7 +181,7 @@ def _place(entry: Entry) -> Place:
 
 
 def _board(key: tuple[Any, ...], entries: Sequence[Entry]) -> Board:
-    label, short, epoch, training = key
+    label, (_, size), short, epoch, training = key
     trials = [finding.trial for entry in entries for finding in entry.cell.findings]
     variants = make_layout({"trials": list({t["id"]: t for t in trials}.values())}).variants
     places = sorted({_place(entry): None for entry in entries}, key=lambda p: (p.way, p.victim))
@@ -184,8 +195,9 @@ def _board(key: tuple[Any, ...], entries: Sequence[Entry]) -> Board:
             here[_place(entry)] = entry
     rows = [_standing(arm, found, places) for arm, found in arms.items()]
     measure = entries[0].view.measure
-    what = ", ".join(part for part in (short, epoch, *training) if part)
-    return Board(str(label), what, measure, tuple(places), _ranked(rows, len(places), measure))
+    what = ", ".join(part for part in (short, epoch, size, *training) if part)
+    toy = any(entry.report.plan.get("profile") not in (None, "", "paper") for entry in entries)
+    return Board(str(label), what, measure, tuple(places), _ranked(rows, len(places), measure), toy)
 
 
 def _n(entry: Entry) -> tuple[bool, int]:
@@ -215,6 +227,11 @@ def _mean(tile: Tile) -> float:
     return tile.entry.cell.summary.mean if tile.entry.cell.summary else float("nan")
 
 
+def _clearly_better(one: Standing, other: Standing, measure: Measure) -> bool:
+    cells = [row.worst.entry.cell for row in (one, other) if row.worst]
+    return len(cells) == 2 and better(*cells, measure)
+
+
 def _ranked(rows: Sequence[Standing], places: int, measure: Measure) -> tuple[Standing, ...]:
     """Controls, then methods that were tried in every place by rank, then the others; the best protection first."""
 
@@ -226,7 +243,11 @@ def _ranked(rows: Sequence[Standing], places: int, measure: Measure) -> tuple[St
     controls = sorted((r for r in rows if r.control), key=lambda r: r.control != "clean")
     methods = [row for row in rows if not row.control]
     full = sorted((row for row in methods if row.tried == places), key=order)
-    texts = [measure.text(_mean(row.worst)) if row.worst else "" for row in full]
-    ranked = [dataclasses.replace(row, rank=texts.index(texts[n]) + 1) for n, row in enumerate(full)]
+    ranked: list[Standing] = []
+    for place, row in enumerate(full, 1):
+        rank = ranked[-1].rank if ranked else place
+        if rank and _clearly_better(full[rank - 1], row, measure):
+            rank = place
+        ranked.append(dataclasses.replace(row, rank=rank))
     others = sorted((row for row in methods if row.tried < places), key=lambda r: (-r.tried, order(r)))
     return (*controls, *ranked, *others)

@@ -145,15 +145,16 @@ def cost_chart(board: Board) -> Chart | None:
     ]
     x, y = chart_scales([p[0] for p in points], [*(p[1] for p in points), *clean], WIDE, log=True)
     spots = [(x.at(hours), y.at(value), row.full_name) for hours, value, row in points]
-    places = place_texts(spots, width, height - 34)
-    marks = [Mark("ours", a, b, text, *where) for (a, b, text), where in zip(spots, places, strict=True)]
     level = max(clean, default=None)
+    places = place_texts(spots, width, height - 34, [] if level is None else [y.at(level)])
+    marks = [Mark("ours", a, b, text, *where) for (a, b, text), where in zip(spots, places, strict=True)]
     ends = (x.low, x.high)
     lines = (Line("cref", path([(e, level) for e in ends], x, y), "clean data"),) if level is not None else ()
     unit = _unit(point[2].worst.entry for point in points if point[2].worst)
     x_label = f"{unit} for making the noise, preparation included"
     title = f"{board.title}, {board.what}"
-    return Chart(title, width, height, x, y, x_label, board.measure.unit, lines, tuple(marks))
+    y_label = f"{board.measure.short} ({board.measure.unit})" if board.measure.unit else board.measure.short
+    return Chart(title, width, height, x, y, x_label, y_label, lines, tuple(marks))
 
 
 def _unit(entries: Iterable[Entry]) -> str:

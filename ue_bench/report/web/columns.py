@@ -165,6 +165,8 @@ COLUMNS = (
     Column("budget", "budget", "Norm and radius of the noise, linf in steps of 1/255.", _budget, filtered=True),
     Column("dataset", "data set", "What the victim trains on.",
            lambda e: _text(e.trial.get("dataset_label") or e.trial.get("dataset")), filtered=True),
+    Column("size", "training size", "How many images, or pairs of image and caption, the training set holds.",
+           lambda e: Shown(e.size or NOTHING, e.examples), True),
     Column("victim", "victim", "The model that is trained on the protected images.",
            lambda e: _text(full_name(e.trial, "victim")), filtered=True),
     Column("defense", "defense", "What the trainer does against the noise.",

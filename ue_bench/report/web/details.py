@@ -60,6 +60,7 @@ class Detail:
     runs: tuple[Run, ...]
     chart: Chart | None
     picture: str
+    noisy: bool
 
 
 def make_details(
@@ -83,7 +84,8 @@ def _detail(group: Sequence[Entry], links: Mapping[str, str], pictures: Mapping[
     picture = next((pictures[key] for key in keys if key in pictures), "")
     title = trial_in_words(entry.trial, seed=False)
     results = [fact for each in group for fact in _results(each, len(group) > 1)]
-    facts = [*results, *_verdict(entry), *_noise(entry), *_costs(entry)]
+    size = [("training set", entry.size)] if entry.size else []
+    facts = [*results, *_verdict(entry), *size, *_noise(entry), *_costs(entry)]
     printed = [(each, match) for each in group for match in each.printed]
     made = [*_parameters(entry), *_footer(entry)]
     return Detail(
@@ -95,6 +97,7 @@ def _detail(group: Sequence[Entry], links: Mapping[str, str], pictures: Mapping[
         _runs(group, links),
         entry_curves(entry),
         picture,
+        any(record.get("noise") for record in entry.cell.records),
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ue_bench.dimensions import NOTHING
 from ue_bench.progress import duration
 from ue_bench.report import cost
-from ue_bench.report.efficiency import break_even
+from ue_bench.report.efficiency import Payoff, payoffs
 from ue_bench.report.tables import Report
 from ue_bench.report.web.boards import LEVELS, RULE, Place, make_boards
 from ue_bench.report.web.charts import cost_chart, curve_panels, ratio_panels, strip
@@ -108,7 +108,9 @@ def as_html(
         lines_of=lambda chart: [(line.look, line.name) for line in chart.lines],
         box=lambda name: next(f"0 0 {p.width} {p.height}" for p in shown.values() if p.name == name),
         cost_charts=[chart for board in boards if (chart := cost_chart(board))],
-        paid=list(dict.fromkeys(n for r in reports for n in break_even(r.findings, r.layout.variants))),
+        paid=_paid(reports),
+        hours=lambda value: duration(3600 * value, 1) if value else NOTHING,
+        unseen=_unseen(entries, shown),
         curves=[panels for report in reports if (panels := curve_panels(report))],
         ratios=[panels for report in reports if (panels := ratio_panels(report))],
         pictures=list({picture.name: picture for picture in shown.values()}.values()),
@@ -150,14 +152,13 @@ def _victim(place: Place) -> str:
 
 
 def _setting(entry: Entry) -> str:
-    """Method, data, victim and length of training of an entry, as they stand beside a paper's number."""
+    """Method, data and their size, victim and length of training: what stands beside a paper's number."""
     recipes = [(record.get("config") or {}).get("recipe") or {} for record in entry.cell.records]
     epochs = dict.fromkeys(recipe["epochs"] for recipe in recipes if "epochs" in recipe)
     words = [entry.name] if entry.trial.get("granularity") else []
-    words += [
-        str(entry.trial.get("dataset_label") or entry.trial.get("dataset")),
-        str(entry.trial.get("victim")),
-    ]
+    words += [str(entry.trial.get("dataset_label") or entry.trial.get("dataset"))]
+    words += [entry.size] if entry.size else []
+    words += [str(entry.trial.get("victim"))]
     words += [f"{each} epochs" for each in epochs]
     return ", ".join([*words, *(["reduced"] if entry.row.reduced else [])])
 
@@ -227,6 +228,28 @@ def _filters(entries: Sequence[Entry]) -> list[tuple[Any, list[tuple[str, int]]]
             if len(counts) > 1:
                 found.append((column, sorted(counts.items(), key=lambda pair: pair[0].lower())))
     return found
+
+
+def _paid(reports: Sequence[Report]) -> list[list[Payoff]]:
+    """The payoffs of each method that prepares once; what several suites repeat stands once."""
+    found: dict[str, dict[str, Payoff]] = {}
+    for report in reports:
+        for payoff in payoffs(report.findings, report.layout.variants):
+            found.setdefault(payoff.name, {}).setdefault(payoff.other, payoff)
+    return [sorted(others.values(), key=lambda p: p.datasets) for others in found.values()]
+
+
+def _unseen(entries: Sequence[Entry], shown: Mapping[str, Picture]) -> dict[str, list[str]]:
+    """Data set -> methods with noise that no picture shows."""
+    found: dict[str, dict[str, bool]] = {}
+    for entry in entries:
+        keys = [str((r.get("noise") or {}).get("key")) for r in entry.cell.records if r.get("noise")]
+        if keys:
+            label = str(entry.trial.get("dataset_label") or entry.trial.get("dataset"))
+            names = found.setdefault(label, {})
+            names[entry.name] = names.get(entry.name, False) or any(key in shown for key in keys)
+    missing = {label: [name for name, seen in names.items() if not seen] for label, names in found.items()}
+    return {label: names for label, names in missing.items() if names}
 
 
 def _pictures(entries: Sequence[Entry], given: Mapping[str, bytes]) -> dict[str, Picture]:

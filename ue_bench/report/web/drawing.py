@@ -116,20 +116,29 @@ def band(curve: Sequence[tuple[float, float, float]], x: Scale, y: Scale) -> str
 
 
 def place_texts(
-    marks: Sequence[tuple[float, float, str]], width: int, height: int
+    marks: Sequence[tuple[float, float, str]], width: int, height: int, levels: Sequence[float] = ()
 ) -> list[tuple[float, float, str]]:
-    """Where the texts of dots stand so that none covers another: (x, y, anchor) for each, beside its dot."""
-    taken: list[tuple[float, float, float, float]] = []
+    """Where the texts of dots stand so that none covers another, a dot, or a level line at one of ``levels``.
+
+    Returns:
+        (x, y, anchor) for each, beside its dot.
+    """
+    taken = [(x - 5.0, y, 10.0, 10.0) for x, y, _ in marks] + [(0.0, y, float(width), 9.0) for y in levels]
     found = []
     for x, y, text in marks:
         wide = 6.2 * len(text)
-        anchor = "start" if x + 8 + wide < width else "end"
-        left = x + 8 if anchor == "start" else x - 8 - wide
+        sides = [("start", x + 8)] if x + 8 + wide < width else []
+        sides += [("end", x - 8 - wide)] if x - 8 - wide > 0 else []
         moves = [0.0] + [sign * 12.0 * n for n in range(1, 14) for sign in (-1, 1)]
-        free = [move for move in moves if 10 <= y + move <= height and not _hits(left, y + move, wide, taken)]
-        down = free[0] if free else 0.0
-        taken.append((left, y + down, wide, 12.0))
-        found.append((x + 8 if anchor == "start" else x - 8, y + down + 4, anchor))
+        free = (
+            (anchor, left, y + move)
+            for move in moves
+            for anchor, left in sides
+            if 10 <= y + move <= height and not _hits(left, y + move, wide, taken)
+        )
+        anchor, left, middle = next(free, ("start", x + 8, y))
+        taken.append((left, middle, wide, 12.0))
+        found.append((x + 8 if anchor == "start" else x - 8, middle + 4, anchor))
     return found
 
 

@@ -31,6 +31,7 @@ class Entry:
         suites: every suite that has this cell.
         printed: the printed numbers of every source for the same thing.
         variant: its parameters in words, where one method takes part with several settings.
+        examples: how many images, or pairs, its training set holds; None if no record says so.
     """
 
     number: int
@@ -42,6 +43,7 @@ class Entry:
     suites: tuple[str, ...]
     printed: tuple[printed.Match, ...]
     variant: str = ""
+    examples: int | None = None
 
     @property
     def trial(self) -> Trial:
@@ -57,6 +59,12 @@ class Entry:
     def name(self) -> str:
         """``em (class)``."""
         return method_in_words(self.trial)
+
+    @property
+    def size(self) -> str:
+        """``5,085 images`` or ``7,500 pairs``, or "" if no record says so."""
+        what = "pairs" if self.report.plan.get("paradigm") == "contrastive" else "images"
+        return f"{self.examples:,} {what}" if self.examples else ""
 
     @property
     def valid(self) -> bool:
@@ -75,6 +83,8 @@ class Entry:
 
 def collect(reports: Iterable[Report]) -> list[Entry]:
     """Every cell in every metric that is no cost, suite by suite, controls first; a shared one is listed once."""
+    reports = list(reports)
+    sizes = _sizes(reports)
     found: dict[Any, Entry] = {}
     figures = (*printed.load(), *printed.load_field())
     orders: dict[Any, tuple[int, bool]] = {}
@@ -94,13 +104,33 @@ def collect(reports: Iterable[Report]) -> list[Entry]:
                     orders[key] = turn, cell.control is None
                     matches = _printed(cell, view, figures)
                     text = variants.get(cell.trial["id"], "")
-                    found[key] = Entry(0, 0, report, view, row, cell, (suite,), matches, text)
+                    size = sizes.get(training_set(cell))
+                    found[key] = Entry(0, 0, report, view, row, cell, (suite,), matches, text, size)
     ordered = [found[key] for key in sorted(found, key=lambda key: orders[key])]
     firsts: dict[tuple[str, ...], int] = {}
     return [
         dataclasses.replace(entry, number=number, opens=firsts.setdefault(entry.trials, number))
         for number, entry in enumerate(ordered)
     ]
+
+
+def training_set(cell: Cell) -> str:
+    """A name that differs for different training sets: its fingerprint, or its label in records without one."""
+    configs = [record.get("config") or {} for record in cell.records]
+    label = cell.trial.get("dataset_label") or cell.trial.get("dataset")
+    return next((str(c["train_fingerprint"]) for c in configs if "train_fingerprint" in c), str(label))
+
+
+def _sizes(reports: Iterable[Report]) -> dict[str, int]:
+    """Training set -> how many examples it holds: every record of noise says so."""
+    found = {}
+    for report in reports:
+        for cell in (cell for row in report.rows for cell in row.cells.values()):
+            for record in cell.records:
+                count = number((record.get("noise") or {}).get("examples"))
+                if count:
+                    found[training_set(cell)] = int(count)
+    return found
 
 
 def _printed(cell: Cell, view: Report, figures: Sequence[printed.Figure]) -> tuple[printed.Match, ...]:
