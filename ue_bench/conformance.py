@@ -245,7 +245,7 @@ def victim_is_seeded(subject: Subject) -> None:
 
 
 def defense_keeps_the_form(subject: Subject) -> None:
-    """a defense keeps shapes, dtypes and ranges, mixes targets to one, and leaves its inputs alone"""
+    """a defense keeps shapes, dtypes and ranges, mixes targets to one, has a loss, and leaves its inputs alone"""
     data, defense = sample(), subject.content
     squeezed = defense.images_once(data.images)
     assert data.hash_content() == sample().hash_content(), "images_once changes its input in place"
@@ -253,6 +253,13 @@ def defense_keeps_the_form(subject: Subject) -> None:
         "images_once changes the form"
     )
     assert data.labels is not None
+    dice = torch.Generator().manual_seed
+    learnt = [defense.fit_once(data.images, data.labels, dice(2)) for _ in range(2)]
+    assert data.hash_content() == sample().hash_content(), "fit_once changes its input in place"
+    assert learnt[0].dtype in (torch.uint8, torch.float32) and learnt[0].shape == data.images.shape, (
+        "fit_once changes the form: give uint8, or float32 on the same scale"
+    )
+    assert torch.equal(*learnt), "two fits of one seed differ: draw from the generator given"
     images, targets = data.images.float() / 255, torch.nn.functional.one_hot(data.labels).float()
     before = copy.deepcopy((images, targets))
     results = [defense.batch(images, targets, torch.Generator().manual_seed(2)) for _ in range(2)]
@@ -266,6 +273,20 @@ def defense_keeps_the_form(subject: Subject) -> None:
         "targets do not sum to 1"
     )
     assert torch.equal(mixed, again), "two batches of one seed differ: draw from the generator given"
+    model = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), targets.shape[1]))
+    cost = torch.nn.functional.cross_entropy
+    losses = [
+        defense.in_epoch(0, 1).loss(model, images, targets, cost, torch.Generator().manual_seed(2))
+        for _ in range(2)
+    ]
+    assert torch.equal(images, before[0]) and torch.equal(targets, before[1]), (
+        "loss changes its input in place"
+    )
+    assert losses[0][0].shape == () and losses[0][0].requires_grad, "the loss is no scalar with a gradient"
+    assert losses[0][1].shape == targets.shape, "loss returns logits of another form than the targets"
+    assert torch.equal(losses[0][0], losses[1][0]), (
+        "two losses of one seed differ: draw from the generator given"
+    )
 
 
 def dataset_is_stable(subject: Subject) -> None:

@@ -121,6 +121,10 @@ class Spy(Defense):
 
     seen: list = dataclasses.field(default_factory=list)
 
+    def fit_once(self, images, labels, generator):
+        self.seen.append(("fit", labels.dtype, len(labels)))
+        return self.images_once(images)
+
     def images_once(self, images):
         self.seen.append(("once", images.dtype, len(images)))
         return 255 - images
@@ -133,17 +137,29 @@ class Spy(Defense):
         self.seen.append(("attack", float(images.max()), tuple(targets.shape)))
         return images
 
+    def loss(self, model, images, targets, cross_entropy, generator):
+        self.seen.append(("loss", float(images.max()), model.training))
+        return super().loss(model, images, targets, cross_entropy, generator)
+
+    def in_epoch(self, epoch, epochs):
+        self.seen.append(("epoch", epoch, epochs))
+        return self
+
 
 def test_defenses_act_in_order_and_never_on_test_data(make_images):
     data = make_images(16, 4)
     test, spy = make_images(8, 4, seed=1), Spy()
     before = test.hash_content()
     recipe = Recipe(epochs=1, batch_size=16, crop_padding=0)
-    train(small_model(), data, recipe, device=CPU, seed=0, clock=Clock(CPU), test=test, defense=spy)
-    assert [entry[0] for entry in spy.seen] == ["once", "batch", "attack"]
-    assert spy.seen[0][1:] == (torch.uint8, 16)
-    assert spy.seen[1][2] == (16, 4)
-    assert spy.seen[2][1] == 0.0, "attack sees what batch made"
+    clock = Clock(CPU)
+    train(small_model(), data, recipe, device=CPU, seed=0, clock=clock, test=test, defense=spy)
+    fit, once, epoch, batch, attack, loss = spy.seen
+    assert [entry[0] for entry in spy.seen] == ["fit", "once", "epoch", "batch", "attack", "loss"]
+    assert fit[1:] == (torch.int64, 16) and once[1:] == (torch.uint8, 16) and epoch[1:] == (0, 1)
+    assert batch[2] == (16, 4)
+    assert attack[1] == 0.0, "attack sees what batch made"
+    assert loss[1:] == (0.0, True)
+    assert "fit" in clock.seconds, "what a defense learns before training is timed by itself"
     assert test.hash_content() == before
 
 

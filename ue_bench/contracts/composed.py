@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from ue_bench.contracts.defense import Defense
 from ue_bench.errors import ConfigError
 
 STAGES = (  # the hooks of the contract as one trial calls them, supervised and contrastive
-    ("images_once", "batch", "attack"),
+    ("fit_once", "images_once", "batch", "attack", "loss"),
     ("captions", "pairs", "attack_pairs"),
 )
 
@@ -47,6 +47,11 @@ class Composed(Defense):
                 raise ConfigError(f"defense '{whole}' names '{part.name}' twice: each part acts once")
             if not acting(part):
                 raise ConfigError(f"'{part.name}' does nothing in defense '{whole}': leave it out")
+        losses = [part.name for part in self.parts if "loss" in acting(part)]
+        if len(losses) > 1:
+            raise ConfigError(
+                f"{' and '.join(losses)} of defense '{whole}' each replace the loss: keep one of them"
+            )
         for part, later in itertools.combinations(self.parts, 2):
             contradiction = _too_late(part, later)
             if contradiction:
@@ -101,6 +106,22 @@ class Composed(Defense):
             images = part.images_once(images)
         return images
 
+    @property
+    def fits(self) -> bool:
+        """Whether any part learns from the training set."""
+        return any(part.fits for part in self.parts)
+
+    def fit_once(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """What the parts make of the set one after the other; one that does not fit takes 8-bit images."""
+        for part in self.parts:
+            if images.dtype != torch.uint8 and "images_once" in acting(part):
+                images = images.round().clamp_(0, 255).to(torch.uint8)
+            images = part.fit_once(images, labels, generator)
+        return images
+
+    def in_epoch(self, epoch: int, epochs: int) -> Self:
+        return replace(self, parts=tuple(part.in_epoch(epoch, epochs) for part in self.parts))
+
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         for part in self.parts:
             images, targets = part.batch(images, targets, generator)
@@ -110,6 +131,17 @@ class Composed(Defense):
         for part in self.parts:
             images = part.attack(model, images, targets, generator)
         return images
+
+    def loss(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        targets: Tensor,
+        cross_entropy: Callable[..., Tensor],
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        own = [part for part in self.parts if "loss" in acting(part)] or self.parts
+        return own[0].loss(model, images, targets, cross_entropy, generator)
 
     def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
         for part in self.parts:
@@ -144,6 +176,7 @@ def _too_late(first: Defense, second: Defense) -> str:
     """Why ``second`` acts wholly before ``first``, or ""."""
     for stages in STAGES:
         one, two = ([hook for hook in stages if hook in acting(defense)] for defense in (first, second))
-        if one and two and stages.index(two[-1]) < stages.index(one[0]):
+        whole_set = stages.index("images_once") if "images_once" in stages else 0  # fit_once is there too
+        if one and two and max(stages.index(two[-1]), whole_set) < stages.index(one[0]):
             return f"{two[-1]} comes before {one[0]}"
     return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,9 @@ from ue_bench.contracts.content import Content
 class Defense(Content):
     """Changes training data or the training step; never the test data. Override what the defense needs.
 
-    Order in one supervised trial: ``images_once`` on the protected set; then for every batch crop and flip, ``batch``,
-    ``attack``. In a contrastive one: for every batch ``captions``, ``pairs``, ``attack_pairs``.
+    Order in one supervised trial: ``fit_once``, which by default is ``images_once``, on the protected set; then for
+    every batch crop and flip, ``batch``, ``attack``, ``loss``. In a contrastive one: for every batch ``captions``,
+    ``pairs``, ``attack_pairs``.
 
     Attributes:
         paradigms: the paradigms in which it makes sense.
@@ -31,6 +32,28 @@ class Defense(Content):
     def images_once(self, images: Tensor) -> Tensor:
         """Changes the whole training set before training: uint8 [N, 3, H, W] -> the same."""
         return images
+
+    @property
+    def fits(self) -> bool:
+        """Whether it learns from the training set before training; that is timed as the phase ``fit``."""
+        return type(self).fit_once is not Defense.fit_once
+
+    def fit_once(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Changes the whole training set by what it learns from it, in place of ``images_once``.
+
+        Args:
+            images: uint8 [N, 3, H, W], the set as published, which is all that a defense may learn from.
+            labels: int64 [N].
+            generator: on the training device, where the work is to be done; seeded.
+
+        Returns:
+            uint8 [N, 3, H, W] or, where values are not whole or leave the range, float32 on the same scale (0 to 255).
+        """
+        return self.images_once(images)
+
+    def in_epoch(self, epoch: int, epochs: int) -> Self:
+        """The defense as it acts in an epoch of ``epochs``, counted from 0."""
+        return self
 
     def batch(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Changes a batch after crop and flip.
@@ -48,6 +71,26 @@ class Defense(Content):
         Arguments and result as in ``batch``; leave the model's parameters, buffers and mode as they were.
         """
         return images
+
+    def loss(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        targets: Tensor,
+        cross_entropy: Callable[..., Tensor],
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of a training step, and the logits by which training accuracy is measured, float [B, classes].
+
+        Args:
+            model: in training mode.
+            images: float [B, 3, H, W] in [0, 1], on the training device, as ``attack`` returned them.
+            targets: float [B, classes].
+            cross_entropy: torch's, with the recipe's label smoothing: (logits, targets, reduction="mean") -> loss.
+            generator: on the training device, seeded.
+        """
+        logits = model(images)
+        return cross_entropy(logits, targets), logits
 
     def captions(self, captions: list[str], generator: torch.Generator) -> list[str]:
         """Rewrites a batch's captions.

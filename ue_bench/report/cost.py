@@ -10,11 +10,13 @@ from ue_bench.measures import number
 from ue_bench.report.statistics import summarise
 
 Record = Mapping[str, Any]
-PHASES = ("prepare", "protect", "train", "evaluate")
+PHASES = ("prepare", "protect", "fit", "train", "evaluate", "probe")
 OF_TRIAL = (
     "warmup",
+    "fit",
     "train",
     "evaluate",
+    "probe",
 )  # all other phases belong to the noise, and to all trials that use it
 
 
@@ -53,9 +55,11 @@ def seconds(record: Record, phase: str, clock: str = "seconds") -> float | None:
 
 
 def work_seconds(record: Record, phase: str, clock: str = "seconds") -> float:
-    """How long a phase took by the record, or 0; ``protect`` includes the phases that a method adds itself."""
+    """How long a phase took by the record, or 0; ``protect`` includes the phases that a method adds itself,
+    ``train`` what a defense learned before."""
     own = [name for name in record.get("seconds") or {} if name not in ("prepare", *OF_TRIAL)]
-    return sum(seconds(record, name, clock) or 0.0 for name in (own if phase == "protect" else [phase]))
+    parts = {"protect": own, "train": ["fit", "train"]}.get(phase, [phase])
+    return sum(seconds(record, name, clock) or 0.0 for name in parts)
 
 
 def mean_seconds(records: Sequence[Record], phase: str, clock: str = "seconds") -> float | None:

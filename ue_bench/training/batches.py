@@ -1,4 +1,4 @@
-"""Device-resident 8-bit images, cropped and flipped a whole batch at a time."""
+"""Device-resident images, cropped and flipped a whole batch at a time."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 class Batches:
     """Shuffled training batches without a Python loop over images.
 
-    Images lie on the device as uint8, channels-last, with their zero border around them; a random crop is a window
-    into that memory.
+    Images lie on the device as they are given, channels-last, with their zero border around them; a random crop is a
+    window into that memory.
 
     Args:
-        images: uint8 [N, 3, H, W].
+        images: uint8 [N, 3, H, W], or float32 on the same scale.
         batch_size: images; the last, smaller batch of an epoch is left out unless it is the only one.
         padding: pixels of zeros around each image for random crops; 0 for none.
         flip: mirror each image with probability one half.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +16,7 @@ from ue_bench.data.imageset import ImageSet
 from ue_bench.errors import TrainingError
 from ue_bench.measures import measure_more
 from ue_bench.progress import Progress
+from ue_bench.seeds import derive
 from ue_bench.training.batches import Batches, plain_batches
 from ue_bench.training.epochs import autocast, resuming, run_epochs, set_learning_rate, training_step
 from ue_bench.training.optim import learning_rate, make_optimizer
@@ -71,8 +73,8 @@ def train(
         test: clean test images; None for surrogates.
         defense: the hacker's defense, or None.
         seed: for order, crops, flips and the defense.
-        clock: times the phases ``warmup`` (what only the first training of a process costs), ``train`` and
-            ``evaluate``; or None.
+        clock: times the phases ``warmup`` (what only the first training of a process costs), ``fit`` (what a defense
+            learns before training), ``train`` and ``evaluate``; or None.
         checkpoints: where the training's state is kept from time to time; or None.
 
     Raises:
@@ -84,15 +86,20 @@ def train(
     with clock.phase("warmup"):
         model = model.to(device).to(memory_format=torch.channels_last)
         optimizer = make_optimizer(model.parameters(), recipe)
+    defense = defense or Defense()
+    with clock.phase("fit" if defense.fits else "train"):
+        generator = torch.Generator(device).manual_seed(derive(seed, "fit"))
+        images = defense.fit_once(data.images, data.labels, generator)
     with clock.phase("train"):
-        images = defense.images_once(data.images) if defense else data.images
         batches = Batches(images, recipe.batch_size, recipe.crop_padding, recipe.flip, device, seed)
         targets = functional.one_hot(data.labels, data.classes).to(device, torch.float32)
 
+    cost = functools.partial(functional.cross_entropy, label_smoothing=recipe.label_smoothing)
     resumable = resuming(checkpoints, progress, batches, model=model, optimizer=optimizer)
 
     def one(epoch: int) -> tuple[float, float]:
-        return _epoch(model, batches, targets, optimizer, recipe, epoch, defense, resumable)
+        acting = defense.in_epoch(epoch, recipe.epochs)
+        return _epoch(model, batches, targets, optimizer, recipe, epoch, acting, cost, resumable)
 
     def measure() -> None:
         assert test is not None and test.labels is not None
@@ -106,7 +113,9 @@ def train(
     return curves
 
 
-def _epoch(model, batches, targets, optimizer, recipe, epoch, defense, resumable) -> tuple[float, float]:
+def _epoch(
+    model, batches, targets, optimizer, recipe, epoch, defense, cost, resumable
+) -> tuple[float, float]:
     """One pass over the data: (mean loss, accuracy in percent on the batches as trained on)."""
     model.train()
     device, steps = batches.device, len(batches)
@@ -117,11 +126,9 @@ def _epoch(model, batches, targets, optimizer, recipe, epoch, defense, resumable
         set_learning_rate(optimizer, learning_rate(recipe, epoch, step, steps))
         goal = targets[index]
         with autocast(device, recipe.bf16):
-            if defense is not None:
-                images, goal = defense.batch(images, goal, batches.generator)
-                images = defense.attack(model, images, goal, batches.generator)
-            logits = model(images)
-            loss = functional.cross_entropy(logits, goal, label_smoothing=recipe.label_smoothing)
+            images, goal = defense.batch(images, goal, batches.generator)
+            images = defense.attack(model, images, goal, batches.generator)
+            loss, logits = defense.loss(model, images, goal, cost, batches.generator)
         training_step(model, optimizer, loss, recipe.gradient_clip)
         total += loss.detach()
         correct += (logits.detach().argmax(1) == goal.argmax(1)).float().mean()
