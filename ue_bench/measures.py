@@ -130,6 +130,9 @@ _ALL = (
     Measure(
         "accuracy_best", "accuracy", epoch=BEST_EPOCH, paradigms=("supervised",), printed=("accuracy", "")
     ),
+    Measure(
+        "probe_accuracy", "accuracy with a last layer trained on clean images", paradigms=("supervised",)
+    ),
     Measure("train_accuracy_last", "train accuracy", floor="train_accuracy"),
     *_RETRIEVAL,
     Measure("prepare_hours", "prepare", unit="hours", epoch="", decimals=4, cost=Cost("prepare", 3600.0)),

@@ -51,6 +51,19 @@ def test_bold_is_the_lowest_protected_ties_both_controls_never():
     assert shown == ["90.00", "5.00", "**12.00**", "**12.00**", "12.01"]
 
 
+def test_measures_of_noise_are_wide_columns_where_a_record_has_them():
+    measured = {
+        "separable_percent": 99.5,
+        "linear_detector_percent": 70.25,
+        "two_layer_detector_percent": 8.0,
+    }
+    for known in ({}, measured):
+        values = [*seeds(CLEAN, [90.0]), *seeds({}, [10.0], noise={"key": "k", "psnr_db": 33.0, **known})]
+        row = cells_of(render(build_report(*world(values)), "markdown", WIDE))[1]
+        found = [row.get(name) for name in ("separable %", "detected % (linear)", "detected % (two layers)")]
+        assert found == (["99.5", "70.2", "8.0"] if known else [None] * 3)
+
+
 def test_bold_per_column_and_columns_by_dataset():
     values = []
     for dataset, low in (("one", "a"), ("two", "b")):

@@ -26,7 +26,15 @@ PLAIN = (
     "victim",
     "defense",
 )
-NOISE = {"linf": "noise_linf_steps", "l2": "noise_l2", "psnr_db": "noise_psnr_db", "ssim": "noise_ssim"}
+NOISE = {
+    "linf": "noise_linf_steps",
+    "l2": "noise_l2",
+    "psnr_db": "noise_psnr_db",
+    "ssim": "noise_ssim",
+    "separable_percent": "noise_separable_percent",
+    "linear_detector_percent": "noise_linear_detector_percent",
+    "two_layer_detector_percent": "noise_two_layer_detector_percent",
+}
 
 
 def load(store: str | os.PathLike[str] = "runs", suite: str | None = None) -> pandas.DataFrame:

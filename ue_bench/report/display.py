@@ -13,11 +13,15 @@ from ue_bench.report.tables import Report, Row
 
 _COSTS = {
     "psnr_db": ("PSNR dB", 1.0),
+    "separable_percent": ("separable %", 1.0),
+    "linear_detector_percent": ("detected % (linear)", 1.0),
+    "two_layer_detector_percent": ("detected % (two layers)", 1.0),
     "prepare_seconds": ("prepare s", 1.0),
     "protect_seconds": ("protect s", 1.0),
     "train_seconds": ("train s", 1.0),
     "peak_bytes": ("peak GB", 1e9),
 }
+_ALWAYS = ("psnr_db", "protect_seconds", "train_seconds", "peak_bytes")  # the others where a row has them
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def grid(report: Report) -> Grid:
     values = [(column, view) for column in report.columns for view in report.measured]
     single = len(values) <= 1
     origins = _origins(report)
-    costs = [name for name in _COSTS if name != "prepare_seconds" or any(r.costs[name] for r in report.rows)]
+    costs = [name for name in _COSTS if name in _ALWAYS or any(r.costs[name] for r in report.rows)]
     with_marks = any(row.marks for row in report.rows)
     headings = [heading(dimension) for dimension in report.layout.rows]
     if single:

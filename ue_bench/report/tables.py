@@ -14,6 +14,8 @@ from ue_bench.report.findings import Finding, judge
 from ue_bench.report.layout import Key, Layout, Trial, make_layout
 from ue_bench.report.statistics import summarise
 
+OF_NOISE = ("psnr_db", "separable_percent", "linear_detector_percent", "two_layer_detector_percent")
+
 
 @dataclass(frozen=True)
 class Row:
@@ -132,14 +134,16 @@ def _build(
 
 
 def row_costs(cells: Iterable[Cell]) -> dict[str, float | None]:
-    """Mean seconds by phase over distinct work, mean PSNR over distinct noise, and the highest peak of memory."""
+    """Mean seconds by phase over distinct work, mean measures over distinct noise, and the highest peak of memory."""
     records = [record for cell in cells for record in cell.records]
     noises = {(r.get("noise") or {}).get("key", r.get("id")): r.get("noise") or {} for r in records}
-    psnr = summarise(
-        [value for noise in noises.values() if (value := number(noise.get("psnr_db"))) is not None]
-    )
+    measured = {}
+    for name in OF_NOISE:
+        known = [value for noise in noises.values() if (value := number(noise.get(name))) is not None]
+        summary = summarise(known)
+        measured[name] = summary.mean if summary else None
     return {
-        "psnr_db": psnr.mean if psnr else None,
+        **measured,
         **{
             f"{phase}_seconds": cost.mean_seconds(records, phase) for phase in ("prepare", "protect", "train")
         },

@@ -21,6 +21,7 @@ from ue_bench.errors import StoreError
 from ue_bench.progress import Progress
 from ue_bench.provenance import describe_device
 from ue_bench.seeds import derive
+from ue_bench.training.last_layer import probe_accuracy
 from ue_bench.trials.agreement import sources_of
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.guard import guarded
@@ -67,7 +68,7 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
     made, clock = done.made, done.clock
     remarks = WAYS[trial.paradigm].remarks(done.curves, environment.load(trial).test)
     found = {
-        "metrics": done.curves.metrics(),
+        "metrics": {**done.curves.metrics(), **_last_layer(trial, done, environment)},
         "curves": {name: curve for name, curve in dataclasses.asdict(done.curves).items() if curve != {}},
         "noise": None
         if done.noise is None
@@ -77,6 +78,7 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
             "protect_key": made.get("protect_key"),
             **{name: made[name] for name in ("attempts", "resumed") if name in made},
             **done.noise,
+            **made.get("measures", {}),
         },
         "mask": _kept_mask(trial, environment),
         "seconds": _with_protection(made["seconds"], clock.seconds),
@@ -92,6 +94,16 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
     if shared := {**made.get("shared", {}), **clock.shared}:
         found["shared"] = shared
     return found
+
+
+def _last_layer(trial: Trial, done: Training, environment: Environment) -> dict[str, float]:
+    """``probe_accuracy``, with a last layer trained on clean images, timed as ``probe``; {} without such a layer."""
+    split = environment.load(trial)
+    if trial.paradigm != "supervised":
+        return {}
+    with done.clock.phase("probe"):
+        found = probe_accuracy(done.victim, split.train, split.test, done.clock.device)
+    return {} if found is None else {"probe_accuracy": found}
 
 
 def train_victim(trial: Trial, environment: Environment, progress: Progress) -> Training:

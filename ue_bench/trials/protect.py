@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
+from ue_bench.clock import Clock
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.data.imageset import Split
 from ue_bench.errors import DamagedError, PerturbationError
+from ue_bench.probes import noise_probes
 from ue_bench.progress import Progress
 from ue_bench.trials.artefacts import save_perturbation
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.making import Made, create_method, run_method
 from ue_bench.trials.noise import load_noise
 from ue_bench.trials.overlap import compare, hashes, key_of
+from ue_bench.trials.poison import publish
 from ue_bench.trials.trial import Trial
 
 
@@ -32,6 +37,7 @@ def protect(trial: Trial, environment: Environment, progress: Progress, attempts
     except (DamagedError, PerturbationError) as error:
         progress.say(f"    {error}; it is made again")
     perturbation, facts = make_noise(trial, environment, progress)
+    facts["measures"] = _probe(trial, environment, perturbation)
     if attempts > 1:
         facts["attempts"] = attempts
     save_perturbation(environment.open_store(), trial.noise_key, perturbation, facts)
@@ -57,6 +63,20 @@ def make_noise(
         "seed": trial.seed,
     }
     return made.perturbation, facts
+
+
+def _probe(trial: Trial, environment: Environment, perturbation: Perturbation) -> dict[str, float]:
+    """How well simple models learn the noise, as records keep it; {} without labels or noise.
+
+    All images are protected here, whatever the trial's ratio. ``probe_seconds`` is what it took, in no phase's time.
+    """
+    train, clock = environment.load(trial).train, Clock(environment.find_device())
+    if trial.paradigm != "supervised" or train.labels is None or perturbation.budget.empty:
+        return {}
+    with clock.phase("probe"):
+        published = publish(train.images, perturbation, torch.ones(len(train), dtype=torch.bool))
+        found = noise_probes(train.images, published, train.labels, clock.device)
+    return {**found, "probe_seconds": clock.seconds["probe"]}
 
 
 def _note_public_data(made: Made, trial: Trial, environment: Environment) -> None:

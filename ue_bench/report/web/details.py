@@ -30,6 +30,9 @@ _NOISE = (
     ("ssim", "SSIM", "{:.3f}"),
     ("positive_share", "values raised", "{:.0%}"),
     ("negative_share", "values lowered", "{:.0%}"),
+    ("separable_percent", "linearly separable", "{:.1f} % of held-out images"),
+    ("linear_detector_percent", "detected by a linear model", "{:.1f} %"),
+    ("two_layer_detector_percent", "detected by a two-layer net", "{:.1f} %"),
 )
 _AGAINST = {
     "clean": "clean data",
