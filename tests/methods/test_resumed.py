@@ -15,6 +15,7 @@ from ue_bench_methods.cp import CP
 from ue_bench_methods.em import EM
 from ue_bench_methods.emax import Emax
 from ue_bench_methods.mem import MEM
+from ue_bench_methods.rem import REM
 from ue_bench_methods.tap import TAP
 from ue_bench_methods.tue import TUE
 from ue_bench_methods.uc import UC
@@ -36,6 +37,7 @@ SEARCHES = {
         **TINY, framework="moco", class_rounds=2, image_rounds=2, model_steps=2, noise_steps=1, queue=16
     ),
     "cp class": CP(**TINY, granularity="class", class_rounds=2, noise_batches=2, noise_steps=1),
+    "rem": REM(**TINY, training_steps=3, noise_steps=1, draws=1, attack_steps=1),
     "uc": UC(
         surrogate="rotation:resnet_tiny",
         surrogate_epochs=1,
