@@ -47,6 +47,7 @@ class TableConfig:
     columns: list[str] = field(default_factory=lambda: ["dataset"])
     metric: str = HEADLINES["supervised"]  # a contrastive table without one has the headline of its paradigm
     metrics: list[str] = field(default_factory=list)  # several metrics, a column each; figures show the first
+    worst: bool = False  # a last column: where each row protects least
 
 
 @dataclass

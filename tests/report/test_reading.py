@@ -54,6 +54,20 @@ def test_a_budget_is_a_column_only_where_it_varies():
     assert rows[3]["vs random"] == "–", "there is no random noise of its budget"
 
 
+def test_the_worst_column_tells_where_each_row_protects_least():
+    """Values that do not count are left out of it."""
+    table = {"rows": ["method"], "columns": ["defense"], "metric": "accuracy_last"}
+    values = []
+    for defense, clean, mine in (("none", 90.0, 12.0), ("jpeg", 85.0, 47.5), ("blur", 20.0, 60.0)):
+        values += [*seeds({**CLEAN, "defense": defense}, [clean]), *seeds({"defense": defense}, [mine])]
+    rows = cells_of(render(build_report(*world(values, table={**table, "worst": True}))))
+    assert [list(row)[-1] for row in rows] == ["worst", "worst"]
+    assert [row["worst"] for row in rows] == ["90.00", "47.50"], (
+        "below the floor of a clean victim nothing counts"
+    )
+    assert "worst" not in cells_of(render(build_report(*world(values, table=table))))[0]
+
+
 def test_retrieval_is_two_tables():
     text = render(retrieval())
     first, second = tables(text)

@@ -15,6 +15,7 @@ from ue_bench.report.layout import Key
 from ue_bench.report.printed import Match, main_origin
 from ue_bench.report.sheets import Column, Legend, Sheet, without_empty_rows
 from ue_bench.report.tables import Report, Row
+from ue_bench.report.validity import INVALID
 from ue_bench.report.verdicts import reference, short_control
 
 REDUCED = "°"
@@ -153,6 +154,10 @@ def _by_column(
     ]
     if not any(view.measure.cost for view in views) and views[0] is report:
         values.append(_cost(report))
+    if (report.plan.get("table") or {}).get("worst"):
+        values += [
+            Column(f"worst {_short(view)}" if len(views) > 1 else "worst", worst(view)) for view in views
+        ]
     found = [Sheet(title, names, tuple(values))]
     before = f"{title}: " if title else ""
     if not lead.measure.cost and n > 1:
@@ -207,6 +212,17 @@ def _short(view: Report) -> str:
     if wanted.name.startswith(("best.", "mean5.")):
         text = f"{text} {'best' if wanted.name.startswith('best.') else 'mean5'}"
     return text if wanted.way else f"{text} %"
+
+
+def worst(view: Report) -> tuple[Text, ...]:
+    """For each row the value of the column where it protects least; where none counts, a dash."""
+    pick = max if view.measure.lower_protects else min
+    texts = []
+    for row in view.rows:
+        counting = [cell for cell in row.cells.values() if cell.summary and INVALID not in cell.marks]
+        found = [cell.summary.mean for cell in counting if cell.summary]
+        texts.append(Text(view.measure.text(pick(found)) if found else NOTHING))
+    return tuple(texts)
 
 
 def _values(view: Report, column: Key, head: str, n: int) -> Column:

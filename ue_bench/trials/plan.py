@@ -332,7 +332,7 @@ def _header(
         "paradigm": config.paradigm,
         "command": command,
         "floors": plain(config.floors),
-        "table": plain(config.table),
+        "table": {name: value for name, value in plain(config.table).items() if value or name != "worst"},
         "published": plain(config.published),
         "seed": config.seed,
         "trials": entries,
