@@ -11,8 +11,8 @@ from pathlib import Path
 TOP = Path(__file__).parents[2]
 PACKAGES = {"ue_bench": "ue_bench", "methods": "ue_bench_methods", "victims": "ue_bench_victims"}
 FLOORS = (  # of rooms (folders and modules of ue_bench); a room may import its own floor and those below
-    "errors bounds words text seeds canonical clock checkpoints threads metrics process retrieval progress measures "
-    "dimensions",
+    "errors bounds words text seeds canonical clock checkpoints threads metrics probes process retrieval progress "
+    "measures dimensions",
     "config reading sources provenance scaffold data",
     "contracts training",
     "crafting composition registry parameters floors configure describe datasets defenses",
