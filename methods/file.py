@@ -25,8 +25,9 @@ class File(Method):
     Reads arrays (.npy, .npz, .pt, .safetensors), a folder of pictures, a Parquet file, or a folder of ue-bench export.
     Arrays hold floats in the pixel range or integers in steps of 1/255, channels first or last, one entry per image or
     class; pictures are matched by name, by number (00012.png), or by order. The budget is the largest linf norm that
-    is measured. Pickled objects are never loaded. Noise of one sign, noise that was rounded down, and images
-    without noise are accepted, and a note under the table says so.
+    is measured; where single values change by more than 127 steps, it is the number of pixels that change (l0) if
+    that is at most 16, else none. Pickled objects are never loaded. Noise of one sign, noise that was rounded down,
+    and images without noise are accepted, and a note under the table says so.
     """
 
     argument: ClassVar[str] = "path"
@@ -37,7 +38,7 @@ class File(Method):
     variants: ClassVar[frozenset[str]] = frozenset({"key", "holds", "unit"})
     cost: ClassVar[str] = "nothing; what others spent on it is not known"
 
-    budget: Budget = Budget("none")  # none: as measured, in linf; l2:1.3 compares it under another norm
+    budget: Budget = Budget("none")  # none: as measured; l2:1.3 compares it under another norm
     granularity: str = "image"  # determined by the number of entries
     path: str = ""  # local file or folder
     key: str = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -21,12 +22,13 @@ class Random(Method):
 
     ``sign`` spends the whole budget on every value, which makes it the stronger control; ``uniform`` is what
     the authors' code draws. Image-wise noise is harmless; class-wise noise protects in part, because it marks the
-    class. With an l2 budget every noise has a norm of the radius and a uniformly drawn direction.
+    class. With an l2 budget every noise has a norm of the radius and a uniformly drawn direction. With an l0 budget
+    of k it sets k random pixels to random corners of the RGB cube.
     """
 
-    budget: Annotated[Budget, Norms("linf", "l2")] = Budget(
+    budget: Annotated[Budget, Norms("linf", "l2", "l0")] = Budget(
         "linf", 8
-    )  # linf, steps of 1/255 (EM's paper), or l2
+    )  # linf, steps of 1/255 (EM's paper), l2 or l0
     granularity: str = "image"  # image, class or pair: which examples share one noise
     distribution: Literal["sign", "uniform"] = "sign"  # linf only; uniform: as EM's code draws it
 
@@ -38,7 +40,8 @@ class Random(Method):
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         rows = view.rows(self.granularity)
-        largest = self.budget.radius * (255 if self.budget.norm == "l2" else 1)  # limit of one value in steps
+        radius = self.budget.radius
+        largest = {"l2": 255 * radius, "l0": 255}.get(self.budget.norm, radius)  # limit of one value in steps
         dtype = torch.int8 if largest <= 127 else torch.int16
         noise = new_noise(int(rows.max()) + 1, view.image_size, dtype)
         for chunk in noise.split(CHUNK):
@@ -53,6 +56,13 @@ class Random(Method):
             noise.copy_(quantise(delta, self.budget))
             return
         radius = int(self.budget.radius)
+        if self.budget.norm == "l0":
+            places = torch.rand(len(noise), math.prod(noise.shape[2:]), generator=generator)
+            places = places.topk(min(radius, places.shape[1])).indices[:, None].expand(-1, 3, -1)
+            # Clipping turns 255 steps up or down into the colour itself.
+            colours = torch.randint(0, 2, places.shape, generator=generator) * 510 - 255
+            noise.zero_().flatten(2).scatter_(2, places, colours.to(noise.dtype))
+            return
         if self.distribution == "sign":
             noise.random_(0, 2, generator=generator).mul_(2).sub_(1).mul_(radius)
         else:

@@ -102,6 +102,8 @@ class Norms:
         return None
 
     def __str__(self) -> str:
+        if self.norms == ("none",):
+            return "none, because nothing bounds the change"
         words = f"an {' or '.join(self.norms)} budget above 0 with noise of both signs"
         return words if self.most == 255 else f"{words}, of at most {self.most} steps"
 

@@ -17,6 +17,8 @@ from .found import Found
 from .order import check_order
 from .remarks import remarks_on
 
+FEW = 16  # pixels of an image that may change under an l0 budget
+LARGEST = 127  # steps of 1/255: no linf budget is larger
 SAMPLE = 512  # images that are compared to decide whether an array holds images or noise
 
 
@@ -44,7 +46,7 @@ def understand(found: Found, view: ProtectorView, holds: str, unit: str, budget:
         found: the array.
         holds: ``noise`` or ``images``; "": decided by the values.
         unit: the unit of floats: ``range``, ``steps``, or "" for range.
-        budget: ``none`` takes the largest linf norm that is measured.
+        budget: ``none`` takes the one that is measured.
 
     Raises:
         DataError: if shape, size, count, order or range do not fit.
@@ -68,7 +70,7 @@ def understand(found: Found, view: ProtectorView, holds: str, unit: str, budget:
     up, down = bool((used > 0).any()), bool((used < 0).any())
     signs = "both" if up and down else ("positive" if up else "negative")
     if budget.norm == "none":
-        budget = Budget("linf", largest, signs)
+        budget = _measured(used, largest)
     silent = ~noise.flatten(1).any(dim=1)[rows]
     perturbation = Perturbation(
         noise, rows, Budget(budget.norm, budget.radius, signs), partial=bool(silent.any())
@@ -88,6 +90,19 @@ def understand(found: Found, view: ProtectorView, holds: str, unit: str, budget:
     }
     remarks = remarks_on(noise, rows, silent, signs, view if images else None)
     return Meaning(perturbation, granularity, facts, [f"{found.source}: {each}" for each in remarks])
+
+
+def _measured(noise: Tensor, largest: int) -> Budget:
+    """The budget that noise keeps: linf, where it may be one; else l0 if few pixels change; else none.
+
+    Args:
+        noise: int8 or int16 [R, 3, H, W].
+        largest: its linf norm.
+    """
+    if largest <= LARGEST:
+        return Budget("linf", largest)
+    pixels = int(max(float(sizes(chunk, "l0").max()) for chunk in noise.split(CHUNK)))
+    return Budget("l0", pixels) if pixels <= FEW else Budget("none")
 
 
 def _layout(found: Found, image_size: tuple[int, int]) -> bool:

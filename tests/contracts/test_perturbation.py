@@ -112,6 +112,12 @@ def test_broken_promises_are_caught(values, budget, message):
         perturbation(whole, budget).check(3, (2, 2))
 
 
+@pytest.mark.parametrize("budget", [Budget("l0", 4), Budget("none")])
+def test_pixels_that_are_set_and_pictures_that_are_rewritten_may_all_become_brighter(budget):
+    whole = (noise(255, 3) * 255).round().to(torch.int16)
+    perturbation(whole, budget).check(3, (2, 2))
+
+
 def test_shapes_dtypes_and_rows_are_checked():
     whole, budget = (noise(3, -3) * 255).round().to(torch.int8), Budget("linf", 8)
     perturbation(whole, budget).check(3, (2, 2))

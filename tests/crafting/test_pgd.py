@@ -243,3 +243,19 @@ class TestNoise:
             share=share,
             generator=generator,
         )
+
+
+def test_l2_steps_follow_the_gradient_and_shrink_to_the_radius():
+    # The loss 3 a + 4 b has the gradient (3, 4), of length 5: a step of 0.1 down is (-0.06, -0.08).
+    images = torch.tensor([0.5, 0.5, 0.5]).view(1, 3, 1, 1)
+    weights = torch.tensor([3.0, 4.0, 0.0]).view(1, 3, 1, 1)
+
+    def walked(pictures, steps):
+        walk = Walk(0.25, 0.1, steps, norm="l2")
+        return project(pictures, torch.zeros_like(pictures), lambda x: (x * weights).sum(), walk).flatten()
+
+    torch.testing.assert_close(walked(images, 1), torch.tensor([-0.06, -0.08, 0]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(walked(images, 9), torch.tensor([-0.15, -0.20, 0]), rtol=0, atol=1e-6)
+    # A black pixel shows nothing below zero, so the next step starts from what is shown.
+    dark = torch.tensor([0.0, 0.5, 0.5]).view(1, 3, 1, 1)
+    torch.testing.assert_close(walked(dark, 2), torch.tensor([-0.06, -0.16, 0]), rtol=0, atol=1e-6)

@@ -11,6 +11,7 @@ from ue_bench.errors import ConfigError
 
 NORMS = ("linf", "l2", "l0", "none")
 SIGNS = ("both", "positive", "negative")
+UNBOUNDED = "unbounded"  # the budget ``none`` in words
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Budget:
             "linf": f"Linf {self.radius:g}/255",
             "l2": f"L2 {self.radius:.4g}",
             "l0": f"L0 {self.radius:g} px",
-            "none": "unbounded",
+            "none": UNBOUNDED,
         }[self.norm]
         return text if self.signs == "both" else f"{text}, {self.signs} only"
 

@@ -26,7 +26,8 @@ class Perturbation:
         budget: the norm and radius that every row keeps.
         triggers: for each example the words put before its caption, or None.
         trigger_tokens: int64 [examples, length], the same as token ids, or None.
-        partial: True if noise of zero is allowed, because the noise's publisher left these examples unchanged.
+        partial: True if noise of zero is allowed: its publisher left these examples unchanged, or what a method makes
+            of an image is the image itself.
     """
 
     noise: Tensor
@@ -146,7 +147,8 @@ def _check_values(noise: Tensor, budget: Budget, partial: bool) -> None:
             index = int(constant.nonzero()[0, 0])
             raise PerturbationError(f"noise {start + index} is constant ({int(flat[index, 0])} everywhere)")
         positive, negative = positive or bool((chunk > 0).any()), negative or bool((chunk < 0).any())
-    if budget.signs == "both" and not (positive and negative):
+    # A pixel that is set to a colour, or a picture that is rewritten, may become brighter or darker throughout.
+    if budget.signs == "both" and budget.norm in ("linf", "l2") and not (positive and negative):
         raise PerturbationError(
             "noise has one sign only: its positive or negative half was lost before it was saved"
         )

@@ -9,22 +9,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+TINY = 1e-12  # least norm by which a gradient is divided
+
 
 @dataclass(frozen=True)
 class Walk:
     """The settings of a projected-gradient walk. Lengths are in [0, 1] pixel units (``8 / 255``).
 
     Attributes:
-        radius: linf bound of the noise.
-        step_size: what one step adds to each value, up or down.
+        radius: bound of the noise, in ``norm``.
+        step_size: linf: what one step adds to each value, up or down; l2: the norm of a step along the gradient.
         steps: how many; 0 leaves the noise as it is.
         maximise: climb the loss instead of descending it.
+        norm: ``linf`` or ``l2``.
     """
 
     radius: float
     step_size: float
     steps: int
     maximise: bool = False
+    norm: str = "linf"
 
 
 def project(
@@ -34,7 +38,7 @@ def project(
     walk: Walk,
     transform: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Sign-gradient steps on ``loss``, each one projected to the linf ball and to valid pixels.
+    """Gradient steps on ``loss``, each one projected to the ball and to valid pixels; linf steps take the sign.
 
     Every step starts from ``clip(images + delta, 0, 1)``, so noise that a saturated pixel cannot show is
     lost. The result is clipped to the radius only: pixels are clipped again where noise is published.
@@ -58,10 +62,20 @@ def project(
         with torch.enable_grad():
             value = loss(shown if transform is None else transform(shown))
         (gradient,) = torch.autograd.grad(value, shown)
+        if walk.norm == "l2":
+            shown = shown.detach().add_(gradient / _norms(gradient).clamp_min(TINY), alpha=step)
+            delta = shown.sub_(images)
+            delta *= walk.radius / _norms(delta).clamp_min(walk.radius)
+            continue
         delta = (
             shown.detach().add_(gradient.sign(), alpha=step).sub_(images).clamp_(-walk.radius, walk.radius)
         )
     return delta
+
+
+def _norms(values: Tensor) -> Tensor:
+    """float [B, 1, 1, 1]: the L2 norm of each image's values."""
+    return torch.linalg.vector_norm(values, dim=(1, 2, 3), keepdim=True)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from ue_bench import measures
+from ue_bench.contracts.budget import UNBOUNDED
 from ue_bench.dimensions import NOTHING, heading, value_in_words
 from ue_bench.report.cells import Cell
 from ue_bench.report.footnotes import SIGNS
@@ -98,10 +101,24 @@ def setting(report: Report) -> str:
     return "; ".join([*labels, ", ".join(texts)])
 
 
+def value_of(row: Row, dimension: str, value: Any) -> str:
+    """A value of the row's key in words; a budget without bound is followed by the mean L2 norm that was measured."""
+    text = value_in_words(dimension, value)
+    if dimension != "budget" or text.partition(",")[0] != UNBOUNDED:
+        return text
+    records = [record for cell in row.cells.values() for record in cell.records]
+    norms = [
+        norm
+        for record in records
+        if (norm := measures.number((record.get("noise") or {}).get("l2"))) is not None
+    ]
+    return f"{text} (L2 {sum(norms) / len(norms):.1f})" if norms else text
+
+
 def _names(report: Report, row: Row) -> list[Text]:
     silent = ("granularity", "poison_ratio") if row.trial.get("control") == "clean" else ()
     pairs = zip(report.layout.rows, row.key, strict=True)
-    return [Text(NOTHING if d in silent else value_in_words(d, value)) for d, value in pairs]
+    return [Text(NOTHING if d in silent else value_of(row, d, value)) for d, value in pairs]
 
 
 def _value(cell: Cell | None, report: Report) -> Text:

@@ -9,7 +9,7 @@ from ue_bench.dimensions import NOTHING, heading, method_in_words, value_in_word
 from ue_bench.measures import WAYS
 from ue_bench.progress import duration
 from ue_bench.report import cost
-from ue_bench.report.display import Text, signs, spread
+from ue_bench.report.display import Text, signs, spread, value_of
 from ue_bench.report.footnotes import REMARK
 from ue_bench.report.layout import Key
 from ue_bench.report.printed import Match, main_origin
@@ -100,7 +100,7 @@ def _names(report: Report, legend: Legend) -> tuple[Column, ...]:
     for place in varying(report):
         dimension = report.layout.rows[place]
         words = [
-            NOTHING if _says_nothing(row, dimension) else value_in_words(dimension, row.key[place])
+            NOTHING if _says_nothing(row, dimension) else value_of(row, dimension, row.key[place])
             for row in report.rows
         ]
         columns.append(Column(heading(dimension), tuple(Text(text) for text in words)))

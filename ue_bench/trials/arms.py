@@ -84,6 +84,11 @@ def _with_random_noise_of_each_budget(
     budgets = dict.fromkeys(dataclasses.replace(budget, signs="both") for budget in noisy)
     controls: list[Arm] = []
     for budget in sorted(budgets, key=lambda budget: budget != found.method.budget):  # the stated one first
+        if budget.norm == "none":
+            skipped.append(
+                {"what": f"random noise, {budget}", "reason": "no noise is as large as what has no bound"}
+            )
+            continue
         try:
             controls.append(Arm(dataclasses.replace(found.method, budget=budget), "random"))
         except ConfigError as error:

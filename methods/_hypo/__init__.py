@@ -1,0 +1,1 @@
+"""What only the robust hypocritical method needs."""
