@@ -13,6 +13,7 @@ SET_UP = ("victim", "defense")  # may have several settings, each of which count
 ROLES = ("clean", "random", "share")  # the roles of controls
 BESIDE = ("dataset", "victim", "defense")  # a suite may name other ones for the papers' numbers
 NOTHING = "–"
+UNBOUNDED = "unbounded"  # the budget ``none``
 _HEADINGS = {"poison_ratio": "ratio"}
 
 

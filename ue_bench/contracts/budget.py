@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from ue_bench.dimensions import UNBOUNDED
 from ue_bench.errors import ConfigError
 
 NORMS = ("linf", "l2", "l0", "none")
 SIGNS = ("both", "positive", "negative")
-UNBOUNDED = "unbounded"  # the budget ``none`` in words
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ue_bench import measures
-from ue_bench.contracts.budget import UNBOUNDED
-from ue_bench.dimensions import NOTHING, heading, value_in_words
+from ue_bench.dimensions import NOTHING, UNBOUNDED, heading, value_in_words
 from ue_bench.report.cells import Cell
 from ue_bench.report.footnotes import SIGNS
 from ue_bench.report.layout import Key
