@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from ue_bench import (
     Access,
@@ -42,6 +42,9 @@ class AAP(Method):
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "image"  # each image has its own noise
     surrogate: str = "resnet18"  # a victim, trained on clean images; paper
+    surrogate_start: Literal["pytorch", "torchvision", "own"] = (
+        "pytorch"  # first weights; ours, the papers say nothing
+    )
     surrogate_epochs: Count = 40  # cosine to 0; paper
     surrogate_batch_size: Count = 128  # images; the field's usual value
     learning_rate: Positive = 0.5  # SGD; paper
@@ -93,7 +96,8 @@ class AAP(Method):
         if view.classes < 2:
             raise ConfigError("aap needs at least two classes: the noise leads from one to another")
         views = StrongViews(self.strength)
-        model = trained_on_clean(view, context, self.surrogate, self._recipe(), views)
+        start = self.surrogate_start
+        model = trained_on_clean(view, context, self.surrogate, self._recipe(), views, start=start)
         radius = self.budget.radius / 255
         size = 2.5 * radius / self.iterations if self.step_size is None else self.step_size / 255
         walk = Walk(radius, size, self.iterations, maximise=self.untargeted)

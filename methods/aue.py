@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -50,6 +50,9 @@ class AUE(Method):
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "image"  # each image has its own noise
     surrogate: str = "resnet18"  # a victim, trained from scratch; paper
+    surrogate_start: Literal["pytorch", "torchvision", "own"] = (
+        "pytorch"  # first weights; ours, the papers say nothing
+    )
     strength: Share = 0.6  # of the augmentation, 0 to 1; paper. CIFAR-100: 1.0
     epochs: Count = 60  # each with one sweep of noise steps; paper
     noise_steps: Count = 5  # sign steps an image and epoch, each on a new view; paper
@@ -93,7 +96,7 @@ class AUE(Method):
         radius = self.budget.radius / 255
         size = radius / 10 if self.step_size is None else self.step_size / 255
         noise = ImageNoise(images, goal, Walk(radius, size, self.noise_steps), self.batch_size, context)
-        model = context.surrogate(self.surrogate, view.classes, view.image_size)
+        model = context.surrogate(self.surrogate, view.classes, view.image_size, start=self.surrogate_start)
         self._search(model, noise, draws, context)
         return Perturbation.from_float(noise.delta, view.rows(self.granularity), self.budget)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from ue_bench import (
     Access,
@@ -43,6 +43,9 @@ class HYPO(Method):
     granularity: str = "image"  # each image has its own noise
     surrogate: str | None = (
         None  # a victim, trained on clean images; None: resnet18, with an l2 budget vgg16 (paper)
+    )
+    surrogate_start: Literal["pytorch", "torchvision", "own"] = (
+        "pytorch"  # first weights; ours, the papers say nothing
     )
     surrogate_epochs: Count = 150  # learning rate x0.1 after 100 and 125 of 150, scaled; paper
     surrogate_batch_size: Count = 128  # images; the field's usual value
@@ -91,7 +94,7 @@ class HYPO(Method):
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         name = self.surrogate or ("vgg16" if self.budget.norm == "l2" else "resnet18")
-        model = trained_on_clean(view, context, name, self._recipe())
+        model = trained_on_clean(view, context, name, self._recipe(), start=self.surrogate_start)
         return descend(model, view, context, self.budget, self._walk(), self.batch_size, self.bf16)
 
     def _walk(self) -> Walk:

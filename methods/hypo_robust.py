@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from ue_bench import (
     Access,
@@ -41,6 +41,9 @@ class HypoRobust(Method):
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
     granularity: str = "image"  # each image has its own noise
     surrogate: str = "resnet18"  # a victim, trained adversarially on clean images; paper
+    surrogate_start: Literal["pytorch", "torchvision", "own"] = (
+        "pytorch"  # first weights; ours, the papers say nothing
+    )
     surrogate_epochs: Count = 10  # at a constant learning rate; paper
     surrogate_batch_size: Count = 128  # images; paper
     learning_rate: Positive = 0.1  # SGD; paper
@@ -96,7 +99,8 @@ class HypoRobust(Method):
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         attack = RobustTraining(self.robust_radius, self.robust_radius / 4, self.robust_steps)
-        model = trained_on_clean(view, context, self.surrogate, self._recipe(), attack)
+        start = self.surrogate_start
+        model = trained_on_clean(view, context, self.surrogate, self._recipe(), attack, start=start)
         moves = ShiftFlip(mean_colour(view.images), self.shift, self.flip)
         radius = self.budget.radius / 255
         size = radius / 10 if self.step_size is None else self.step_size / 255

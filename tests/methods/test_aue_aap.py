@@ -87,7 +87,7 @@ def aims(monkeypatch):
     """What AAP asks for: its surrogate's recipe and augmentation, its walk, and where the noise leads."""
     seen = {}
 
-    def train(view, context, name, recipe, augmentation):
+    def train(view, context, name, recipe, augmentation, start):
         seen.update(name=name, recipe=recipe, augmentation=augmentation)
 
     def descend(model, view, context, budget, walk, batch_size, bf16, transform, aim):
