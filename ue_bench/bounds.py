@@ -209,7 +209,7 @@ def check_fields(instance: Any, name: str, hint: str = "") -> None:
 def check_value(
     value: Any, kind: Kind, where: str, default: Any = dataclasses.MISSING, hint: str = ""
 ) -> None:
-    """ConfigError unless the value is one that its type allows: says what was given, what is allowed, what to type."""
+    """Raises ConfigError with what was given, what is allowed and what to type, unless the type allows the value."""
     if value is None and kind.optional:
         return
     if kind.choices:
@@ -248,12 +248,12 @@ def _shown(value: Any) -> str:
 def check_threads(count: int) -> None:
     """Raises ConfigError for a number of threads that no machine has."""
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_THREADS:
-        raise ConfigError(f"threads is a whole number from 1 to {MOST_THREADS}, not {count!r}")
+        raise ConfigError(f"threads must be a whole number from 1 to {MOST_THREADS}, not {count!r}")
 
 
 def check_minutes(minutes: float) -> None:
-    """Raises ConfigError for minutes between checkpoints that no clock can count."""
+    """Raises ConfigError for a time between checkpoints that is negative or not finite."""
     if not 0 <= minutes < math.inf:
         raise ConfigError(
-            f"checkpoint_minutes is a number of minutes such as 10, or 0 for no checkpoints, not {minutes:g}"
+            f"checkpoint_minutes must be a number of minutes such as 10, or 0 for no checkpoints, not {minutes:g}"
         )

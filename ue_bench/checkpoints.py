@@ -21,7 +21,7 @@ from ue_bench.progress import Progress
 
 Item = TypeVar("Item")
 
-SHARE = 20  # the writing of states takes at most one part in so many of the time
+SHARE = 20  # writing states takes at most 1/SHARE of the time
 CONSTANTS = (str, int, float, bool, tuple, type(None))
 
 
@@ -40,16 +40,16 @@ class Place(Protocol):
 
 @dataclass
 class _Loop:
-    """A loop that runs: what it changes, how far it is, and whether its present item can be reached again."""
+    """A running loop: what it changes, how far it is, and whether a killed run could repeat its present item."""
 
     label: str
-    ordinal: int  # among loops of that label in the same item of the loop around it
+    ordinal: int  # its place among the loops of that label in the same item of the enclosing loop
     parts: Mapping[str, Any]
     before: dict[str, Pair]  # what had been spent when it began
-    number: int = 0  # of the present item, from 0
-    again: bool = True  # whether a killed run would come to the start of the present item
+    number: int = 0  # the present item, counted from 0
+    again: bool = True  # whether a killed run would start the present item again
     began: float = 0.0
-    took: float = 0.0  # seconds, the last item
+    took: float = 0.0  # seconds that the last item took
     inside: Counter[str] = field(default_factory=Counter)
 
 
@@ -57,15 +57,15 @@ class _Loop:
 class Checkpoints:
     """The states of one piece of work. Without a place, nothing is ever kept.
 
-    Loops may be nested. A state is written between two items of a loop, the innermost that runs, every so many minutes,
-    and only if the items of the loops around it can be reached again: these write theirs before an item that will take
-    longer than the time that is left.
+    Loops may be nested. Every ``minutes`` minutes the innermost running loop writes its state between two items, but
+    only if a killed run would start the present items of the enclosing loops again. An enclosing loop writes its own
+    state before an item that will take longer than the time until the next state.
 
     Attributes:
         place: where states are kept, or None.
-        clock: of the work; a resumed loop adds to it what was spent before.
+        clock: times the work; a resumed loop adds what was spent on it before.
         work: a name for the work: ``trial-ID``, ``noise-KEY`` or ``prepared-KEY``.
-        minutes: from one state to the next.
+        minutes: how many pass from one state to the next.
         code: a hash of all code that does the work; states that other code wrote are not used.
         now: seconds on a clock that never goes back.
         resumed: for each loop that went on from a state, its label and how many items were done.
@@ -159,7 +159,7 @@ class Checkpoints:
         return f"{self.work}.{digest([[loop.label, loop.ordinal] for loop in self._loops], 8)}"
 
     def _around(self) -> list[int]:
-        """Which items the loops around the innermost one are at."""
+        """The present items of the loops around the innermost one."""
         return [loop.number for loop in self._loops[:-1]]
 
     def _save(self, loop: _Loop, progress: Progress) -> None:
@@ -191,7 +191,7 @@ class Checkpoints:
         try:
             state = self.place.load(name, self.clock.device)
         except DamagedError as error:
-            progress.say(f"    warning: {error}; the work begins anew")
+            progress.say(f"    warning: {error}; the work starts from the beginning")
             return 0
         if state is None or state["around"] != self._around():
             return 0
@@ -200,7 +200,7 @@ class Checkpoints:
             parts[name] == part for name, part in loop.parts.items() if isinstance(part, CONSTANTS)
         )
         if state["code"] != self.code or not same:
-            progress.say(f"    the checkpoint {name} is of other code or settings and is not used")
+            progress.say(f"    the checkpoint {name} was made by other code or settings, so it is not used")
             return 0
         for key, part in loop.parts.items():
             _restore(part, parts[key])
@@ -210,7 +210,7 @@ class Checkpoints:
         self.clock.peak_bytes = max(self.clock.peak_bytes, state["peak_bytes"])
         self._last = self.now()
         self.resumed.append(f"{loop.label} {state['number']}")
-        progress.say(f"    goes on after {loop.label} {state['number']}, from a checkpoint")
+        progress.say(f"    continues after {loop.label} {state['number']}, from a checkpoint")
         return int(state["number"])
 
 

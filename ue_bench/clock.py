@@ -28,7 +28,7 @@ class _Phase:
     inner: Pair = (0.0, 0.0)
 
     def until(self, end: Pair) -> tuple[Pair, Pair]:
-        """(all that was spent since its start, what of that counts)."""
+        """(everything spent since its start, the part of it that counts)."""
         spent = end[0] - self.start[0], end[1] - self.start[1]
         return spent, (spent[0] - self.inner[0], spent[1] - self.inner[1])
 
@@ -37,7 +37,7 @@ _share = [1.0]
 
 
 def share_device(share: float) -> None:
-    """Says that this process has only so large a part of its device, 1 for all of it: others slow it down."""
+    """Notes that this process has only this share of its device (1: all of it), so that others slow it down."""
     _share[0] = share
 
 
@@ -56,8 +56,8 @@ class Clock:
         device_seconds: device seconds by phase: on an accelerator the synchronised seconds for which it was held,
             on a CPU the core-seconds of this process (all threads).
         peak_bytes: the largest amount of device memory (accelerator) or process memory (CPU) in use.
-        shared: the phases timed while others had a part of the device, with the smallest share that was left for it;
-            such times are longer than the work's.
+        shared: phases timed while others used the device too, with the smallest share that this process had;
+            their times are longer than the work takes alone.
     """
 
     device: torch.device
@@ -108,7 +108,7 @@ class Clock:
         return self.seconds.get(name, 0.0), self.device_seconds.get(name, 0.0)
 
     def add(self, name: str, seconds: float, device_seconds: float, share: float = 1.0) -> None:
-        """Adds to a phase what was spent on it earlier, in another run, with what share of its device."""
+        """Adds to a phase what another run spent on it earlier, and the share of the device that it had."""
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         self.device_seconds[name] = self.device_seconds.get(name, 0.0) + device_seconds
         if share < 1:

@@ -69,7 +69,7 @@ class SuiteConfig:
     recipe: Any = "standard"  # a preset, or {preset: NAME, field: value}
     parameters: dict[str, Any] = field(
         default_factory=dict
-    )  # {name: {parameter: value}} for whatever is so called
+    )  # {name: {parameter: value}} for content of that name
     floors: dict[str, Any] = field(default_factory=dict)  # train_accuracy, clean_accuracy: see FLOORS
     table: TableConfig = field(default_factory=TableConfig)
     published: dict[str, Any] = field(
@@ -88,23 +88,21 @@ class Config(SuiteConfig):
     epsilon: float | None = None  # linf radius for every linf method: 8 or 8/255
     granularity: str | None = None  # class, cluster, image or pair, for every method that has it
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
-    threads: int = 1  # that compute one noise or one training; on a CPU another number makes another trial
+    threads: int = (
+        1  # threads that compute one noise or training; on a CPU another number makes another trial
+    )
     executor: str = "local"
     workers: str = "auto"  # processes that work side by side; auto: as many as the machine has room for
-    ray_address: str = "auto"  # of a Ray cluster: auto, local or HOST:PORT
-    gpus_per_trial: str = ""  # on a Ray cluster, such as 1 or 0.5; auto: by measured memory
-    cpus_per_trial: float | None = None  # on a Ray cluster; null: as many as threads
+    ray_address: str = "auto"  # address of a Ray cluster: auto, local or HOST:PORT
+    gpus_per_trial: str = ""  # Ray only: 1, 0.5, ...; auto: by the memory that was measured
+    cpus_per_trial: float | None = None  # Ray only; null: as many as threads
     time_limit: float | None = None  # seconds that one noise or one training may take; null: no limit
     store: str = "runs"  # a folder, or any fsspec address such as s3://bucket/run
-    checkpoint_minutes: float = (
-        10.0  # from one state of a long training or search that is kept to the next; 0: none
-    )
+    checkpoint_minutes: float = 10.0  # between two kept states of a long training or search; 0: keep none
     plugins: list[str] = field(default_factory=list)  # files and folders with more content
     asked: list[str] = field(default_factory=list)  # not a key: names whose parameters the words set
-    stop_after: str = ""  # such as 3h50m: begin nothing that would end later
-    fallback: str = (
-        ""  # not a key: the suite's default profile, where words chose anything else than the suite
-    )
+    stop_after: str = ""  # such as 3h50m: start nothing that would end later
+    fallback: str = ""  # not a key: the suite's default profile, if the words chose more than the suite
 
     def count_workers(self) -> int | None:
         """How many workers are asked for; None: as many as the machine has room for."""
@@ -272,7 +270,10 @@ def _nest(words: Mapping[str, Any], names: set[str], inner: Iterable[str]) -> di
             _put(nested, ("parameters", head, tail), value)
         else:
             raise unknown(
-                "name", head, names, f"ue-bench list; in '{key}', '{head}' must be a name of content"
+                "name",
+                head,
+                names,
+                f"ue-bench list; in '{key}', '{head}' must be the name of a method, victim, defense or dataset",
             )
     return nested
 

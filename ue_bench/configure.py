@@ -1,4 +1,4 @@
-"""From the words of the command line to a configuration and the content that it may name."""
+"""Makes a configuration, and the registry of content that it may name, from the words of the command line."""
 
 from __future__ import annotations
 

@@ -132,7 +132,9 @@ def noise_keeps_its_promises(subject: Subject) -> None:
     noise = subject.protect(data, paradigm)
     assert isinstance(noise, Perturbation), f"protect returns {type(noise).__name__}, not a Perturbation"
     noise.check(len(view), data.image_size, subject.content.promised_budget(data.image_size))
-    assert noise.budget.norm == subject.content.budget.norm, "the noise names another norm than the method"
+    assert noise.budget.norm == subject.content.budget.norm, (
+        "the norm of the noise is not the norm of the method's budget"
+    )
 
 
 def same_seed_same_noise(subject: Subject) -> None:
@@ -175,7 +177,7 @@ def _equal_images_share_a_cluster(subject: Subject, paradigm: str) -> None:
     assert len(pairs) == len(different), "equal images get different noises: rows must be the image's cluster"
     used = len(noise.rows.unique())
     assert 1 < used < len(different), (
-        f"{len(different)} images make {used} clusters: there must be more than one and fewer than images"
+        f"{len(different)} images make {used} clusters: there must be more than one, and fewer than there are images"
     )
     assert used == len(noise.noise), (
         f"{len(noise.noise) - used} of {len(noise.noise)} noises belong to no image"
@@ -195,11 +197,11 @@ def process_stays_as_it_was(subject: Subject) -> None:
     changed: list[str] = []
     with restored(changed.append):
         subject.protect(subject.data(), subject.paradigm())
-    assert not changed, f"protect leaves {' and '.join(changed)} changed: set it back, in a finally or a with"
+    assert not changed, f"protect leaves {' and '.join(changed)} changed: restore it, in a finally or a with"
 
 
 def access_is_declared(subject: Subject) -> None:
-    """nothing is touched that is not declared, and nothing declared is without use"""
+    """only declared data is read, and all declared data is used"""
     data, paradigm = subject.data(), subject.paradigm()
     try:
         subject.protect(data, paradigm)
@@ -211,12 +213,12 @@ def access_is_declared(subject: Subject) -> None:
         except AccessError:
             return
         raise AssertionError(
-            "it declares access that it never uses: a method should ask for what it needs only"
+            "it declares access that it never uses: a method should ask only for what it needs"
         )
 
 
 def victim_gives_logits(subject: Subject) -> None:
-    """a victim maps [B, 3, H, W] to [B, classes], a CLIP images and words to directions; every weight can learn"""
+    """a victim maps [B, 3, H, W] to [B, classes], a CLIP maps images and texts to vectors; all weights can learn"""
     if subject.paradigm() == "contrastive":
         model = subject.environment.build_victim(subject.name, 0, (32, 32), 0)
         assert isinstance(model, Towers), f"it builds a {type(model).__name__}, not Towers"
@@ -250,7 +252,7 @@ def defense_keeps_the_form(subject: Subject) -> None:
     squeezed = defense.images_once(data.images)
     assert data.hash_content() == sample().hash_content(), "images_once changes its input in place"
     assert squeezed.dtype == torch.uint8 and squeezed.shape == data.images.shape, (
-        "images_once changes the form"
+        "images_once changes the shape or dtype"
     )
     assert data.labels is not None
     dice = torch.Generator().manual_seed
@@ -267,7 +269,9 @@ def defense_keeps_the_form(subject: Subject) -> None:
         "batch changes its input in place"
     )
     (mixed, goals), (again, _) = results
-    assert mixed.shape == images.shape and mixed.dtype == images.dtype, "batch changes the images' form"
+    assert mixed.shape == images.shape and mixed.dtype == images.dtype, (
+        "batch changes the images' shape or dtype"
+    )
     assert float(mixed.min()) >= 0 and float(mixed.max()) <= 1, "batch leaves the range [0, 1]"
     assert goals.shape == targets.shape and torch.allclose(goals.sum(1), torch.ones(len(goals))), (
         "targets do not sum to 1"

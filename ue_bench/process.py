@@ -116,7 +116,7 @@ def _set_handlers(handlers: tuple[Any, ...]) -> None:
 
 @contextlib.contextmanager
 def handlers_restored() -> Iterator[None]:
-    """Keeps what this process does at Ctrl-C and SIGTERM, whatever a library in the block says."""
+    """Restores after the block what this process does at Ctrl-C and SIGTERM, which libraries may change."""
     before = _handlers()
     try:
         yield
@@ -135,15 +135,15 @@ SETTINGS = (
         "torch's deterministic mode", torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode
     ),
     Setting(
-        "torch's precision of products",
+        "torch's precision of matrix products",
         torch.get_float32_matmul_precision,
         torch.set_float32_matmul_precision,
     ),
     Setting("torch's flushing of denormal numbers", _flushes_denormals, torch.set_flush_denormal),
-    Setting("torch's search for anomalies", torch.is_anomaly_enabled, torch.set_anomaly_enabled),
+    Setting("torch's anomaly detection", torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     Setting("torch's autocast", _autocast, _set_autocast),
     Setting("cuDNN's flags", _cudnn, _set_cudnn),
-    Setting("NumPy's handling of errors", np.geterr, lambda kinds: np.seterr(**kinds)),
+    Setting("NumPy's handling of floating-point errors", np.geterr, lambda kinds: np.seterr(**kinds)),
     Setting("the working folder", os.getcwd, os.chdir),
     Setting("the handlers of signals", _handlers, _set_handlers),
 )

@@ -32,7 +32,10 @@ class Progress:
         return items
 
     def follow(self, who: int, label: str, count: int | None, total: int | None) -> None:
-        """Shows how far a loop in another process is; ``count`` None: it has ended; no label: all of that process."""
+        """Shows how far a loop in another process is.
+
+        ``count`` None: it has ended; no label as well: all loops of that process have.
+        """
 
 
 @dataclass

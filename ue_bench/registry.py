@@ -235,7 +235,7 @@ class Registry:
                     f"plug-in {path} offers nothing: {problem or NOTHING}. See: ue-bench new method NAME"
                 )
         else:
-            raise ConfigError(f"plug-in {path} is no file ending in .py or .yaml and no folder")
+            raise ConfigError(f"plug-in {path} is neither a file ending in .py or .yaml nor a folder")
 
     def _add_file(self, path: Path, origin: str, module: str = "") -> bool:
         name, suite = path.stem, path.suffix in (".yaml", ".yml")
@@ -243,7 +243,7 @@ class Registry:
             return False
         try:
             if not path.is_file():
-                raise OSError("it is no file")
+                raise OSError("it is not a file")
             if suite:
                 path.open("rb").close()
                 self._keep(Entry("suites", name, path, origin=origin))
@@ -315,7 +315,7 @@ def _import(entry: Entry) -> Any:
         module = importlib.import_module(entry.module) if entry.module else _import_file(entry.path)
     if changed:
         warnings.warn(
-            f"importing {entry.path} changed {' and '.join(changed)}, which was set back: others share this process",
+            f"importing {entry.path} changed {' and '.join(changed)}, and this was undone: all share this process",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 import torch
 from threadpoolctl import threadpool_limits
 
-_limited: list[int] = []  # what NumPy's and SciPy's libraries were last limited to
+_limited: list[int] = []  # the limit last set for the libraries of NumPy and SciPy
 
 
 def set_threads(count: int) -> None:
     """Makes torch and the libraries of NumPy and SciPy compute with this many threads, whatever the machine has."""
     torch.set_num_threads(count)
-    with contextlib.suppress(RuntimeError):  # it can be set once a process, and before the first such work
+    with contextlib.suppress(
+        RuntimeError
+    ):  # torch accepts this only once per process, before its first parallel work
         torch.set_num_interop_threads(count)
     if _limited != [count]:
         threadpool_limits(limits=count)
@@ -23,7 +25,7 @@ def set_threads(count: int) -> None:
 
 @contextlib.contextmanager
 def computing_with(count: int) -> Iterator[None]:
-    """Computes with so many threads in the block, and with as many as before after it."""
+    """Computes with this many threads in the block, and with the former number after it."""
     before = torch.get_num_threads()
     set_threads(count)
     try:

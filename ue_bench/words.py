@@ -37,7 +37,7 @@ class WordLoader(Loader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise ConfigError("a word cannot refer to itself with * and &")
+            raise ConfigError("a word cannot hold anchors and aliases (& and *)")
         return super().compose_node(parent, index)
 
 
@@ -117,7 +117,7 @@ def number(text: str) -> Any:
         try:
             return float(Fraction(text.strip()))
         except (ZeroDivisionError, OverflowError, ValueError):
-            raise ConfigError(f"{text} is no number: divide by a number other than 0") from None
+            raise ConfigError(f"{text} is not a number: divide by a number other than 0") from None
     return _load(text)
 
 
@@ -157,7 +157,7 @@ def read_paths(
 def read_flag(given: Mapping[str, str], key: str) -> bool:
     """Reads ``true`` or ``false``."""
     if given[key].lower() not in ("true", "false"):
-        raise ConfigError(f"{key}= is true or false, not '{given[key]}'")
+        raise ConfigError(f"{key}= must be true or false, not '{given[key]}'")
     return given[key].lower() == "true"
 
 
@@ -166,7 +166,7 @@ def read_whole(given: Mapping[str, str], key: str, least: int = 0, most: int | N
     value = number(given[key])
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most or value) < value:
         span = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ConfigError(f"{key}= is a whole number {span}, not '{given[key]}'")
+        raise ConfigError(f"{key}= must be a whole number {span}, not '{given[key]}'")
     return value
 
 
@@ -176,7 +176,7 @@ def read_duration(text: str, key: str) -> float:
     parts = [int(part or 0) for part in found.groups()] if found else []
     seconds = sum(part * unit for part, unit in zip(parts, (86_400, 3600, 60, 1), strict=False))
     if not 0 < seconds < 10**9:
-        raise ConfigError(f"{key}= is a time from now such as 3h50m, 90m or 45s, not '{text}'")
+        raise ConfigError(f"{key}= must be a time from now such as 3h50m, 90m or 45s, not '{text}'")
     return float(seconds)
 
 
@@ -184,7 +184,7 @@ def read_number(given: Mapping[str, str], key: str) -> float:
     """Reads a finite number of at least 0."""
     value = number(given[key])
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ConfigError(f"{key}= is a number of at least 0, not '{given[key]}'")
+        raise ConfigError(f"{key}= must be a number of at least 0, not '{given[key]}'")
     return value
 
 

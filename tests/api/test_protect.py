@@ -126,9 +126,9 @@ IMAGES, LABELS = np.zeros((4, 3, 32, 32), np.uint8), np.arange(4)
         ("mem", (IMAGES, LABELS), {}, "mem is for contrastive training, not supervised: give captions="),
         ("synper", (IMAGES,), {"captions": ["a"] * 4}, "not contrastive: leave captions out"),
         ("em", (IMAGES / 255, LABELS), {}, "not float64: round"),
-        ("em", (IMAGES, LABELS[:3]), {}, r"labels must be of shape \[4\], one an image, not \[3\]"),
+        ("em", (IMAGES, LABELS[:3]), {}, r"labels must be of shape \[4\], one per image, not \[3\]"),
         ("em", (IMAGES, LABELS / 1), {}, "labels are whole numbers.*not float64"),
-        ("em", (IMAGES, LABELS - 1), {}, "count classes from 0, but the least is -1"),
+        ("em", (IMAGES, LABELS - 1), {}, "count classes from 0, but the smallest is -1"),
         ("random", (IMAGES,), {"captions": ["a"] * 3}, "3 captions for 4 images"),
         (
             "random",

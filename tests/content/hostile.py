@@ -185,7 +185,10 @@ LEAKING: dict[str, tuple[Callable, str]] = {
     "threads": (lambda *_: torch.set_num_threads(3), "torch's number of threads"),
     "determinism": (lambda *_: torch.use_deterministic_algorithms(True), "torch's deterministic mode"),
     "denormals": (lambda *_: torch.set_flush_denormal(True) and None, "torch's flushing of denormal numbers"),
-    "errors of NumPy": (lambda *_: np.seterr(all="raise") and None, "NumPy's handling of errors"),
+    "errors of NumPy": (
+        lambda *_: np.seterr(all="raise") and None,
+        "NumPy's handling of floating-point errors",
+    ),
     "another folder": (lambda *_: os.chdir("/"), "the working folder"),
     "deaf to Ctrl-C": (
         lambda *_: signal.signal(signal.SIGINT, signal.SIG_IGN) and None,

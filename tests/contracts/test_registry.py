@@ -125,8 +125,8 @@ def test_what_is_no_readable_file_breaks_only_itself(tmp_path, command):
     ended = command("list", "--plugin", str(tmp_path))
     assert ended.status == 0 and "quickstart" in ended.out and "random" in ended.out
     unavailable = ended.out.partition("unavailable\n")[2]
-    assert unavailable.count("it is no file") == 4
-    with pytest.raises(UnavailableError, match="nowhere.yaml.*it is no file"):
+    assert unavailable.count("it is not a file") == 4
+    with pytest.raises(UnavailableError, match="nowhere.yaml.*it is not a file"):
         Registry([tmp_path]).find("suites", "nowhere")
 
 
@@ -179,7 +179,7 @@ def test_a_plug_in_that_offers_nothing_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ConfigError, match="offers nothing"):
         Registry([path])
-    with pytest.raises(ConfigError, match="no file ending in"):
+    with pytest.raises(ConfigError, match="neither a file ending in"):
         Registry([tmp_path / "absent.py"])
 
 

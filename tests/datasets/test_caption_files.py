@@ -78,7 +78,7 @@ def test_a_file_of_captions_reads_nothing_outside_its_folder_unless_allowed_by_n
     own = Captions(path=str(tmp_path / "own" / "list.csv"))
     with pytest.raises(DataError) as caught:
         own.load(None)
-    assert f"{name} (it does not lie in the folder of the images)" in str(caught.value)
+    assert f"{name} (it lies outside the folder of the images)" in str(caught.value)
     assert "captions.outside=true" in str(caught.value)
     assert not any("private" in path for path, *_ in own.source_state())
     allowed = dataclasses.replace(own, outside=True)

@@ -216,7 +216,7 @@ def test_the_clean_control_is_shown_on_the_same_examples(pairs_store, tmp_path, 
     copy = Environment(str(lone), "cpu", (plugin,))
     assert victims.recover_clean(subject.record, control, copy, Progress())[:2] == (
         None,
-        "its clean control's cannot be had",
+        "its clean control's victim cannot be recovered",
     )
 
 
@@ -304,7 +304,7 @@ def test_mistakes_are_told(pairs_store, tmp_path):
         (["trial=zzz", here], "there is no trial 'zzz' in store"),
         (["trial=a", f"store={tmp_path / 'empty'}"], "it holds none"),
         (["trial=", here], "trial= is missing"),
-        (["trial=f", here, "count=0"], "count= is a whole number from 1 to 24"),
+        (["trial=f", here, "count=0"], "count= must be a whole number from 1 to 24"),
         (["trial=f", here, "trial=g"], "given twice"),
         ([f"trial={trial_of(store, 'marker', 'failed')}", here], "no ink.*no victim to explain"),
     ):

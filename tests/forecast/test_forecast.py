@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -326,14 +327,14 @@ def test_all_measurements_together_may_be_bounded(toy, monkeypatch):
     progress.say = said.append  # type: ignore[method-assign]
     known = calibrate(trials, evidence_of(trials, environment), environment, progress, total=0.0)
     assert not known.calibrated and set(known.failures.values()) == {"not measured within 0 s"}
-    assert said[0].startswith("calibration: 4 costs without a record are measured on slices of the data")
+    assert said[0].startswith("calibration: measuring 4 costs that are in no record, on slices of the data")
     monkeypatch.setattr(calibrating, "TRAINING_SECONDS", 0.0)
     calibrate(trials, evidence_of(trials, environment), environment, progress)
-    assert [line.split(" on a slice")[0].strip() for line in said[2:]] == [
-        "[1/4] training of linear, none",
-        "[2/4] random (image)",
-        "[3/4] fragile (image)",
-        "[4/4] fragile (class)",
+    assert [re.sub(r"[\d.]+ s$", "T", line.strip()) for line in said[2:]] == [
+        "[1/4] training of linear, none: 128 of 400 images of blobs took T",
+        "[2/4] random (image): 256 of 400 images of blobs took T",
+        "[3/4] fragile (image): 256 of 400 images of blobs took T",
+        "[4/4] fragile (class): 256 of 400 images of blobs took T",
     ], "a first slice of everything"
 
 
@@ -383,8 +384,15 @@ def test_a_measurement_borrows_what_the_store_has_prepared(toy, monkeypatch, tmp
     monkeypatch.setattr(calibrating, "Worker", Here)
     monkeypatch.setattr(calibrating, "TRAINING_SECONDS", 0.0)
     evidence = gather(trials, environment.open_store(), environment)
-    pieces = predict(trials, calibrate(trials, evidence, environment, Progress()))
+    said: list[str] = []
+    progress = Progress()
+    progress.say = said.append  # type: ignore[method-assign]
+    pieces = predict(trials, calibrate(trials, evidence, environment, progress))
     assert {piece.source for piece in pieces} == {"calibration"} and sum(p.seconds for p in pieces) < 100
+    (told,) = [line for line in said if "oncer" in line]
+    assert re.search(r"images of blobs took \d\.\d s \(the store has its preparation\)$", told), (
+        "not its 500 s"
+    )
     assert "prepare" not in {piece.phase for piece in pieces}
 
 

@@ -33,12 +33,12 @@ CONTENT = Path(__file__).parents[1] / "content"
         (["run", "suite=toy", "ray_address=auto", "gpus_per_trial=1"], "say executor=ray too"),
         (["run", "suite=toy", "executor=ray", "gpus_per_trial=1.5"], "such as 0.5, or 1, 2"),
         (["run", "suite=toy", "executor=ray", "cpus_per_trial=0"], "cpus_per_trial must be above 0"),
-        (["run", "suite=toy", "epsilon=300"], "epsilon 300 is no linf radius"),
-        (["run", "suite=toy", "epsilon=.nan"], "epsilon nan is no linf radius"),
+        (["run", "suite=toy", "epsilon=300"], "epsilon 300 is not an linf radius"),
+        (["run", "suite=toy", "epsilon=.nan"], "epsilon nan is not an linf radius"),
         (["run", "suite=toy", "epoches=3"], "did you mean 'recipe.epochs'"),
         (["report", "store="], "store= is empty"),
         (["run", "suite=toy", "epsilon=0.1"], "say 26 or 26/255"),
-        (["run", "suite=toy", "plugins=nowhere.py"], "nowhere.py is no file"),
+        (["run", "suite=toy", "plugins=nowhere.py"], "nowhere.py is neither a file"),
         (["run", "suite=toy", "oops"], "settings read key=value"),
         (["run", "suite=toy", "--format", "html5"], "unknown format"),
         (["report"], "it holds no run yet"),
@@ -144,7 +144,7 @@ def test_report_tells_what_older_plans_it_leaves_out(command):
     for seeds in (1, 2, 3):
         command("run", "suite=toy", "method=fragile", f"seeds={seeds}")
     newest, everything = command("report"), command("report", "--all")
-    assert newest.err.splitlines() == ["2 older plans of toy are not shown: --all"]
+    assert newest.err.splitlines() == ["not shown: 2 older plans of toy; --all shows every plan"]
     assert not everything.err and everything.out.count("### ") > newest.out.count("### ") >= 1
 
 

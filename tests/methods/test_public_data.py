@@ -105,7 +105,7 @@ def test_a_killed_preparation_goes_on(tmp_path, monkeypatch):
     assert kept.startswith("prepared-")
     said = Saying()
     found, facts = make_noise(trial(environment, method), environment, said)
-    assert any("goes on after epoch 1" in line for line in said.lines)
+    assert any("continues after epoch 1" in line for line in said.lines)
     assert facts["resumed"] == ["epoch 1"]
     assert torch.equal(found.noise, wanted.noise)
     assert len(facts["notes"]["generator_loss_by_epoch"]) == 4

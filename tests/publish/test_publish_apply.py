@@ -221,11 +221,11 @@ def test_mistakes_in_words_stop_before_any_work(home, word, message):
 
 
 def test_folders_and_noise_that_are_not_there(home, tmp_path):
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         apply_command([f"noise={home.noise_path}", f"images={tmp_path / 'no'}", f"out={home.out}"])
     with pytest.raises(ConfigError, match="the folder holds no file"):
         home.apply()
-    with pytest.raises(DataError, match="no noise file"):
+    with pytest.raises(DataError, match="not a noise file"):
         apply_command([f"noise={tmp_path / 'no'}", f"images={home.images}", f"out={home.out}"])
 
 
@@ -256,7 +256,9 @@ def test_a_persons_own_report_is_not_replaced(home):
     home.put("a.png", colourful())
     home.out.mkdir()
     (home.out / REPORT).write_text("month,amount\nMay,12\n")
-    with pytest.raises(ConfigError, match=r"report\.csv is there already and is no report of ue-bench apply"):
+    with pytest.raises(
+        ConfigError, match=r"report\.csv already exists and is not a report of ue-bench apply"
+    ):
         home.apply()
     assert (home.out / REPORT).read_text() == "month,amount\nMay,12\n" and not (home.out / "a.png").exists()
     assert home.apply("overwrite=true")["a.png"]["status"] == "written"

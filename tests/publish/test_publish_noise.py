@@ -130,7 +130,10 @@ def test_a_profile_sets_what_the_method_says_it_does(make, capsys):
     assert make("wordy", "profile=smoke").facts["method"]["parameters"]["shift"] == 1
     printed = capsys.readouterr().out
     assert "by wordy (shift=1): Noise drawn from a caption's letters" in printed
-    assert "THIS IS A TRIAL, and most likely protects nothing: shift less than in the paper" in printed
+    assert (
+        "ONLY A DEMONSTRATION, which most likely protects nothing: shift below the paper's settings"
+        in printed
+    )
     assert make("wordy", "profile=paper", "out=p.safetensors").facts["method"]["parameters"]["shift"] == 0
     assert "TRIAL" not in capsys.readouterr().out
     with pytest.raises(ConfigError, match="unknown profile of method 'wordy' 'smok': did you mean 'smoke'"):
@@ -310,24 +313,24 @@ def test_what_is_prepared_travels_as_one_file(make, tmp_path, capsys):
     elsewhere = make("wordy", "prepared=wordy.safetensors", "store=elsewhere", "out=e.safetensors")
     assert torch.equal(elsewhere.noise, noise), "its settings and its seed travel with it"
     assert (tmp_path / "prepared.txt").read_text() == "once "
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         export_command(words)
     with pytest.raises(ConfigError, match=r"does not fit.*shift=7 \(prepared: 1\)"):
         make("wordy", "prepared=wordy.safetensors", "wordy.shift=7", "store=elsewhere", "out=f.safetensors")
     again = ("prepared=wordy.safetensors", "store=elsewhere", "out=f.safetensors")
     with pytest.raises(ConfigError, match="seed=5, but prepared=wordy.safetensors was made with seed 4"):
         make("wordy", *again, "seed=5")
-    with pytest.raises(ConfigError, match="profile=garbage cannot change what is prepared already"):
+    with pytest.raises(ConfigError, match="profile=garbage cannot change what has been prepared"):
         make("wordy", *again, "profile=garbage")
     (tmp_path / "wordy.bak").write_text("not what lies beside it")
-    with pytest.raises(DataError, match=r"wordy\.bak' is not of ue-bench export"):
+    with pytest.raises(DataError, match=r"wordy\.bak' was not written by ue-bench export"):
         make("wordy", "prepared=wordy.bak", "store=elsewhere", "out=f.safetensors")
     make("wordy", "seed=5", "out=g.safetensors")
     with pytest.raises(ConfigError, match="several things.*key=.*seed 4.*key="):
         export_command(["method=wordy", "out=h.safetensors", "store=store"])
     with pytest.raises(ConfigError, match="has prepared nothing"):
         export_command(["method=wordy", "out=h.safetensors", "store=empty"])
-    with pytest.raises(ConfigError, match="is of wordy, seed 4.*not of random"):
+    with pytest.raises(ConfigError, match="was prepared by wordy, seed 4.*not by random"):
         make("random", "prepared=wordy.safetensors", "out=i.safetensors")
     content = bytearray((tmp_path / "wordy.safetensors").read_bytes())
     content[-1] ^= 1

@@ -192,7 +192,10 @@ def test_the_commands_foretell_and_compare(command, tmp_path):
     assert fresh.status == 0 and "unknown" in fresh.out and not (tmp_path / "store").exists()
     asked = command("run", *words, "--dry-run")
     assert re.search(r"4 trials, 4 to do, [0-9.]+ .*(s|min) \(calibration", asked.out)
-    assert "calibration: 4 costs without a record" in asked.err and not (tmp_path / "store").exists()
+    assert (
+        "calibration: measuring 4 costs that are in no record" in asked.err
+        and not (tmp_path / "store").exists()
+    )
     assert "4 trials, 4 to do; nothing" in command("run", *words, "--dry-run", "--no-calibrate").out
     first = command("run", *words)
     assert "4 to do with 4 noises\n" in first.err and "- forecast:" not in first.out

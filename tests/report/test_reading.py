@@ -207,7 +207,7 @@ def test_words_count_places_and_name_the_few():
     ("clean", "noise", "changes", "told"),
     [
         (70.0, 69.0, {}, "the controls do not hold: a clean victim misses its floor"),
-        (90.0, 50.0, {}, "the controls do not hold: random noise of the same budget already takes much away"),
+        (90.0, 50.0, {}, "the controls do not hold: random noise of the same budget already does much harm"),
         (90.0, 88.0, {"floors": {}}, "nothing shows yet that the controls hold"),
     ],
 )

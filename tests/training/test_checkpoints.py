@@ -139,7 +139,7 @@ class TestFile:
     def test_it_goes_on(self, place):
         progress, checkpoints = Saying(), each_step(place, Clock(CPU))
         assert walk(checkpoints, [], progress) == [0, 1, 2, 3]
-        assert checkpoints.resumed == ["round 3"] and "goes on after round 3" in progress.lines[0]
+        assert checkpoints.resumed == ["round 3"] and "continues after round 3" in progress.lines[0]
 
     @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other"])
     def test_a_damaged_one_is_named_and_the_work_begins_anew(self, place, file, damage):

@@ -86,7 +86,7 @@ def test_a_damaged_record_is_not_called_missing(command, tmp_path):
     ended = command("report", f"store={tmp_path}")
     told = ended.out
     assert f"{path.name} is damaged" in ended.err
-    assert f"trials/{path.name}: its checksum does not fit its content" in told
+    assert f"trials/{path.name}: its checksum does not match its content" in told
     assert "1 damaged" in told and "missing" not in told
     plan = next((tmp_path / "plans").iterdir())
     plan.write_text(json.dumps({}))

@@ -74,7 +74,7 @@ def test_two_workers_find_what_one_finds_and_sigterm_ends_them_in_time(tmp_path)
     wait_for(lambda: len(list((stores[1] / "trials").glob("*.json"))) > before, run)
     run.send_signal(signal.SIGTERM)
     _, said = run.communicate(timeout=300)
-    assert run.returncode == 143 and "To go on: ue-bench run suite=toy" in said and "Traceback" not in said
+    assert run.returncode == 143 and "To continue: ue-bench run suite=toy" in said and "Traceback" not in said
     assert not left_behind(stores[1])
 
 
@@ -100,7 +100,7 @@ def test_killed_and_terminated_at_random_they_finish_everything_once(tmp_path):
 @pytest.mark.parametrize("word", ["yesterday", "-3h", "3", "0h", "3h50", "50m3h"])
 def test_times_that_are_none(command, word):
     ended = command("run", "suite=toy", f"stop_after={word}")
-    assert ended.status == 2 and "stop_after= is a time from now such as 3h50m" in ended.err
+    assert ended.status == 2 and "stop_after= must be a time from now such as 3h50m" in ended.err
 
 
 def test_what_would_end_too_late_is_left_and_said(command, tmp_path):
@@ -114,7 +114,7 @@ def test_what_would_end_too_late_is_left_and_said(command, tmp_path):
 
         Store(tmp_path / "s").write_record({k: v for k, v in record.items() if k != "checksum"})
     ended = command(*words, "seed=5", "stop_after=1h")
-    assert ended.status == 0 and "4 trials are left. To go on: ue-bench run suite=toy" in ended.err
+    assert ended.status == 0 and "4 trials are left. To continue: ue-bench run suite=toy" in ended.err
 
 
 def test_status_tells_what_is_done_and_who_works(command, tmp_path, monkeypatch):

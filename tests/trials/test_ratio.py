@@ -70,7 +70,10 @@ def test_ratio_zero_is_the_clean_control_bit_for_bit():
         "clean_share",
     }
     assert found.skipped == [
-        {"what": "noise at ratio 0%", "reason": "without protected images, all is the clean control"}
+        {
+            "what": "noise at ratio 0%",
+            "reason": "without protected images, each trial repeats the clean control",
+        }
     ]
 
 

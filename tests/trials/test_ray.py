@@ -156,6 +156,6 @@ def test_a_lost_task_is_the_schedules_which_counts_how_often(began, monkeypatch)
     actors.held, actors.nodes, actors.given, actors.ray = [held], [node], [], None
     actors.tasks, actors.started = {7: Task("protect", None)}, {7} if began else set()
     monkeypatch.setattr(Actors, "_look_at_nodes", lambda self: None)
-    why = "its process on the node host has gone, perhaps out of memory"
+    why = "its process on the node host is gone, perhaps out of memory"
     assert actors._lose(held, RuntimeError()) == [Event(7, "lost", why=why, again=True, begun=began)]
     assert not actors.given and not actors.held

@@ -32,7 +32,7 @@ def test_a_killed_run_goes_on_within_a_training(tmp_path):
 
     run = start(store, *LONG, "checkpoint_minutes=0.00001")
     _, said = run.communicate(timeout=300)
-    assert run.returncode == 0 and "goes on after" in said, said
+    assert run.returncode == 0 and "continues after" in said, said
     assert not list((store / "checkpoints").iterdir())
 
     run = start(whole, *LONG, "checkpoint_minutes=0")

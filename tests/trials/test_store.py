@@ -61,8 +61,8 @@ def test_swapped_records_and_plans_are_named(tmp_path):
         paths[1].write_text(one)
     with pytest.warns(RuntimeWarning):
         assert store.read_records(["abc", "def"]) == {} and store.read_plans() == []
-    assert store.damaged["trials/abc.json"] == "it is the record of def"
-    assert store.damaged["plans/two.json"] == "it is another plan's"
+    assert store.damaged["trials/abc.json"] == "it holds the record of def"
+    assert store.damaged["plans/two.json"] == "it holds another plan"
 
 
 def test_swapped_noise_and_changed_facts_are_noticed(tmp_path):
@@ -77,9 +77,7 @@ def test_swapped_noise_and_changed_facts_are_noticed(tmp_path):
     ):
         load_perturbation(store, "two")
     one.write_bytes(content)
-    with pytest.raises(
-        DamagedError, match="one.safetensors is corrupt: it holds what belongs under another name"
-    ):
+    with pytest.raises(DamagedError, match="one.safetensors is corrupt: its content belongs to another name"):
         load_perturbation(store, "one")
 
 

@@ -1,1 +1,1 @@
-"""The front door for Python: ``ue_bench.protect``, ``run`` and ``load``. The command line comes in by it, too."""
+"""The front door for Python: ``ue_bench.protect``, ``run`` and ``load``. The command line uses it, too."""

@@ -1,4 +1,4 @@
-"""Records of trials as a table of pandas: a row a trial, tidy columns, units in their names."""
+"""Records of trials as a pandas table: one row per trial, tidy columns, units in their names."""
 
 from __future__ import annotations
 

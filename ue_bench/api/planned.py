@@ -1,4 +1,4 @@
-"""A run that is planned and not yet done: what the command line and Python both start from."""
+"""A planned run that is not done yet: the command line and Python both start from it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PlannedRun:
     Attributes:
         plan: the trials.
         environment: store, device and plug-ins.
-        started: when it was asked for (of ``time.monotonic``); ``stop_after`` counts from there.
+        started: when the run was requested, by ``time.monotonic``; ``stop_after`` counts from there.
     """
 
     plan: Plan
@@ -40,11 +40,11 @@ class PlannedRun:
 
     @classmethod
     def of(cls, words: Sequence[str], verb: str = "run", download: bool = True) -> PlannedRun:
-        """The run that ``ue-bench VERB suite=NAME key=value ...`` asks for; nothing is done yet.
+        """Plans the run that ``ue-bench VERB suite=NAME key=value ...`` asks for, without doing it.
 
         Args:
             words: as a person types them.
-            verb: the command that the plan keeps with them.
+            verb: the name of the command; the plan keeps it with the words.
             download: whether a dataset that is not on this machine may be fetched.
 
         Raises:
@@ -67,7 +67,7 @@ class PlannedRun:
 
     @property
     def command(self) -> str:
-        """What does the same in a shell."""
+        """The command that does the same in a shell."""
         return str(self.plan.header["command"])
 
     def pending(self) -> tuple[dict[str, dict[str, Any]], list[Trial]]:
@@ -75,11 +75,11 @@ class PlannedRun:
         return pending(self.plan, self.environment.open_store())
 
     def foretell(self, progress: Progress, measure: bool = False, short: bool = False) -> list[Any]:
-        """The pieces of work to do with what each will take, as the store's records tell.
+        """The pieces of work to do, each with its predicted cost, from the store's records.
 
         Args:
-            progress: of the measurements.
-            measure: True to measure costs without a record on slices of the data.
+            progress: shows the measurements.
+            measure: True to measure costs that are in no record, on slices of the data.
             short: True to measure for two minutes at most.
         """
         todo = self.pending()[1]
@@ -90,7 +90,7 @@ class PlannedRun:
         return predict(todo, evidence)
 
     def takes(self, pieces: list[Any]) -> str:
-        """How long the pieces of ``foretell`` take here and now, as a range in words; "" if nothing tells."""
+        """How long the pieces of ``foretell`` take here and now, as a range in words; "" if that is unknown."""
         if not pieces:
             return ""
         store, device = self.environment.open_store(), describe_device(self.environment.find_device())
@@ -99,11 +99,11 @@ class PlannedRun:
         return in_words(pieces, look_around(store.read_plans(), records, threads))
 
     def work(self, progress: Progress, measure: bool = False) -> Summary:
-        """Does what is missing; every result is kept the moment it is there.
+        """Does the missing work and keeps every result as soon as it exists.
 
         Raises:
             StoreError: if results cannot be kept.
-            KeyboardInterrupt: after Ctrl-C; trials that ended are kept.
+            KeyboardInterrupt: after Ctrl-C; finished trials are kept.
         """
         pieces = self.foretell(progress, measure)
         plans = self.environment.open_store().read_plans(self.plan.config.suite)
@@ -112,7 +112,7 @@ class PlannedRun:
         return run_plan(self.plan, self.environment, progress, takes, self._time_left(pieces))
 
     def _time_left(self, pieces: list[Any]) -> Callable[[Task, float], bool] | None:
-        """Whether a task would end before ``stop_after``, as records tell or the longest of its kind."""
+        """Whether a task would end before ``stop_after``, by its prediction or by the longest task of its kind."""
         seconds = self.plan.config.seconds()
         if seconds is None:
             return None

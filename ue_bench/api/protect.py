@@ -31,7 +31,7 @@ from ue_bench.trials.needs import lacks
 from ue_bench.trials.protect import make_noise
 from ue_bench.trials.trial import Choice, Trial
 
-THEIRS = "your data"  # what errors and warnings call it
+THEIRS = "your data"  # the name of the data in errors and warnings
 
 
 def protect(
@@ -53,28 +53,28 @@ def protect(
 ) -> Perturbation:
     """Makes a method's noise for images in memory; ``noise.apply(images)`` then gives the protected images.
 
-    It is the noise that a benchmark makes for the same data with the same seed, and passes the same checks. What the
-    method warns of becomes a Python warning. The caller's random state stays as it is.
+    It is the noise that a benchmark makes for the same data with the same seed, and passes the same checks. Warnings
+    of the method become Python warnings. The caller's random state stays as it is.
 
     Example: ``noise = ue_bench.protect("em", images, labels, epsilon="8/255", surrogate="resnet18")``.
 
     Args:
-        method: its name; ``ue-bench list methods`` tells all.
+        method: its name; ``ue-bench list methods`` lists all.
         images: a NumPy array or torch tensor, uint8 [N, 3, H, W] or [N, H, W, 3], 0..255. They stay as they are.
         labels: whole numbers [N], classes counted from 0, for methods that read them.
-        captions: one string, or a list of several, an image: the noise is then made for training on pairs, such as
-            CLIP's, one example for each (image, caption) pair.
-        class_names: one name a class, for methods that read them.
+        captions: for each image one string, or a list of several. The noise is then made for training on pairs,
+            as CLIP is trained, with one example for each (image, caption) pair.
+        class_names: one name per class, for methods that read them.
         epsilon: the linf radius, ``"8/255"`` or 8; None: the method's own budget.
         profile: one of the method's presets, such as ``laptop``, that make it faster and weaker; "": its paper's
             settings.
         seed: the same seed gives the same noise on the same device.
         device: auto, cpu, cuda, cuda:N or mps.
-        threads: to compute with on a CPU; another number gives noise that differs in the last bits.
+        threads: how many to compute with on a CPU; another number gives noise that differs in the last bits.
         store: folder or fsspec address that keeps what methods prepare once, such as a trained generator.
         plugins: files and folders with more methods and victims.
-        progress: True to show how far it is.
-        parameters: of the method; ``ue-bench show method NAME`` tells all, ``granularity`` and ``budget`` among them.
+        progress: True to show progress.
+        parameters: the method's; ``ue-bench show method NAME`` lists them, ``granularity`` and ``budget`` included.
 
     Raises:
         ConfigError: for a name or value that does not exist or does not fit; it names the nearest ones.

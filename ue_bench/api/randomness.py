@@ -12,7 +12,7 @@ import torch
 
 @contextlib.contextmanager
 def caller_randomness() -> Iterator[None]:
-    """Puts the random states of Python, NumPy and torch, on every CUDA device too, back after the block."""
+    """Restores the random states of Python, NumPy and torch, on every CUDA device too, after the block."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     python, numpy = random.getstate(), np.random.get_state()
     try:

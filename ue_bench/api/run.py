@@ -1,4 +1,4 @@
-"""A suite run from Python, and what came of it."""
+"""Runs a suite from Python, and holds its result."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Result:
     """What a run found. In a notebook it shows its table.
 
     Attributes:
-        plan: what the run set out to do, as the store keeps it.
-        records: of the trials that ended, by id, as the store keeps them.
+        plan: the plan of the run, as the store keeps it.
+        records: records of the finished trials by id, as the store keeps them.
         failures: (trial, message) of the trials that failed.
     """
 
@@ -43,7 +43,7 @@ class Result:
 
     @functools.cached_property
     def report(self) -> Report:
-        """The suite's table before any format."""
+        """The suite's table, before it is formatted."""
         return build_report(self.plan, self.records)
 
     def table(self, format: str = "markdown", published: bool = False, wide: bool = False) -> str:
@@ -51,7 +51,7 @@ class Result:
 
         Args:
             format: markdown, which a notebook shows as a table, or csv, json, latex.
-            published: True to put the papers' numbers beside.
+            published: True to put the papers' numbers beside ours.
             wide: True for every column in one table.
         """
         report = build_report(self.plan, self.records, published=True) if published else self.report
@@ -80,8 +80,8 @@ def run(suite: str, *, progress: bool = False, **settings: Any) -> Result:
     The caller's random state stays as it is.
 
     Args:
-        suite: its name; ``ue-bench list suites`` tells all.
-        progress: True to show how far it is.
+        suite: its name; ``ue-bench list suites`` lists all.
+        progress: True to show progress.
         settings: every key of the command line, such as ``method``, ``dataset``, ``victim``, ``seeds``, ``profile``,
             ``device``, ``store`` and ``recipe``; parameters of content as a mapping under its name.
 

@@ -1,4 +1,4 @@
-"""Keyword arguments as the words that a person would type: one language, whoever asks for a run."""
+"""Turns keyword arguments into the words of the command line, so that Python and the shell share one language."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ue_bench.errors import ConfigError
 
 
 def as_words(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as words of the command line; mappings reach inside.
+    """Settings as words of the command line; nested mappings become dotted keys.
 
     Example: ``{"method": ["em", "ar"], "em": {"max_rounds": 5}}`` gives ``["method=[em,ar]", "em.max_rounds=5"]``.
 

@@ -1,4 +1,4 @@
-"""The command line, the only package that knows it.
+"""The command line; no other package knows it.
 
 Only ``main`` imports the commands, so that Ctrl-C ends quietly while they are imported, too.
 """

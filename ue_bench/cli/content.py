@@ -19,10 +19,12 @@ from ue_bench.text import visible
 @app.command("list")
 def list_content(
     kind: Annotated[str, typer.Argument(help="methods, victims, defenses, datasets or suites")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plugins: Annotated[
+        list[str] | None, typer.Option("--plugin", help="A file or folder with more content.")
+    ] = None,
 ) -> None:
-    """List what there is, without importing any of it."""
+    """List all methods, victims, defenses, datasets and suites, without importing them."""
     from ue_bench.registry import KINDS, Registry
 
     registry = Registry(plugins or [])
@@ -56,9 +58,11 @@ def list_content(
 def show(
     kind: Annotated[str, typer.Argument(help="method, victim, defense, dataset or suite")],
     name: str,
-    plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
+    plugins: Annotated[
+        list[str] | None, typer.Option("--plugin", help="A file or folder with more content.")
+    ] = None,
 ) -> None:
-    """Show what something is, what it may see, its parameters with units, its paper."""
+    """Show what a piece of content is, what it may see, its parameters with units, and its paper."""
     from ue_bench.describe import describe
     from ue_bench.registry import Registry
 
@@ -74,7 +78,7 @@ def show(
 def new(
     kind: Annotated[str, typer.Argument(help="method")],
     name: str,
-    folder: Annotated[Path, typer.Option("--to", help="Where to put the file.")] = Path("."),
+    folder: Annotated[Path, typer.Option("--to", help="The folder to write the file into.")] = Path("."),
 ) -> None:
     """Write a module that is ready to fill in."""
     from ue_bench.scaffold import write_module
@@ -87,10 +91,12 @@ def new(
 @app.command()
 def check(
     target: Annotated[str, typer.Argument(metavar="PATH|NAME")],
-    plugins: Annotated[list[str] | None, typer.Option("--plugin", help="A file or folder with more.")] = None,
-    threads: Annotated[int, typer.Option(help="To compute with.")] = 1,
+    plugins: Annotated[
+        list[str] | None, typer.Option("--plugin", help="A file or folder with more content.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Number of threads to compute with.")] = 1,
 ) -> None:
-    """Run the conformance suite on a method, victim, defense or dataset: a file, or a name."""
+    """Run the conformance suite on a method, victim, defense or dataset, given as a file or a name."""
     from ue_bench.bounds import check_threads
     from ue_bench.conformance import check_target
     from ue_bench.threads import set_threads

@@ -15,13 +15,13 @@ from ue_bench.words import read_number, read_whole, read_words, split_words
 
 STATUS = {"store": "runs", "suite": ""}
 SLURM = {"gpus": "", "hours": ""}
-MOST_JOBS = 1000  # what schedulers take as one array
-SPARE = 600  # seconds before the end of a job after which nothing is to run
+MOST_JOBS = 1000  # schedulers accept no longer array
+SPARE = 600  # seconds that stay free at the end of a job
 
 
 @app.command()
 def status(words: Words = None) -> None:
-    """Say what is done, being worked on, failed and left: ue-bench status [store=DIR suite=NAME]."""
+    """Say how many trials are done, in progress, failed and left: ue-bench status [store=DIR suite=NAME]."""
     from ue_bench.report.status import tell_claims, tell_status
     from ue_bench.trials.claims import LEASE
     from ue_bench.trials.environment import Environment
@@ -54,9 +54,11 @@ def slurm(words: Words = None) -> None:
     given = read_words(own, SLURM, ("gpus", "hours"), usage)
     count, seconds = read_whole(given, "gpus", 1, MOST_JOBS), 3600 * read_number(given, "hours")
     if not 2 * SPARE <= seconds < 10**7:
-        raise ConfigError(f"hours={given['hours']}: a job takes at least 0.4 hours and at most 2700")
+        raise ConfigError(
+            f"hours={given['hours']}: a job needs at least 0.4 hours, and may have at most 2700"
+        )
     if "stop_after" in typed:
-        raise ConfigError("stop_after= follows from hours=: leave it out")
+        raise ConfigError("stop_after= is computed from hours=: leave it out")
     run = [f"{key}={value}" for key, value in typed.items()]
     config, _ = configure(run)
     minutes, begin = round(seconds / 60), round((seconds - SPARE) / 60)

@@ -119,8 +119,8 @@ def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for (suite, profile), group in groups.items():
         if older := len(group) - 1:
             name = f"{suite} ({profile})" if profile else suite
-            said = "1 older plan" if older == 1 else f"{older} older plans"
-            typer.echo(f"{said} of {name} {'is' if older == 1 else 'are'} not shown: --all", err=True)
+            plans = "1 older plan" if older == 1 else f"{older} older plans"
+            typer.echo(f"not shown: {plans} of {name}; --all shows every plan", err=True)
     return [group[-1] for group in groups.values()]
 
 

@@ -20,18 +20,20 @@ from ue_bench.text import one_line, visible
 def run(
     words: Words = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and what it takes, and do nothing.")
+        bool,
+        typer.Option("--dry-run", help="Say what would be done and how long it would take, but do nothing."),
     ] = False,
-    every: Annotated[bool, typer.Option("--all", help="With --dry-run: every trial.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="With --dry-run: list every trial.")] = False,
     calibrate: Annotated[
         bool | None,
         typer.Option(
-            help="Measure costs without a record on slices of the data. A dry run does so, in two minutes.",
+            help="Measure costs that are in no record, on slices of the data. A dry run does, for two minutes at most.",
             show_default=False,
         ),
     ] = None,
     format: Annotated[
-        str | None, typer.Option(help=f"Of the closing table: {format_help(FORMATS)}", show_default=False)
+        str | None,
+        typer.Option(help=f"Format of the closing table: {format_help(FORMATS)}", show_default=False),
     ] = None,
 ) -> None:
     """Run a suite: ue-bench run suite=quickstart [method=[a,b] victim=v seeds=3 profile=p device=cuda store=DIR ...].
@@ -58,13 +60,13 @@ def run(
         finished, todo = planned.pending()
         typer.echo(
             f"\nstopped: {len(finished)} of {len(planned.plan.trials)} trials are done and kept in "
-            f"{planned.environment.store}, {len(todo)} are left. To go on: {planned.command}",
+            f"{planned.environment.store}, {len(todo)} are left. To continue: {planned.command}",
             err=True,
         )
         raise typer.Exit(STATUS if isinstance(stopped, Terminated) else 130) from None
     typer.echo(render(build_report(planned.plan.header, summary.records), chosen, view), nl=False)
     if summary.left:
-        typer.echo(f"{len(summary.left)} trials are left. To go on: {planned.command}", err=True)
+        typer.echo(f"{len(summary.left)} trials are left. To continue: {planned.command}", err=True)
     if summary.failures:
         for trial, message in summary.failures:
             typer.echo(one_line(f"failed: {trial}: {message}"), err=True)
@@ -76,10 +78,10 @@ def cost(
     words: Words = None,
     format: Annotated[str | None, typer.Option(help=format_help(COST_FORMATS), show_default=False)] = None,
     calibrate: Annotated[
-        bool, typer.Option(help="Measure costs without a record on slices of the data.")
+        bool, typer.Option(help="Measure costs that are in no record, on slices of the data.")
     ] = True,
 ) -> None:
-    """Say what a suite has cost and what the rest will: ue-bench cost suite=NAME [the words of a run].
+    """Say what a suite has cost and what the rest will cost: ue-bench cost suite=NAME [the words of a run].
 
     By phase, method and cell, in wall-clock time and in core-hours (CPU) or GPU-hours (accelerators).
     """
@@ -93,7 +95,7 @@ def cost(
     planned = PlannedRun.of(words or [], "cost", download=False)
     plan, store = planned.plan, planned.environment.open_store()
     device = describe_device(planned.environment.find_device())
-    records = store.read_records(trial.id for trial in plan.trials)  # what failed was spent, too
+    records = store.read_records(trial.id for trial in plan.trials)  # failed trials took time, too
     pieces = planned.foretell(choose_progress(), measure=calibrate)
     note_forecast(plan.header, [], store.read_plans(plan.config.suite))
     text = render_bill(make_bill(plan.header, records, plain(pieces), device), chosen, view)
@@ -105,14 +107,20 @@ def report(
     words: Words = None,
     format: Annotated[str | None, typer.Option(help=format_help(FORMATS), show_default=False)] = None,
     wide: Annotated[
-        bool, typer.Option("--wide", help="One table with all columns: best epochs, PSNR, phases, memory.")
+        bool,
+        typer.Option("--wide", help="Print one table with all columns: best epochs, PSNR, phases, memory."),
     ] = False,
     details: Annotated[
-        bool, typer.Option("--details", help="On a terminal: what was reduced, versions, commit, costs.")
+        bool,
+        typer.Option(
+            "--details", help="On a terminal, also print what was reduced, versions, commit and costs."
+        ),
     ] = False,
-    published: Annotated[bool, typer.Option("--published", help="The papers' numbers beside ours.")] = False,
+    published: Annotated[
+        bool, typer.Option("--published", help="Show the papers' numbers beside ours.")
+    ] = False,
     every: Annotated[
-        bool, typer.Option("--all", help="Every plan in the store, not only the newest.")
+        bool, typer.Option("--all", help="Report every plan in the store, not only the newest.")
     ] = False,
     figures: Annotated[
         Path | None,
@@ -125,7 +133,7 @@ def report(
     """Print the tables of what a store holds: ue-bench report [suite=NAME] [profile=NAME] [store=DIR] [out=FILE].
 
     One page for a browser: ue-bench report --format html out=page.html [store=[DIR,DIR]].
-    plugins=[FILE] names where else a gallery may find its dataset.
+    plugins=[FILE] names more places where a gallery may find its dataset.
     """
     chosen, view = choose_view(format, wide, details)
     from ue_bench.cli.reporting import report_command
@@ -151,10 +159,10 @@ def noise(words: Words = None) -> None:
 
 @app.command()
 def export(words: Words = None) -> None:
-    """Take a protected training set out of a store, or what a method prepared.
+    """Write a protected training set, or what a method prepared, from a store to files.
 
     ue-bench export trial=ID|noise=KEY format=imagefolder|parquet|npz out=DIR [store=DIR]: the training images as the
-    trial's victim got them, and the clean test set. ue-bench export method=NAME out=FILE [store=DIR]: one file for
+    trial's victim got them, and the clean test images. ue-bench export method=NAME out=FILE [store=DIR]: one file for
     ue-bench noise prepared=FILE.
     """
     from ue_bench.publish.commands import export_command

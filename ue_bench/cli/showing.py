@@ -19,8 +19,8 @@ from ue_bench.text import visible
 
 
 def format_help(formats: Iterable[str]) -> str:
-    """The help of an option ``--format`` that takes these."""
-    return f"{', '.join(formats)}; without it: terminal on a terminal, else markdown."
+    """The help of an option ``--format`` that accepts these."""
+    return f"{', '.join(formats)}; default: terminal on a terminal, else markdown."
 
 
 def choose_view(
@@ -46,7 +46,7 @@ def fit(text: str, columns: int, indent: str = "") -> str:
     Words are never broken, so that paths and commands can be copied.
 
     Args:
-        indent: of the further lines; a short one where it would take more than half of the columns.
+        indent: indent of continuation lines; a short one is used where this takes more than half of the columns.
     """
     lines: list[str] = []
     for line in text.splitlines():
@@ -81,7 +81,7 @@ def show_warning(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    """Prints a warning: one of ue-bench as a sentence, any other with its file and line."""
+    """Prints a warning: ours as a sentence, any other with its file and line."""
     ours = Path(filename).is_relative_to(Path(__file__).parents[1])
     place = "" if ours else f"{filename}:{lineno}: {category.__name__}: "
     _say(visible(f"ue-bench: warning: {place}{message}"))

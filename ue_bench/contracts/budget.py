@@ -100,7 +100,7 @@ def steps(epsilon: float) -> int:
     """
     if not 0 <= epsilon <= 255:
         raise ConfigError(
-            f"epsilon {epsilon:g} is no linf radius: it counts steps of 1/255, 0 to 255, such as 8 or 8/255"
+            f"epsilon {epsilon:g} is not an linf radius: it counts steps of 1/255, 0 to 255, such as 8 or 8/255"
         )
     count = epsilon * 255 if 0 < epsilon < 1 else epsilon
     if abs(count - round(count)) > 1e-6 * max(1.0, count):

@@ -75,10 +75,10 @@ def read_labels(labels: Any, count: int) -> Tensor:
             ".astype('int64') or .to(torch.int64)"
         )
     if tensor.shape != (count,):
-        raise DataError(f"labels must be of shape [{count}], one an image, not {list(tensor.shape)}")
+        raise DataError(f"labels must be of shape [{count}], one per image, not {list(tensor.shape)}")
     tensor = tensor.to(torch.int64)
     if int(tensor.min()) < 0:
-        raise DataError(f"labels count classes from 0, but the least is {int(tensor.min())}")
+        raise DataError(f"labels count classes from 0, but the smallest is {int(tensor.min())}")
     return tensor.contiguous()
 
 
@@ -89,15 +89,15 @@ def read_captions(captions: Any, count: int) -> tuple[tuple[str, ...], ...]:
         DataError: if they are something else, or if their number is not that of the images.
     """
     if isinstance(captions, str) or not hasattr(captions, "__len__"):
-        raise DataError(f"captions is one string, or a list of strings, an image, not {captions!r:.60}")
+        raise DataError(f"captions must be one string, or a list of strings, per image, not {captions!r:.60}")
     if len(captions) != count:
         raise DataError(
-            f"{len(captions)} captions for {count} images: give one, or a list of several, an image"
+            f"{len(captions)} captions for {count} images: give one, or a list of several, per image"
         )
     found = tuple((texts,) if isinstance(texts, str) else tuple(texts) for texts in captions)
     for number, texts in enumerate(found):
         if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-            raise DataError(f"image {number} has no caption in words, but {list(texts)!r:.60}")
+            raise DataError(f"image {number} must have captions in words, not {list(texts)!r:.60}")
     return found
 
 

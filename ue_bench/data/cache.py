@@ -249,7 +249,7 @@ def _image_set(part: str, tensors: dict[str, torch.Tensor], texts: dict[str, Any
         names=None if own is None else tuple(own),
     )
     if images.fingerprint != texts["checksum"]:
-        raise DataError(f"the checksum of the {part} images does not fit")
+        raise DataError(f"the checksum of the {part} images does not match")
     return images
 
 

@@ -82,7 +82,7 @@ def decode_image(data: bytes, image_size: int | None = None) -> np.ndarray:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
-        raise ValueError(f"pixels of mode {image.mode} have no fixed range; store 8 or 16 bits a channel")
+        raise ValueError(f"pixels of mode {image.mode} have no fixed range; store 8 or 16 bits per channel")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

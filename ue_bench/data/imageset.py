@@ -22,7 +22,7 @@ class ImageSet:
         images: uint8 [N, 3, H, W], 0..255.
         labels: int64 [N], 0..classes-1, or None.
         captions: for each image a tuple of strings, or None.
-        class_names: one name a class, or None.
+        class_names: one name per class, or None.
         names: each image's name in its source, such as ``cat/0001.png``, or None; not part of the fingerprint.
 
     Raises:

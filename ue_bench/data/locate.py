@@ -17,7 +17,7 @@ def data_root() -> Path | None:
     root = Path(value).expanduser()
     if not root.is_dir():
         raise DataError(
-            f"UE_BENCH_DATA is '{value}', which is no folder; it must name one that holds a folder for "
+            f"UE_BENCH_DATA is '{value}', which is not a folder; it must name one that holds a folder for "
             "each dataset, such as cifar10/. Correct it, or unset it"
         )
     return root

@@ -14,7 +14,7 @@ from ue_bench.errors import ConfigError
 from ue_bench.seeds import derive
 
 PARTS = ("train", "validation", "test")
-OUTSIDE = "it does not lie in the folder of the images"
+OUTSIDE = "it lies outside the folder of the images"
 
 
 class Picture(NamedTuple):

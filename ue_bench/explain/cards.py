@@ -76,7 +76,7 @@ def _figure(title: str, clean: Sample, published: Sample, noise: Tensor, foot: s
             caption = (
                 f"PSNR {decibels:.1f} dB"
                 if math.isfinite(decibels)
-                else "unchanged: saturated where noise is"
+                else "unchanged: saturated where the noise is"
             )
             canvas.text(x + 2.97 * SIDE, y + SIDE + 0.09, caption, ha="right", color="#555555", fontsize=7.5)
             words = (

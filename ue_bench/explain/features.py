@@ -59,9 +59,9 @@ def draw_features(
     classes = len(panels[-1].sample.groups.unique())
     what = f"{classes} classes" if subject.trial.paradigm == "supervised" else "pictures and captions"
     whose = (
-        "First panel: the clean control's victim, on the same training examples; the others: this trial's victim."
+        "First panel: the clean control's victim on the same training examples. Others: this trial's victim."
         if clean
-        else f"All panels are this trial's victim{f': {lack}' if lack else ''}."
+        else f"All panels show this trial's victim{f': {lack}' if lack else ''}."
     )
     lines = [f"What trained victims make of {what}: {subject.title}", whose]
     return Drawn("features", save(draw_panels(lines, panels), folder, "features", ("png",)))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ue_bench.errors import UnavailableError
 from ue_bench.training.towers import Towers
 
-GRID = 4  # the fewest positions a side of a map
+GRID = 4  # the fewest positions per side of a map
 STEPS = 64  # steps of the path of integrated gradients
 EXTRA = 16  # the most class and register tokens that a transformer may have beside its patches
 BLANK = 0  # the token id with which captions are padded

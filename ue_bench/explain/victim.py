@@ -79,7 +79,11 @@ def recover_clean(
     try:
         victim, origin = recover_victim(load_subject(control, environment), environment, progress)
     except UEBenchError as error:
-        return None, "its clean control's cannot be had", f"no clean victim beside this one: {error}"
+        return (
+            None,
+            "its clean control's victim cannot be recovered",
+            f"no clean victim beside this one: {error}",
+        )
     return victim, "", f"clean control {control['id']}: {origin}"
 
 

@@ -2,8 +2,8 @@
 
 The results go to a scratch store.
 
-Everything runs in a worker process that is ended when one measurement takes too long, so that asking for a price
-does not cost it.
+Everything runs in a worker process that is ended when one measurement takes too long: asking for a price must not
+cost as much as the work.
 """
 
 from __future__ import annotations
@@ -44,9 +44,8 @@ from ue_bench.trials.trial import Trial
 CAP_SECONDS = 60.0  # the limit of one measurement
 SHORT_SECONDS = 120.0  # the limit of all measurements in a dry run; each may take a quarter of it
 GROW_SECONDS = 2.0  # a slice that took less is followed by a larger one
-REPEAT_SECONDS = (
-    5.0  # a first slice that took less is done again: imports and the like are no part of a price
-)
+# A first slice that took less is measured again, because imports and the like are not part of the price.
+REPEAT_SECONDS = 5.0
 FIRST_IMAGES = 256
 TRAINING_BATCHES = 8
 TRAINING_SECONDS = 3.0  # the time for which a training is measured
@@ -94,7 +93,7 @@ def calibrate(
     cap: float = CAP_SECONDS,
     total: float = math.inf,
 ) -> Evidence:
-    """Adds to the evidence measurements of every cost that it lacks for these trials, and shows what it measures.
+    """Measures every cost that the evidence lacks for these trials, adds it, and shows each measurement.
 
     Args:
         todo: trials to come.
@@ -105,10 +104,9 @@ def calibrate(
     jobs = list(_jobs(todo, evidence))
     if not jobs:
         return evidence
-    bound = f"at most {cap:g} s a try" + (f", {duration(total)} in all" if total < math.inf else "")
-    progress.say(
-        f"calibration: {len(jobs)} costs without a record are measured on slices of the data, {bound}"
-    )
+    bound = f"at most {cap:g} s for each slice" + (f", {duration(total)} for all" if total < math.inf else "")
+    costs = "1 cost that is" if len(jobs) == 1 else f"{len(jobs)} costs that are"
+    progress.say(f"calibration: measuring {costs} in no record, on slices of the data, {bound}")
     end = time.monotonic() + total
     records, failures, sizes = list(evidence.calibrated), dict(evidence.failures), dict(evidence.sizes)
     worker = Worker(functools.partial(measure, environment=environment), cap)
@@ -127,8 +125,8 @@ def calibrate(
             elif place not in measured:
                 failures[of] = _reason(job, outcome, full[place], worker.time_limit or cap)
             if turn == 0 and outcome:
-                spent = f"{_seconds(outcome):.1f} s" if outcome.found else failures[of]
-                progress.say(f"    {count} {_what(job)} on a slice of {job.trial.dataset.name}: {spent}")
+                told = _result(job, outcome, full[place]) if outcome.found else failures[of]
+                progress.say(f"    {count} {_what(job)}: {told}")
     finally:
         worker.end()
     return dataclasses.replace(evidence, calibrated=records, failures=failures, sizes=sizes)
@@ -204,7 +202,21 @@ def _tries(job: Measurement, most: int, worker: Worker, cap: float, end: float) 
 
 
 def _seconds(outcome: Outcome) -> float:
-    return sum((outcome.found or {})["record"]["seconds"].values())
+    """What the measurement took, without a preparation that the store had already."""
+    found = outcome.found or {}
+    return sum(found["record"]["seconds"].values()) - found["lent"]
+
+
+def _result(job: Measurement, outcome: Outcome, most: int) -> str:
+    """In words: ``256 of 4500 images of shapes took 3.1 s (the store has its preparation)``."""
+    seconds = (outcome.found or {})["record"]["seconds"]
+    remark = ""
+    if (outcome.found or {})["lent"]:
+        remark = " (the store has its preparation)"
+    elif seconds.get("prepare"):
+        remark = f", of which {seconds['prepare']:.1f} s for its preparation, whatever the number of images"
+    images = f"{min(job.images, most)} of {most} images of {job.trial.dataset.name}"
+    return f"{images} took {_seconds(outcome):.1f} s{remark}"
 
 
 def _reason(job: Measurement, outcome: Outcome, most: int, cap: float) -> str:
@@ -216,20 +228,24 @@ def _reason(job: Measurement, outcome: Outcome, most: int, cap: float) -> str:
 
 
 def measure(job: Measurement, progress: Progress, environment: Environment) -> Outcome:
-    """Runs one task on a slice; returns its cost in the form of a record and the slice's size, or why it failed."""
+    """Runs one task on a slice; returns its cost in the form of a record and the slice's size, or why it failed.
+
+    ``lent`` are the seconds in that record that a preparation from the run's store had taken before.
+    """
     set_threads(environment.threads)
+    lent = 0.0
     try:
         with tempfile.TemporaryDirectory() as scratch:
             sliced = SlicedEnvironment.of(environment, scratch, job.images)
             split = sliced.load(job.trial)
             trial = dataclasses.replace(job.trial, train_fingerprint=split.train.fingerprint)
             if job.kind == "protect":
-                _lend(trial, environment, sliced)
+                lent = _lend(trial, environment, sliced)
             record = _noise(trial, sliced) if job.kind == "protect" else _training(trial, sliced, split)
     except Exception as error:
         message = str(error) or type(error).__name__
         return Outcome("failed", error={"kind": type(error).__name__, "message": message})
-    return Outcome("done", found={"record": record, "size": Size.of(split)})
+    return Outcome("done", found={"record": record, "size": Size.of(split), "lent": lent})
 
 
 def _noise(trial: Trial, environment: Environment) -> dict[str, Any]:
@@ -244,20 +260,21 @@ def _noise(trial: Trial, environment: Environment) -> dict[str, Any]:
     }
 
 
-def _lend(trial: Trial, environment: Environment, scratch: Environment) -> None:
-    """Copies what the method prepares once from the run's store, if it is there, so that it is not made again."""
+def _lend(trial: Trial, environment: Environment, scratch: Environment) -> float:
+    """Copies what the method prepares once from the run's store, if it is there; returns the seconds that it took."""
     method = create_method(trial.method, scratch, trial.paradigm)
     if not method.prepares:
-        return
+        return 0.0
     lender, borrower = (StoreShelf(one.open_store(), Progress()) for one in (environment, scratch))
     key = prepare_key(trial.method, trial.seed, method, trial.threads)
     kept = lender.load(key)
     if kept is None:
-        return
+        return 0.0
     borrower.save(key, *kept)
     for public in map(key_of, kept[1].get("public_data", [])):
         if hashed := lender.load(public):
             borrower.save(public, *hashed)
+    return float(sum(kept[1]["seconds"].values()))
 
 
 def _training(trial: Trial, environment: Environment, split: Split) -> dict[str, Any]:

@@ -15,11 +15,10 @@ from ue_bench.report.cost import check_forecast
 # unit of slowdown. All 7 lay in their ranges by the factors 1.25 and 2 too, thanks to the slowdown alone. The factors
 # below hold what was seen with some room; that of scaled records is not measured, nor is a quiet machine.
 USUAL = {"records": 1.5, "scaled records": 2.0, "calibration": 2.5}
-START_SECONDS = 15.0  # what passes outside the predicted phases, at most, without slowdown
+START_SECONDS = 15.0  # seconds outside the predicted phases, at most, without slowdown
 PLANS = 10  # the number of newest plans that are considered
-FARTHEST = (
-    10.0  # a factor; an earlier forecast that was off by more, as after an accident, counts as this much
-)
+# An earlier forecast that was off by a larger factor, as after an accident, counts as off by this one.
+FARTHEST = 10.0
 BUSY = 1.5  # the smallest slowdown that is mentioned
 
 

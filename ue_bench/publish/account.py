@@ -69,7 +69,7 @@ def check_report(out: Path) -> None:
         first = []
     if first != list(COLUMNS):
         raise ConfigError(
-            f"{path} is there already and is no report of ue-bench apply, which would take its place: rename it, "
+            f"{path} already exists and is not a report of ue-bench apply, which would replace it: rename it, "
             "name another folder as out, or say overwrite=true"
         )
 

@@ -171,7 +171,7 @@ def _protect(
             difference = find_difference(picture, target, settings.format)
             if difference:
                 raise Refused(
-                    f"{outcome.output} is there already, but {difference}: say overwrite=true, or name another folder"
+                    f"{outcome.output} already exists, but {difference}: say overwrite=true, or name another folder"
                 )
             there = "already written and intact"
             return replace(outcome, status="skipped", reason=f"{there}; {notes}" if notes else there)
@@ -192,7 +192,7 @@ def _protect(
 def check_folders(images: Path, out: Path, inside: bool) -> None:
     """Raises ConfigError unless ``images`` is a folder and ``out`` is, or can become, a folder safe to write to."""
     if not images.is_dir():
-        raise ConfigError(f"images={images} is no folder: name the one that holds the pictures")
+        raise ConfigError(f"images={images} is not a folder: name the one that holds the pictures")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"out={out} is a file: name a folder")
     if os.path.realpath(images) == os.path.realpath(out):
@@ -202,7 +202,7 @@ def check_folders(images: Path, out: Path, inside: bool) -> None:
         )
     if not inside and (_within(out, images) or _within(images, out)):
         raise ConfigError(
-            f"out={out} and images={images} lie one in the other, where protected and unprotected pictures are "
+            f"out={out} and images={images} lie one inside the other, so protected and unprotected pictures are "
             "easily mixed up: name another folder, or allow it with inside=true"
         )
 

@@ -19,7 +19,7 @@ def read_captions(path: str) -> dict[str, tuple[str, ...]]:
     """The captions of each picture, by its path within the folder of pictures, in the order of their first rows.
 
     Args:
-        path: a CSV file whose first line names the columns ``image`` and ``caption``; any number of rows a picture.
+        path: a CSV file whose first line names the columns ``image`` and ``caption``; any number of rows per picture.
 
     Raises:
         DataError: if it cannot be read; it names every line without an image or caption, and every line whose image

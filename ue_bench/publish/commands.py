@@ -100,7 +100,9 @@ def noise_command(words: Sequence[str]) -> int:
     if given["prepared"]:
         preparation = read_preparation(Path(given["prepared"]).expanduser())
         if preparation.method != name:
-            raise ConfigError(f"prepared={given['prepared']} is of {preparation.describe()}, not of {name}")
+            raise ConfigError(
+                f"prepared={given['prepared']} was prepared by {preparation.describe()}, not by {name}"
+            )
         _check_alone(split_words(words), preparation)
         seed = preparation.seed
         kind: type[Method] = environment.registry().load("methods", name)
@@ -116,10 +118,10 @@ def noise_command(words: Sequence[str]) -> int:
         there = read_noise(out)
         if there.facts.get("request") != request.key:
             raise ConfigError(
-                f"out={out} is there already, and holds other noise: name another file, or say overwrite=true. "
+                f"out={out} already exists and holds other noise: name another file, or say overwrite=true. "
                 f"It holds {describe(there)}"
             )
-        print(visible(f"{out} is there already and intact: {describe(there)}"))
+        print(visible(f"{out} already exists and is intact: {describe(there)}"))
         return 0
     if not (given["prepared"] or given["profile"]):
         _ask_first(request, words, parameters, epsilon, environment)
@@ -174,7 +176,7 @@ def export_command(words: Sequence[str]) -> int:
             f"out={given['out']}: it is kept in a file such as out={given['method']}.safetensors"
         )
     if out.exists() and not read_flag(given, "overwrite"):
-        raise ConfigError(f"out={out} is there already: name another file, or say overwrite=true")
+        raise ConfigError(f"out={out} already exists: name another file, or say overwrite=true")
     preparation = find_preparation(Store(given["store"]), given["method"], given["key"] or None)
     write_preparation(out, preparation)
     print(visible(f"wrote {out}: {preparation.describe()}. It makes noise wherever the captions are:"))
@@ -232,7 +234,7 @@ def _check_alone(given: Mapping[str, str], preparation: Preparation) -> None:
     """Raises ConfigError for words that set something which the preparation has fixed already."""
     if given.get("profile"):
         raise ConfigError(
-            f"profile={given['profile']} cannot change what is prepared already: leave out profile= or prepared="
+            f"profile={given['profile']} cannot change what has been prepared: leave out profile= or prepared="
         )
     if given.get("seed") and read_whole(given, "seed") != preparation.seed:
         raise ConfigError(

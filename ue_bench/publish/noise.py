@@ -301,9 +301,13 @@ def read_noise(path: Path) -> NoiseFile:
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except Exception as error:  # the reader raises errors of many types on damaged files
-        raise DataError(f"'{path}' is damaged, or no noise file: {type(error).__name__}: {error}") from error
+        raise DataError(
+            f"'{path}' is damaged, or not a noise file: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(facts, dict) or facts.get("kind") != KIND or "noise" not in tensors:
-        raise DataError(f"'{path}' is no noise file of ue-bench noise, but something else in the same format")
+        raise DataError(
+            f"'{path}' was not written by ue-bench noise: it is something else in the same format"
+        )
     check_header(facts, {"schema": int}, path)
     if facts["schema"] > SCHEMA:
         raise DataError(
@@ -311,7 +315,9 @@ def read_noise(path: Path) -> NoiseFile:
         )
     checksum, seal = facts.pop("checksum", None), facts.pop("seal", None)
     if seal != digest(facts) or checksum != content_hash(tensors):
-        raise DataError(f"'{path}' is damaged: its checksum does not fit its content. Copy or make it again")
+        raise DataError(
+            f"'{path}' is damaged: its checksum does not match its content. Copy or make it again"
+        )
     check_header({"reduced": [], **facts}, HEADER, path)  # older files have no "reduced"
     noise, names = tensors["noise"], tuple(facts["names"])
     try:
@@ -335,7 +341,9 @@ def describe(noise: NoiseFile) -> str:
     reduced = ", ".join(facts.get("reduced", []))
     lines = []
     if reduced:
-        lines.append(f"THIS IS A TRIAL, and most likely protects nothing: {reduced} less than in the paper")
+        lines.append(
+            f"ONLY A DEMONSTRATION, which most likely protects nothing: {reduced} below the paper's settings"
+        )
     lines += [
         f"noise for {len(noise.names)} pictures, {height}x{width} pixels, {noise.budget}, seed {facts['seed']}",
         f"by {facts['method']['name']}{f' ({changed})' if changed else ''}: {facts['summary']}",

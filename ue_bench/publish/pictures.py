@@ -79,7 +79,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     try:
         with open_image(path, max_pixels) as image:
             if image.format == "PPM":
-                raise Refused("PPM may hold more than 8 bits a colour: export it as PNG first")
+                raise Refused("PPM may hold more than 8 bits per colour: export it as PNG first")
             yield image
     except TooManyPixels as error:
         raise Refused(f"{error}; if it is yours, say max_pixels={error.pixels}") from None
@@ -145,7 +145,7 @@ def open_picture(path: Path, exif: str, form: str, max_pixels: int = PIXELS) -> 
 
 
 def _check_depth(image: Image.Image, path: Path) -> None:
-    """Raises Refused for pictures of 16 bits a colour, which Pillow cuts to 8 bits silently."""
+    """Raises Refused for pictures of 16 bits per colour, which Pillow cuts to 8 bits silently."""
     if image.mode.startswith(("I", "F")):
         return
     bits = [8]
@@ -155,7 +155,9 @@ def _check_depth(image: Image.Image, path: Path) -> None:
     elif image.format == "TIFF":
         bits = list(image.tag_v2.get(258, (8,)))  # type: ignore[attr-defined]
     if max(bits) > 8:
-        raise Refused(f"{max(bits)} bits a colour, of which only 8 could be kept: save it with 8 bits first")
+        raise Refused(
+            f"{max(bits)} bits per colour, of which only 8 could be kept: save it with 8 bits first"
+        )
 
 
 def _convert(image: Image.Image, picture: Picture) -> Image.Image:

@@ -166,16 +166,18 @@ def read_preparation(path: Path) -> Preparation:
             f"no file '{path}'. Make one where it was trained: ue-bench export method=NAME out={path}"
         )
     if path.suffix != ".safetensors":
-        raise DataError(f"'{path}' is not of ue-bench export, whose files end in .safetensors")
+        raise DataError(f"'{path}' was not written by ue-bench export, whose files end in .safetensors")
     target = Path(os.path.abspath(path))
     try:
         loaded = load_tensors(Store(target.parent.parent), target.parent.name, target.stem, renamed=True)
     except StoreError as error:
         raise DataError(
-            f"'{path}' is damaged, or not of ue-bench export: {error}. Copy or make it again"
+            f"'{path}' is damaged, or was not written by ue-bench export: {error}. Copy or make it again"
         ) from error
     if loaded is None or loaded[1].get("kind") != KIND:
-        raise DataError(f"'{path}' is not of ue-bench export, but something else in the same format")
+        raise DataError(
+            f"'{path}' was not written by ue-bench export: it is something else in the same format"
+        )
     check_header(loaded[1], HEADER, path)
     return Preparation(loaded[0], {name: value for name, value in loaded[1].items() if name != "kind"})
 

@@ -38,12 +38,12 @@ def export_training_set(words: Sequence[str]) -> int:
     """
     given = read_words(words, KEYS, ("out",), USAGE)
     if bool(given["trial"]) == bool(given["noise"]):
-        raise ConfigError(f"say one of trial= and noise=. Usage: {USAGE}")
+        raise ConfigError(f"give exactly one of trial= and noise=. Usage: {USAGE}")
     if given["format"] not in LAYOUTS:
         raise unknown("format", given["format"], LAYOUTS, USAGE)
     out = Path(given["out"]).expanduser()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"out={out} is there already, and not empty: name another folder")
+        raise ConfigError(f"out={out} already exists and is not empty: name another folder")
     environment = Environment(given["store"], "cpu", read_plugins(given["plugins"]))
     subject = _find(environment, given["trial"], given["noise"])
     train = published_set(subject)

@@ -38,7 +38,7 @@ def write_picture(picture: Picture, target: Path, form: str) -> None:
         file.flush()
         fault = find_difference(picture, Path(file.name), form)
         if fault:
-            raise Refused(f"what was written is not what was meant ({fault}): check the disk")
+            raise Refused(f"the written file differs from the picture ({fault}): check the disk")
 
 
 @contextlib.contextmanager

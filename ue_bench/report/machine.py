@@ -1,4 +1,4 @@
-"""A report for programs: JSON with every seed's value, and CSV with one line a cell."""
+"""A report for programs: JSON with every seed's value, and CSV with one line per cell."""
 
 from __future__ import annotations
 

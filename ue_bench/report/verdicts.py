@@ -10,10 +10,8 @@ from ue_bench.report.statistics import Difference, paired
 from ue_bench.report.tables import Report, Row
 from ue_bench.report.validity import INVALID, UNCHECKED
 
-QUARTER = (
-    0.25  # share of the control's value that a victim must lose with one seed, where there is no interval
-)
-TENTH = 0.1  # share of the control's value that a victim must lose with several seeds, beside the interval
+# Shares of the control's value that a victim must lose: with one seed, which has no interval; with several.
+QUARTER, TENTH = 0.25, 0.1
 MOST = 3  # the most places that are named
 PROTECTS, NOT, UNKNOWN = "protects", "does not", "unknown"
 
@@ -131,7 +129,7 @@ def _controls(report: Report) -> str:
     if INVALID in marks:
         return "the controls do not hold: a clean victim misses its floor, or a run does not fit its training data (†)"
     if harmful:
-        return "the controls do not hold: random noise of the same budget already takes much away"
+        return "the controls do not hold: random noise of the same budget already does much harm"
     floors: Mapping[str, object] = report.plan.get("floors") or {}
     if UNCHECKED in marks or not any(floors.get(key) for key in floors if key.startswith("clean_")):
         return "nothing shows yet that the controls hold"

@@ -77,9 +77,9 @@ def load_tensors(
     if "seal" in facts and facts.pop("seal") != digest(facts):
         raise DamagedError(f"{name} is corrupt: its facts are not as they were written")
     if facts.pop("name", f"{folder}/{key}") != f"{folder}/{key}" and not renamed:
-        raise DamagedError(f"{name} is corrupt: it holds what belongs under another name")
+        raise DamagedError(f"{name} is corrupt: its content belongs to another name")
     if facts.pop("checksum", None) != content_hash(tensors):
-        raise DamagedError(f"{name} is corrupt: its checksum does not fit its content")
+        raise DamagedError(f"{name} is corrupt: its checksum does not match its content")
     return tensors, facts
 
 

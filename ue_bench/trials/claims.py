@@ -99,7 +99,7 @@ class Claim:
     def who(self) -> str:
         """Its owner in words."""
         if not self.owner:
-            return f"whoever left a file there that is no claim, {duration(self.silent)} ago"
+            return f"an unknown owner, because the file is not a claim, {duration(self.silent)} ago"
         ended = ", which has ended" if is_gone(self.process) else ""
         return f"process {self.process.split('-')[1]} on {self.host} since {self.since}{ended}"
 

@@ -105,7 +105,7 @@ class Environment:
             name, *settings = shlex.split(words)
         except ValueError as error:
             raise ConfigError(
-                f"public data is NAME or 'NAME parameter=value ...', not {words!r}: {error or 'no name'}"
+                f"public data must be NAME or 'NAME parameter=value ...', not {words!r}: {error or 'no name'}"
             ) from None
         given = {**parse_words(settings), **parameters}
         split = self.load_dataset(name, image_size, given)

@@ -116,7 +116,7 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
     split, device = environment.load(trial), environment.find_device()
     kept = load_noise(trial, environment)
     if kept is None:
-        raise StoreError(f"noise {trial.noise_key} has gone from the store: run the same command again")
+        raise StoreError(f"noise {trial.noise_key} is no longer in the store: run the same command again")
     perturbation, made = kept
     warnings = [*made["warnings"], *_made_otherwise(trial, made, environment)]
     published, noise = poisoned(trial, split.train, perturbation)

@@ -45,6 +45,6 @@ def guarded(who: str, warn: Callable[[str], object]) -> Iterator[None]:
     finally:
         changed += find_changes()
         if leaked:
-            warn(f"{who} changed {' and '.join(leaked)}, which was set back before anything else ran")
+            warn(f"{who} changed {' and '.join(leaked)}, which was undone before anything else ran")
     if changed:
         raise DataError(f"{who} changed {' and '.join(changed)} in place: it must work on a copy")

@@ -151,7 +151,10 @@ def _share(arm: Arm, ratio: float) -> float | None:
 def _pointless(arm: Arm, ratio: float) -> dict[str, str]:
     if ratio > 0:
         return {"what": f"{arm.name} at ratio {100 * ratio:g}%", "reason": "it leaves nothing to train on"}
-    return {"what": "noise at ratio 0%", "reason": "without protected images, all is the clean control"}
+    return {
+        "what": "noise at ratio 0%",
+        "reason": "without protected images, each trial repeats the clean control",
+    }
 
 
 def _rounded_away(arm: Arm, ratio: float, count: int) -> str:

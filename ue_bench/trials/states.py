@@ -45,9 +45,9 @@ class States:
                     f"the checkpoint {place} is damaged: {type(error).__name__}: {error}"
                 ) from error
         if broken is not None:
-            raise DamagedError(f"the checkpoint {place} is damaged: a checksum does not fit its content")
+            raise DamagedError(f"the checkpoint {place} is damaged: a checksum does not match its content")
         if not isinstance(state, dict) or state.pop("name", None) != name:
-            raise DamagedError(f"the checkpoint {place} is damaged: it holds what belongs under another name")
+            raise DamagedError(f"the checkpoint {place} is damaged: its content belongs to another name")
         return state
 
     def save(self, name: str, state: Mapping[str, Any]) -> None:

@@ -167,7 +167,7 @@ class Store:
         """A trial's record; None if it is missing or damaged (then the trial is to be done again)."""
         record = self._read_json("trials", f"{trial}.json")
         if record is not None and record.get("id") != trial:
-            self._note_damage(f"trials/{trial}.json", f"it is the record of {record.get('id')}")
+            self._note_damage(f"trials/{trial}.json", f"it holds the record of {record.get('id')}")
             return None
         return record
 
@@ -190,7 +190,7 @@ class Store:
     def _read_plan(self, key: str) -> dict[str, Any] | None:
         plan = self._read_json("plans", f"{key}.json")
         if plan is not None and plan.pop("key", key) != key:  # plans of older versions have no key
-            self._note_damage(f"plans/{key}.json", "it is another plan's")
+            self._note_damage(f"plans/{key}.json", "it holds another plan")
             return None
         return plan
 
@@ -218,7 +218,7 @@ class Store:
         try:
             body = json.loads(content)
         except (ValueError, RecursionError):
-            self._note_damage(name, "it is not JSON, or not all of it")
+            self._note_damage(name, "it is not JSON, or cut short")
             return None
         if not isinstance(body, dict):
             self._note_damage(name, "it holds something else")
@@ -231,7 +231,7 @@ class Store:
             )
         stated = body.pop("checksum", None)
         if stated != checksum(dumps(body).encode()):
-            self._note_damage(name, "its checksum does not fit its content")
+            self._note_damage(name, "its checksum does not match its content")
             return None
         return body
 

@@ -124,7 +124,7 @@ class Work:
                 return crowded
             outcome = _failure(error)
         if not claims.holds(task.name):  # it was taken for dead: whoever has it now keeps its own
-            return Outcome("busy", error={"kind": "Busy", "message": "another run, which took it over"})
+            return Outcome("busy", error={"kind": "Busy", "message": "another run, which has taken it over"})
         store.write_record(self.record(task, outcome))
         self.environment.remove_checkpoints(task.name)
         return Outcome(outcome.status, error=outcome.error)

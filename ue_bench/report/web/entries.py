@@ -136,7 +136,7 @@ def _sizes(reports: Iterable[Report]) -> dict[str, int]:
 def _printed(cell: Cell, view: Report, figures: Sequence[printed.Figure]) -> tuple[printed.Match, ...]:
     """What is printed for a cell, under its own name as well, and under the defense's with its strength.
 
-    Sources that do not say their granularity mean one noise an image, the field's usual one.
+    Sources that do not say their granularity are taken to mean one noise per image, the field's usual one.
     """
     trial = cell.trial
     own = printed.same_name(str(trial.get("method")))

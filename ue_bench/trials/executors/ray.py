@@ -310,7 +310,7 @@ class Actors:
         if outcome.status != "crowded":
             return Event(number, "ended", outcome)
         self.alone.add(task.name)
-        why = f"{(outcome.error or {}).get('message')}, on a GPU that it shared; it gets one for itself"
+        why = f"{(outcome.error or {}).get('message')}, on a GPU that it shared; now it gets a GPU for itself"
         return Event(number, "lost", why=why, again=True)
 
     def _lose(self, held: Held, error: Exception) -> list[Event]:
@@ -321,8 +321,8 @@ class Actors:
         self._look_at_nodes()
         there = held.node in self.nodes
         if number is not None and task is not None:
-            gone = f"its process on the node {held.node.host} has gone, perhaps out of memory"
-            why = gone if there else f"the node {held.node.host} has gone"
+            gone = f"its process on the node {held.node.host} is gone, perhaps out of memory"
+            why = gone if there else f"the node {held.node.host} is gone"
             return [Event(number, "lost", why=why, again=True, begun=began)]
         self.failed_starts += there
         if self.failed_starts >= FAILED_STARTS:

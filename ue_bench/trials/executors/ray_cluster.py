@@ -134,7 +134,7 @@ def find_address(address: str) -> str:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
         if _answers(given):
             return given
-        problem = "what listens there is no Ray"
+        problem = "what listens there is not Ray"
     except OSError as error:
         problem = error.strerror or str(error)
     raise ClusterError(
@@ -212,7 +212,7 @@ def check_room(nodes: list[Node], cpus: float) -> None:
     have = "; ".join(f"{node.host} has {node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in nodes)
     gpus = max((node.share or 0 for node in nodes), default=0)
     raise ConfigError(
-        f"a trial is to have {gpus:g} GPUs and {cpus:g} CPUs, but no node of the Ray cluster has so much ({have}): ask "
+        f"a trial needs {gpus:g} GPUs and {cpus:g} CPUs, but no node of the Ray cluster has that many ({have}): ask "
         "for less with gpus_per_trial= and cpus_per_trial="
     )
 

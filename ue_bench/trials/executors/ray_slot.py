@@ -76,7 +76,7 @@ class Answer:
         for path in sorted({*self.plugins, *mine.plugins}):
             if self.plugins.get(path, "") != mine.plugins.get(path, ""):
                 found.append(
-                    f"the plug-in {path} is {'another' if self.plugins.get(path) else 'absent'} there"
+                    f"the plug-in {path} {'differs' if self.plugins.get(path) else 'is absent'} there"
                 )
         return "; ".join(found)
 
