@@ -1,8 +1,8 @@
 """Claims: files that say who is working on what, so that no two processes do the same work.
 
 A claim is made by a hard link, which fails where there is one already, on network folders too. Its owner touches it
-from time to time. Where the owner has ended, or has not touched it for a lease, the claim is dead, and whoever needs it
-takes it.
+from time to time. If the owner has ended, or has not touched it for the time of a lease, the claim is dead, and whoever
+needs the work takes the claim over.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from ue_bench.errors import StoreError
 from ue_bench.progress import duration
 from ue_bench.trials.identity import is_gone, mark
 
-LEASE = 900.0  # seconds without a touch after which a claim is dead, wherever its owner runs
+LEASE = 900.0  # seconds after which a claim that was not touched is dead, wherever its owner runs
 SUFFIX = ".claim"
 Found = TypeVar("Found")
 SAID = ("owner", "task", "process", "host", "since", "token")
 
 
 class Busy(BaseException):
-    """Somebody else works on it. Not an ``Exception``, so that content does not take it for a failure of its own.
+    """Another process works on it. It is not an ``Exception``, so that content cannot catch it by accident.
 
     Attributes:
-        claim: whose it is.
+        claim: the claim of that process.
     """
 
     def __init__(self, claim: Claim):
@@ -44,11 +44,11 @@ class Busy(BaseException):
 
 
 def when_free(work: Callable[[], Found], say: Callable[[str], None], pause: float = 2.0) -> Found:
-    """What ``work`` returns; while somebody else holds a claim that it needs, it waits and begins again.
+    """Returns what ``work`` returns; while another process holds a claim that it needs, waits and starts it again.
 
     Args:
         work: may be called several times.
-        say: is told whom it waits for, once for each claim.
+        say: called with a line about who is waited for, once per claim.
         pause: seconds between two attempts.
     """
     told = ""
@@ -64,18 +64,18 @@ def when_free(work: Callable[[], Found], say: Callable[[str], None], pause: floa
 
 @dataclass(frozen=True)
 class Claim:
-    """What a claim's file says.
+    """The content of a claim's file.
 
     Attributes:
-        name: of the work: ``trial-ID``, ``noise-KEY`` or ``prepared-KEY``.
-        owner: a word that all processes of one run share; "" if the file holds rubbish.
+        name: the name of the work: ``trial-ID``, ``noise-KEY`` or ``prepared-KEY``.
+        owner: a word that all processes of one run share; "" if the file is not a claim.
         task: the name of the task for which the claim was made.
         process: its owner's ``mark``.
         host: its owner's machine.
         since: when it was made, in ISO format, by the owner's clock.
-        silent: seconds since it was touched last, by the clock of the file server.
-        token: a word of this claim alone; numbers of files are used again.
-        inode: of its file.
+        silent: seconds since it was last touched, by the clock of the file server.
+        token: a word that no other claim has, because inodes are used again.
+        inode: the inode of its file.
     """
 
     name: str
@@ -89,11 +89,11 @@ class Claim:
     inode: int = 0
 
     def same(self, other: Claim | None) -> bool:
-        """Whether the other is this claim, and not one in its place."""
+        """Whether the other is this claim, and not one that replaced it."""
         return other is not None and (self.token, self.inode) == (other.token, other.inode)
 
     def dead(self, lease: float) -> bool:
-        """Whether its owner has ended, or may be taken to have ended."""
+        """Whether its owner has ended, or has to be considered ended."""
         return bool(is_gone(self.process)) or self.silent > lease
 
     def who(self) -> str:
@@ -108,7 +108,7 @@ class Claims:
     """The claims of one run in a folder.
 
     Args:
-        folder: where all claims lie, or None: nothing is ever claimed by others.
+        folder: the folder of all claims; None: other processes never claim anything.
         owner: a word that all processes of the run share; "": this process alone.
         lease: seconds, see ``LEASE``.
     """
@@ -123,10 +123,10 @@ class Claims:
 
     @contextlib.contextmanager
     def held(self, name: str) -> Iterator[None]:
-        """Claims work while the block lasts; what a process holds already it may claim once more.
+        """Claims work for the duration of the block; a process may claim again what it holds already.
 
         Raises:
-            Busy: if somebody else works on it.
+            Busy: if another process works on it.
             StoreError: if the folder cannot be written.
         """
         if self.folder is None or name in self._held:
@@ -139,7 +139,7 @@ class Claims:
             self.release(name)
 
     def holds(self, name: str) -> bool:
-        """Whether the claim is still this process's: another may have taken it for dead."""
+        """Whether this process still holds the claim: another may have considered it dead and taken it."""
         if self.folder is None:
             return True
         held = self._held.get(name)
@@ -153,7 +153,7 @@ class Claims:
             self._remove(held)
 
     def release_task(self, task: str = "") -> None:
-        """Removes this run's claims, of all its processes; with ``task`` only those made for it."""
+        """Removes the claims of all processes of this run; with ``task``, only those made for that task."""
         for claim in self.all():
             if claim.owner == self.owner and task in ("", claim.task):
                 self._remove(claim)
@@ -162,7 +162,7 @@ class Claims:
                 self._held.clear()
 
     def remove_dead(self) -> None:
-        """Removes the claims of processes that have ended on this machine: nobody may ever ask for their work again."""
+        """Removes the claims of ended processes of this machine, because their work may never be needed again."""
         for claim in self.all():
             if is_gone(claim.process):
                 with contextlib.suppress(
@@ -186,7 +186,7 @@ class Claims:
         return dataclasses.replace(claim, silent=0.0 if alive else self._clock() - claim.silent)
 
     def _read(self, name: str, path: Path | None = None) -> Claim | None:
-        """As ``read``, but ``silent`` is when it was touched last."""
+        """Like ``read``, but ``silent`` is the time of the last touch."""
         try:
             with open(path or self._path(name), "rb") as file:
                 content, about = file.read(10_000), os.fstat(file.fileno())
@@ -236,7 +236,7 @@ class Claims:
         self._touch_from_time_to_time()
 
     def _bury(self, claim: Claim) -> None:
-        """Removes a dead claim; one that was made in its place meanwhile is put back."""
+        """Removes a dead claim; a new claim that replaced it meanwhile is put back."""
         away = self._path(claim.name).with_suffix(f".{mark()}.{uuid.uuid4().hex[:8]}.tmp")
         try:
             os.rename(self._path(claim.name), away)
@@ -258,13 +258,13 @@ class Claims:
         return self.folder / f"{name}{SUFFIX}"
 
     def _clock(self) -> float:
-        """The time by the clock that dates the folder's files, whatever this machine's clock says."""
+        """The time by the clock that dates the folder's files, which may differ from this machine's."""
         assert self.folder is not None
         probe = self.folder / f"clock.{mark()}.{uuid.uuid4().hex[:8]}.tmp"
         try:
             probe.touch()
             return probe.stat().st_mtime
-        except OSError:  # a folder that is only read: a guess is better than an error
+        except OSError:  # a read-only folder: a guess is better than an error
             return datetime.datetime.now().timestamp()
         finally:
             with contextlib.suppress(OSError):
@@ -291,7 +291,7 @@ def _link(source: Path, target: Path) -> bool:
     try:
         os.link(source, target)
     except OSError as error:
-        if os.stat(source).st_nlink == 2:  # it was done, and only the server's answer was lost
+        if os.stat(source).st_nlink == 2:  # the link was made, and only the server's answer was lost
             return True
         return False if isinstance(error, FileExistsError) else _copy_exclusively(source, target)
     return True

@@ -1,4 +1,4 @@
-"""How a run ends on SIGTERM, which schedulers send before they kill: like Ctrl-C, and within five seconds."""
+"""Ends a run on SIGTERM, which schedulers send before they kill: like Ctrl-C, and within five seconds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-GRACE = 4.0  # seconds until a run ends that is busy in a library and cannot be interrupted
-STATUS = 128 + signal.SIGTERM  # of the process, as a shell tells it
+GRACE = 4.0  # seconds after which a run ends that cannot be interrupted because a library is busy
+STATUS = 128 + signal.SIGTERM  # the exit status of a process that SIGTERM ended, as shells report it
 
 
 class Terminated(KeyboardInterrupt):
@@ -21,10 +21,10 @@ class Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def heeding_sigterm(give_up: Callable[[], object]) -> Iterator[None]:
-    """Raises Terminated in the block on SIGTERM; where that helps nothing for ``GRACE`` seconds, the process ends.
+    """Raises Terminated in the block on SIGTERM; if the block does not end within ``GRACE`` seconds, ends the process.
 
     Args:
-        give_up: called in another thread before the process ends in that way.
+        give_up: called in another thread before the process is ended.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -47,7 +47,7 @@ def _raise(number: int, frame: Any) -> None:
 
 
 def _watch(signals: socket.socket, give_up: Callable[[], object]) -> None:
-    """Reads the numbers of the signals that arrive, whatever the main thread does, until the block has ended."""
+    """Reads the signals that arrive until the block has ended, even while the main thread is busy."""
     while numbers := signals.recv(64):
         if signal.SIGTERM in numbers:
             end = time.monotonic() + GRACE

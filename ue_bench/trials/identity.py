@@ -1,4 +1,4 @@
-"""Which process wrote something, and whether it still runs, as far as this machine can tell."""
+"""Identifies the process that wrote something, and tells whether it still runs, if this machine can know."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ue_bench.canonical import digest
 
 @functools.lru_cache(maxsize=1)
 def place() -> str:
-    """A word for this machine since it started, and for the part of it whose process numbers are seen here."""
+    """A word for this machine since its last start, and for the namespace of its process numbers."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return digest([boot, os.stat("/proc/self/ns/pid").st_ino], 8)
@@ -21,12 +21,12 @@ def place() -> str:
 
 
 def mark() -> str:
-    """This process in a word that fits a file's name: place, number, and when it started."""
+    """A word for this process that can be part of a file name: place, process number, and start time."""
     return f"{place()}-{os.getpid()}-{_started(os.getpid())}"
 
 
 def is_gone(word: str) -> bool | None:
-    """Whether the process of a ``mark`` has ended; None if it runs elsewhere, or the word is none."""
+    """Whether the process of a ``mark`` has ended; None if it runs elsewhere, or if the word is not a mark."""
     where, _, rest = word.partition("-")
     number, _, started = rest.partition("-")
     if where != place() or not number.isdigit():
@@ -36,7 +36,7 @@ def is_gone(word: str) -> bool | None:
 
 
 def _started(number: int) -> int | None:
-    """When a process started, in ticks of the system's clock, 0 where that is not told; None if there is none."""
+    """When a process started, in ticks of the system's clock; 0 if that is unknown; None without such a process."""
     try:
         told = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:
@@ -44,7 +44,7 @@ def _started(number: int) -> int | None:
             return None
         return 0 if _exists(number) else None
     except OSError:
-        return None  # it ended while it was being read
+        return None  # the process ended while it was being read
     return None if told[0] == "Z" else int(told[19])
 
 

@@ -1,4 +1,4 @@
-"""What processes left behind that were killed while they wrote or cleaned up."""
+"""Removes what processes left behind that were killed while they wrote or cleaned up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ue_bench.trials.states import FOLDER, SUFFIX, States
 from ue_bench.trials.store import Store
 
 FOLDERS = ("plans", "trials", "noise", "prepared", "victims", "claims", "checkpoints")
-OLD = 86_400.0  # seconds after which a temporary file of another machine is taken to be left behind
+OLD = 86_400.0  # seconds after which a temporary file of another machine counts as left behind
 
 
 def remove_leftovers(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""A trial's noise as it was kept, checked once more before anybody uses it."""
+"""Loads a trial's noise from the store, and checks it again before it is used."""
 
 from __future__ import annotations
 

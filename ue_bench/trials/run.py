@@ -23,7 +23,7 @@ from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial
 from ue_bench.trials.work import Work
 
-KEPT = (  # what a record keeps of its trial's entry in the plan
+KEPT = (  # the part of a trial's entry in the plan that its record keeps
     "dataset",
     "dataset_label",
     "method",
@@ -44,7 +44,7 @@ class Summary:
     Attributes:
         records: of all trials of the plan, old and new, by id.
         failures: (trial, message) of this run.
-        left: trials that were not begun, for want of time or because others work on them.
+        left: trials that were not started, for lack of time or because other runs work on them.
     """
 
     records: dict[str, dict[str, Any]]
@@ -65,11 +65,11 @@ def run(
     takes: str = "",
     may_start: Callable[[Task, float], bool] | None = None,
 ) -> Summary:
-    """Works through what is missing, beside whoever else works on this store.
+    """Does the missing work, together with other runs on this store.
 
     Args:
-        takes: how long that takes, in words, if it is known; shown at the start.
-        may_start: see ``Schedule``; None: there is no end, and others are waited for.
+        takes: how long it takes, in words, or "" if unknown; shown at the start.
+        may_start: see ``Schedule``; None: there is no time limit, and other runs are waited for.
 
     Raises:
         StoreError: if results cannot be kept; what was kept before stays.
@@ -144,7 +144,7 @@ def _divide(records: Mapping[str, dict[str, Any]]) -> tuple[dict[str, dict[str, 
 
 
 def _recorded(task: Task, outcome: Outcome, work: Work, store: Store) -> dict[str, Any]:
-    """The trial's record, written by now by whoever did it; made here where that was nobody."""
+    """The trial's record, which whoever did the trial has written; if nobody did, it is written here."""
     record = store.read_record(task.trial.id)
     if outcome.status == "done" and record is not None:
         return record
@@ -155,7 +155,7 @@ def _recorded(task: Task, outcome: Outcome, work: Work, store: Store) -> dict[st
 
 
 def _peaks(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Type of device -> the memory that a trial took there at most, in bytes."""
+    """Device type -> the most memory that a trial took there, in bytes."""
     found: dict[str, int] = {}
     for record in records:
         device = str((record["device"] or {}).get("type"))
@@ -164,7 +164,7 @@ def _peaks(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _beside_others(store: Store) -> list[str]:
-    """What to know of other runs on this store, in sentences."""
+    """What a person should know about other runs on this store, in sentences."""
     if store.local:
         return []
     return [
@@ -176,7 +176,7 @@ def _beside_others(store: Store) -> list[str]:
 def _tasks(
     todo: list[Trial], entries: Iterable[Mapping[str, Any]], failed: Mapping[str, Mapping[str, Any]]
 ) -> list[Task]:
-    """Each noise once, before the first trial that needs it."""
+    """The tasks: each noise once, before the first trial that needs it."""
     by_id, made, tasks = {entry["id"]: entry for entry in entries}, set(), []
     for trial in todo:
         labels = {name: by_id[trial.id][name] for name in KEPT}
@@ -189,7 +189,7 @@ def _tasks(
 
 
 def announcement(plan: Plan, finished: dict[str, Any], todo: list[Trial], takes: str = "") -> str:
-    """What a run will do, how much of it is done, and how long the rest takes, in words, if that is known."""
+    """What a run will do, how much of it is done and, if known, how long the rest takes, in words."""
     noises = len({trial.noise_key for trial in todo})
     after = f", {takes}" if takes else ""
     what = f"{plan.config.suite} ({plan.config.profile})" if plan.config.profile else plan.config.suite
@@ -213,7 +213,7 @@ def _accuracy(metrics: dict[str, Any]) -> str:
 
 
 def _retrieval(metrics: dict[str, Any]) -> str:
-    """Hit@10 and median rank, image to text and text to image; behind them those of the best epoch."""
+    """Hit@10 and median rank, image to text and text to image, followed by those of the best epoch."""
     both = [
         f"{name} {part[f'{name}_hit@10']:.1f} % MedR {part[f'{name}_medr']:.0f}"
         for part in (metrics, metrics["best"])

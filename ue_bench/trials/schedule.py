@@ -1,4 +1,4 @@
-"""Which task is next: noise before what needs it, others' work later, lost tasks again, none beyond its time."""
+"""Decides which task is next: noise before what needs it, claimed work later, lost tasks again, none too late."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ue_bench.progress import Progress
 from ue_bench.trials.executors import Event, Executor, Outcome, Task
 from ue_bench.trials.executors.worker import failed, late
 
-ATTEMPTS = 3  # of a task whose process is lost
-STARTS = 10  # of processes for a task that are lost before they begin
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0  # seconds until a task that others work on is asked for again
+ATTEMPTS = 3  # how often a task is tried whose process is lost
+STARTS = 10  # how many processes may be lost before they begin a task
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0  # seconds until a task that another run works on is tried again
 GLANCE = 0.5  # seconds between two looks at the clock
 
 
@@ -24,11 +24,11 @@ class Waiting:
 
     Attributes:
         task: the task.
-        pause: seconds to wait after the next time that it is found busy.
-        ready: when it may be asked for (of ``time.monotonic``).
-        busy: who works on it, or "".
-        begun: when it was started last.
-        starts: how many processes were lost before they began with it.
+        pause: seconds to wait the next time that another run works on it.
+        ready: when it may be started, by ``time.monotonic``.
+        busy: which other run works on it, or "".
+        begun: when it was last started.
+        starts: how many processes were lost before they began it.
     """
 
     task: Task
@@ -43,13 +43,13 @@ class Schedule:
     """Works through tasks.
 
     Args:
-        tasks: in the order in which they are preferred; each noise before what needs it.
-        executor: does them.
-        progress: shows what they say.
-        time_limit: seconds that a task may take once it runs, or None.
-        may_start: (task, seconds that one of its kind took at most) -> whether there is time left; None: always.
-        lose: called with a task whose process is gone.
-        patient: whether to wait, at the end, for what others do.
+        tasks: in the preferred order; each noise before what needs it.
+        executor: performs the tasks.
+        progress: shows their lines and loops.
+        time_limit: seconds that a running task may take, or None.
+        may_start: (task, the longest seconds of its kind so far) -> whether there is time for it; None: always.
+        lose: called with a task whose process is lost.
+        patient: whether to wait at the end for work that other runs do.
 
     Attributes:
         left: tasks that were not started.
@@ -77,7 +77,7 @@ class Schedule:
         self.told = ""
 
     def work(self) -> Iterator[tuple[Task, Outcome]]:
-        """Yields each task with its outcome the moment it ends: done, failed or blocked."""
+        """Yields each task with its outcome as soon as it ends: done, failed or blocked."""
         try:
             while self.waiting or self.running:
                 yield from self._blocked()
@@ -116,7 +116,7 @@ class Schedule:
             free -= 1
 
     def _give_up(self) -> bool:
-        """Whether nothing is left but what others do, and what waits for that, and this run does not wait for it."""
+        """Whether this run ends now because only work of other runs, and what waits for that, is left."""
         stuck = [each for each in self.waiting if each.busy]
         if stuck and self.patient:
             who = " and ".join(sorted({each.busy for each in stuck}))
@@ -131,7 +131,7 @@ class Schedule:
         return False
 
     def _seconds(self) -> float:
-        """How long to wait for something to happen."""
+        """How long to wait for the next event."""
         now = time.monotonic()
         moments = [*self.deadlines.values(), *(each.ready for each in self.waiting if each.busy)]
         return max(0.0, min([GLANCE, *(moment - now for moment in moments)]))
@@ -180,7 +180,7 @@ class Schedule:
         spent = time.monotonic() - each.begun
         self.longest[each.task.kind] = max(self.longest[each.task.kind], spent)
         for other in self.waiting:
-            if other.busy:  # perhaps for what has just been done
+            if other.busy:  # it may have waited for what has just been done
                 other.ready, other.pause = 0.0, FIRST_PAUSE
         if each.task.kind == "protect":
             self.noises[each.task.trial.noise_key] = outcome

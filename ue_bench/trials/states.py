@@ -1,4 +1,4 @@
-"""The states of long loops as files of the store, which hold tensors and plain values and run no code when read."""
+"""The states of long loops as files of the store. They hold tensors and plain values, and reading them runs no code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIX = ".pt"
 
 @dataclass(frozen=True)
 class States:
-    """A store's ``checkpoints/``: one file a loop, ``WORK.LOOP.pt``."""
+    """A store's ``checkpoints/``: one file per loop, ``WORK.LOOP.pt``."""
 
     store: Store
 
@@ -37,7 +37,7 @@ class States:
                 return None
             try:
                 with zipfile.ZipFile(path) as file:
-                    broken = file.testzip()  # torch does not look at the checksums
+                    broken = file.testzip()  # torch does not check the checksums
                 home = functools.partial(_home, device=device)
                 state = torch.load(path, home, weights_only=True) if broken is None else {}
             except Exception as error:
@@ -82,7 +82,7 @@ def _write(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def _home(storage: Any, location: str, device: torch.device) -> Any:
-    """The storage on the CPU, or on this run's accelerator, whatever its number was."""
+    """The storage on the CPU, or on this run's accelerator, whose number may have changed."""
     return (
         storage if location == "cpu" else torch.serialization.default_restore_location(storage, str(device))
     )

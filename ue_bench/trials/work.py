@@ -1,4 +1,4 @@
-"""Does one task wherever it is sent: claims it, looks whether it is done already, works, keeps what it found."""
+"""Does one task wherever it is sent: claims it, checks whether it is done already, works, keeps the result."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ue_bench.trials.executors import Outcome, Task
 from ue_bench.trials.protect import protect
 from ue_bench.trials.store import Store
 
-LONGEST_MESSAGE = 2000  # characters
-LONGEST_TRACEBACK = 20000  # characters, the last ones
+LONGEST_MESSAGE = 2000  # characters that are kept
+LONGEST_TRACEBACK = 20000  # characters that are kept, the last ones
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class Work:
             return Outcome("busy", error={"kind": "Busy", "message": busy.claim.who()})
 
     def find_done(self, task: Task, store: Store) -> Outcome | None:
-        """What another run made of the task since this one was planned, or None."""
+        """The outcome that another run gave the task since this run was planned, or None."""
         record = store.read_record(task.trial.id)
         if record is None or (record["status"] == "failed" and record["created"] == task.failed):
             return None
         if record["status"] == "failed":
             if task.kind == "protect" and store.has("noise", f"{task.trial.noise_key}.safetensors"):
-                return None  # the noise was made, and then its victim failed
+                return None  # its noise was made, and then its victim failed
             return Outcome("failed", error=record["error"], elsewhere=True)
         return Outcome("done", elsewhere=True) if task.kind == "evaluate" else None
 
@@ -123,7 +123,9 @@ class Work:
             if crowded := _crowded(error):
                 return crowded
             outcome = _failure(error)
-        if not claims.holds(task.name):  # it was taken for dead: whoever has it now keeps its own
+        if not claims.holds(
+            task.name
+        ):  # another run considered the claim dead and took it; its result counts
             return Outcome("busy", error={"kind": "Busy", "message": "another run, which has taken it over"})
         store.write_record(self.record(task, outcome))
         self.environment.remove_checkpoints(task.name)
@@ -131,7 +133,7 @@ class Work:
 
 
 def _crowded(error: BaseException) -> Outcome | None:
-    """The outcome of a task that found no memory on a device that it shares; None for any other error."""
+    """The outcome of a task for which a shared device had no memory left; None for any other error."""
     if device_share() < 1 and isinstance(error, torch.OutOfMemoryError):
         return Outcome("crowded", error=tell_failure(error))
     return None

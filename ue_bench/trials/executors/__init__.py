@@ -24,11 +24,11 @@ class Task:
 
     Attributes:
         kind: ``protect`` (noise once) or ``evaluate`` (a victim on it).
-        trial: whose noise, or which trial.
+        trial: the trial whose noise is made, or that is evaluated.
         needs: the noise key that must exist before an ``evaluate`` starts.
-        labels: what the plan says of the trial and its record keeps.
-        failed: when the trial had failed before this run, as its record says, or "".
-        attempts: which attempt this is, from 1.
+        labels: the part of the plan's entry that the trial's record keeps.
+        failed: when the trial failed before this run, by its record; "" if it did not.
+        attempts: the number of this attempt, from 1.
     """
 
     kind: str
@@ -46,14 +46,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task. Noise and records are in the store by then.
+    """How a task ended. Its noise or record is in the store by then.
 
     Attributes:
-        status: ``done``, ``failed``, ``blocked`` (what it needs has failed), ``busy`` (somebody else works on it, or on
-            what it needs: to be asked for again later), or ``crowded`` (no memory is left on a device that it shares:
-            to be done again alone).
-        found: what a measurement found.
-        error: kind and message of a failure; of a busy task who works on it.
+        status: ``done``, ``failed``, ``blocked`` (what it needs has failed), ``busy`` (another run works on it or on
+            what it needs: ask again later), or ``crowded`` (a device that it shares has no memory left: do it again
+            with a device of its own).
+        found: the result of a measurement.
+        error: kind and message of a failure; for a busy task, who works on it.
         elsewhere: whether another run did it.
     """
 
@@ -71,15 +71,15 @@ class Event:
     """Something that happened to a task.
 
     Attributes:
-        number: the task's.
-        kind: ``started`` (its time runs), ``ended``, ``lost`` (its process is gone), ``said`` (a line), ``followed``
-            (how far a loop in it is).
-        outcome: of an ended one.
-        why: of a lost one, in words.
-        again: whether a lost one may go well another time.
-        begun: whether a lost one had been started.
-        line: what it said; of a loop its label.
-        count, total: of a loop; count None: the loop has ended.
+        number: the number of the task.
+        kind: ``started`` (its time runs), ``ended``, ``lost`` (its process is gone), ``said`` (it prints a line),
+            ``followed`` (a loop in it has progressed).
+        outcome: the outcome, if it ended.
+        why: why it was lost, in words.
+        again: whether a lost task may succeed at another attempt.
+        begun: whether a lost task had been started.
+        line: the line that it prints, or the label of the loop.
+        count, total: the progress of the loop; ``count`` None: the loop has ended.
     """
 
     number: int
@@ -97,16 +97,16 @@ class Executor(Protocol):
     """Processes that perform tasks. Its methods are called from one thread."""
 
     def free(self) -> int:
-        """How many tasks it takes now."""
+        """How many more tasks it accepts now."""
 
     def start(self, number: int, task: Task) -> None:
-        """Gives it a task under a number of its own."""
+        """Hands over a task under a number that no other task has."""
 
     def wait(self, seconds: float) -> list[Event]:
-        """What has happened since, in order; waits so long at most if nothing has.
+        """The events since the last call, in order; waits up to ``seconds`` for the first one.
 
         Raises:
-            UEBenchError: what ends the run, such as a store that cannot be written.
+            UEBenchError: if the run cannot go on, such as with a store that cannot be written.
         """
 
     def stop(self, number: int) -> None:
@@ -118,12 +118,12 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial gets of a cluster.
+    """The resources that each trial gets on a cluster.
 
     Attributes:
-        address: of the cluster: ``auto``, ``local`` or ``HOST:PORT``.
-        gpus: how many, or a share of one, as text; ``auto``: a share by measured memory; "": one where there are GPUs.
-        cpus: how many; None: as many as threads.
+        address: the cluster's address: ``auto``, ``local`` or ``HOST:PORT``.
+        gpus: number or share of GPUs, as text; ``auto``: a share by measured memory; "": one if the cluster has GPUs.
+        cpus: number of CPUs; None: as many as threads.
     """
 
     address: str = "auto"
@@ -137,13 +137,13 @@ class Setup:
 
     Attributes:
         perform: does a task.
-        environment: in which it is done.
-        workers: how many processes, or None: as many as the machine has room for.
-        tasks: how many there are to do.
+        environment: where tasks are done.
+        workers: number of processes; None: as many as the machine has room for.
+        tasks: number of tasks to do.
         time_limit: seconds that a task may take, or None; a task in this process cannot be stopped.
-        peak_bytes: memory that a task took at most, by type of device, as far as that is known.
-        resources: of a cluster.
-        progress: of the run; a task in this process shows its progress there.
+        peak_bytes: device type -> the most memory that a task took there, where that is known.
+        resources: what a trial gets on a cluster.
+        progress: shows the run's progress, and that of a task in this process.
     """
 
     perform: Perform

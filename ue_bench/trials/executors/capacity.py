@@ -12,9 +12,9 @@ import torch
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.executors import Setup
 
-LEAST_BYTES = 1.5 * 2**30  # of memory for a worker whose trials have not been measured yet
-SPARE = 1.25  # times the memory that was measured
-CONTAINERS = (  # folder, limit, use, and what of the use the system gives up when memory is short: cgroups 2 and 1
+LEAST_BYTES = 1.5 * 2**30  # memory of a worker, at least
+SPARE = 1.25  # a worker gets this many times the memory that was measured
+CONTAINERS = (  # cgroups 2 and 1: folder, limit, use, and the part of the use that can be reclaimed
     ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
@@ -24,8 +24,8 @@ def count_workers(setup: Setup) -> int:
     """How many workers to use.
 
     As many as were asked for. ``auto`` on a CPU: the cores that this process may use, divided by the threads of a task,
-    but no more than fit the free memory. On accelerators: one for each GPU that is visible, one if ``device=`` names
-    one. In no case more than there are tasks.
+    but no more than fit into the free memory. On accelerators: one for each visible GPU, or one if ``device=`` names a
+    GPU. There are never more workers than tasks.
     """
     wanted = setup.workers
     if wanted is None and setup.environment.find_device().type == "cpu":
@@ -54,7 +54,7 @@ def device_shares(environment: Environment, count: int) -> list[float]:
 
 
 def free_bytes() -> float:
-    """Memory that can be had without swapping, within the limits of a container; infinity where nothing tells."""
+    """Memory that is free without swapping, within the limits of a container; infinity if unknown."""
     known = [1024 * _told("/proc/meminfo", "MemAvailable:")]
     for folder, most, used, cached in CONTAINERS:
         if Path(folder, most).exists():
@@ -64,7 +64,7 @@ def free_bytes() -> float:
 
 
 def _told(path: str, word: str = "") -> float:
-    """The number in a file, or behind a word that begins a line; infinity if there is none, such as for "max"."""
+    """The number in a file, or after a word that starts a line; infinity if there is no number, such as for "max"."""
     try:
         text = Path(path).read_text()
         return float(

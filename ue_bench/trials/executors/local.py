@@ -23,7 +23,7 @@ def open_executor(setup: Setup) -> Executor:
 
 
 class Here:
-    """Performs tasks in this process. A method that crashes ends the run; the same command goes on."""
+    """Performs tasks in this process. A method that crashes it ends the run; the same command continues."""
 
     def __init__(self, setup: Setup):
         self.setup = setup
@@ -43,7 +43,7 @@ class Here:
         return [Event(number, "ended", self.setup.perform(task, self.setup.progress))]
 
     def stop(self, number: int) -> None:
-        """Nothing runs beside the caller."""
+        """Does nothing: a task runs only while the caller waits for it."""
 
     def close(self) -> None:
         self.given.clear()

@@ -1,7 +1,7 @@
-"""Works on a Ray cluster: an actor for each trial that a node has room for, which stays until the end.
+"""Works on a Ray cluster, with an actor for each trial that a node has room for; actors stay until the end.
 
-Ray starts processes and tells when one is lost. Noise and records go through the store, repetitions and time limits are
-the schedule's, and no actor has more than one task, so that nothing waits inside Ray.
+Ray starts processes and reports lost ones. Noise and records go through the store, the schedule handles repetitions and
+time limits, and no actor has more than one task, so that nothing waits inside Ray.
 """
 
 from __future__ import annotations
@@ -29,12 +29,10 @@ from ue_bench.trials.executors.ray_cluster import (
 from ue_bench.trials.executors.ray_slot import Answer, Question, Slot, device_bytes, look
 from ue_bench.trials.identity import mark
 
-START_SECONDS = (
-    120.0  # that the first process of each node may take to answer; then the work begins without it
-)
-LOOK_SECONDS = 5.0  # between two looks at which nodes there are
-HEAR_SECONDS = 5.0  # that an actor waits for something to tell
-FAILED_STARTS = 3  # of actors, one after another, that end the run
+START_SECONDS = 120.0  # a node whose first process takes longer to answer joins later
+LOOK_SECONDS = 5.0  # between two looks at the cluster's nodes
+HEAR_SECONDS = 5.0  # how long an actor waits for a message to send
+FAILED_STARTS = 3  # the run ends after this many failed starts of actors in a row
 
 
 def check_installed() -> None:
@@ -64,17 +62,17 @@ def open_executor(setup: Setup) -> Executor:
 
 @dataclass(eq=False)
 class Held:
-    """An actor, from the moment that it is asked for.
+    """An actor, from the moment that it is requested.
 
     Attributes:
-        node: where.
+        node: the node that it runs on.
         actor: Ray's handle.
-        alone: whether it has a whole GPU where others share one.
-        call: what is being waited for, or None.
-        ready: whether it has answered.
-        number: of the task that it does, or None.
-        gpu: which one Ray gave it, or "".
-        leaving: whether it is to end as soon as it is idle.
+        alone: whether it has a whole GPU, where other actors share one.
+        call: the pending call, or None.
+        ready: whether it has answered for the first time.
+        number: the number of its task, or None.
+        gpu: the GPU that Ray gave it, or "".
+        leaving: whether it ends as soon as it is idle.
     """
 
     node: Node
@@ -91,7 +89,7 @@ class Actors:
     """The actors of a run.
 
     Attributes:
-        after: what is to be done at the end.
+        after: what has to be done at the end.
     """
 
     def __init__(self, setup: Setup, ray: Any):
@@ -102,10 +100,10 @@ class Actors:
         self._find_shares()
         check_room(self.nodes, self.cpus)
         self.held: list[Held] = []
-        self.given: list[tuple[int, Task]] = []  # for the next actor that is idle
-        self.tasks: dict[int, Task] = {}  # that are being done
+        self.given: list[tuple[int, Task]] = []  # tasks that wait for an idle actor
+        self.tasks: dict[int, Task] = {}  # running tasks
         self.started: set[int] = set()
-        self.alone: set[str] = set()  # tasks that need a GPU for themselves
+        self.alone: set[str] = set()  # names of tasks that need a GPU of their own
         self.failed_starts, self.looked = 0, time.monotonic()
         self.store = setup.environment.open_store()
         nonce = f"ray.{mark()}.{uuid.uuid4().hex[:8]}.tmp", uuid.uuid4().hex.encode()
@@ -114,7 +112,7 @@ class Actors:
         self.mine = look(self.question)
 
     def check(self) -> None:
-        """Starts an actor on every node that is to work, and compares what it sees with what this process sees."""
+        """Starts an actor on every node that is to work, and checks that it sees what this process sees."""
         for node in [node for node in self.nodes if node.room(self.cpus)][: self._most()]:
             self._add(node)
         calls = [each.call for each in self.held]
@@ -128,7 +126,7 @@ class Actors:
 
     def free(self) -> int:
         room = min(self._most(), sum(node.room(self.cpus) for node in self.nodes))
-        # one task waits here even if all nodes are gone: the run goes on when one comes back
+        # One task waits here even if all nodes are gone, so that the run goes on when a node comes back.
         return max(0, max(1, room) - len(self.tasks) - len(self.given))
 
     def start(self, number: int, task: Task) -> None:
@@ -166,14 +164,14 @@ class Actors:
         self._find_shares()
 
     def _find_shares(self) -> None:
-        """Sets for new nodes how many GPUs a trial takes there, or which share of one."""
+        """Sets for new nodes how many GPUs, or which share of a GPU, a trial takes there."""
         new = [node for node in self.nodes if node.share is None]
         asked = {node: self._ask_memory(node) for node in new if self.gpus is None and node.gpus}
         if asked:
             self.ray.wait(list(asked.values()), num_returns=len(asked), timeout=START_SECONDS)
         for node in new:
             memory = 0
-            with contextlib.suppress(Exception):  # without an answer, a trial has its GPU for itself
+            with contextlib.suppress(Exception):  # without an answer, a trial gets a whole GPU
                 memory = self.ray.get(asked[node], timeout=0)
             most = self.setup.peak_bytes.get("cuda", 0)
             node.share = measured_share(most, memory) if self.gpus is None else self.gpus
@@ -188,7 +186,7 @@ class Actors:
         return NodeAffinitySchedulingStrategy(node.key, soft=False)
 
     def _hand_out(self) -> None:
-        """Gives tasks to idle actors, and starts actors where tasks wait and a node has room."""
+        """Hands tasks to idle actors, and starts actors if tasks wait and a node has room."""
         for number, task in list(self.given):
             idle = [each for each in self.held if each.ready and each.number is None and not each.leaving]
             fit = [each for each in idle if each.alone == (task.name in self.alone)]
@@ -213,7 +211,7 @@ class Actors:
         return node.room(self.cpus) - sum(node.sharing if each.alone else 1 for each in here)
 
     def _find_whole_gpu(self) -> None:
-        """Starts an actor that has a GPU for itself, or ends the actors on one as soon as they are idle."""
+        """Starts an actor with a GPU of its own, or lets the actors of one GPU end as soon as they are idle."""
         for node in self.nodes:
             here = [each for each in self.held if each.node is node]
             taken = len({each.gpu for each in here if each.ready}) + sum(not each.ready for each in here)
@@ -236,7 +234,7 @@ class Actors:
         gpus = 1.0 if alone else node.share or 0.0
         variables = dict.fromkeys(LIBRARIES, str(self.setup.environment.threads))
         if not gpus:
-            variables["CUDA_VISIBLE_DEVICES"] = ""  # Ray shows all GPUs to those that asked for none
+            variables["CUDA_VISIBLE_DEVICES"] = ""  # Ray shows all GPUs to an actor that requests none
         kind = self.ray.remote(
             num_cpus=self.cpus,
             num_gpus=gpus,
@@ -253,7 +251,7 @@ class Actors:
         held.call = held.actor.hear.options(concurrency_group="news").remote(HEAR_SECONDS)
 
     def _hear(self, seconds: float) -> list[Event]:
-        """What actors tell; waits so long at most for the first to tell something."""
+        """The actors' messages as events; waits up to ``seconds`` for the first one."""
         calls = {each.call: each for each in self.held if each.call is not None}
         if not calls:
             time.sleep(seconds)
@@ -263,7 +261,7 @@ class Actors:
         return [event for call in ready for event in self._receive(calls[call])]
 
     def _receive(self, held: Held) -> list[Event]:
-        if held not in self.held:  # its node has just been refused
+        if held not in self.held:  # it was removed when its node was refused
             return []
         call, held.call = held.call, None
         try:
@@ -279,7 +277,7 @@ class Actors:
         return events
 
     def _welcome(self, held: Held, answer: Answer) -> None:
-        """An actor is there: it may work if it sees what this process sees."""
+        """Admits an actor that has started, if it sees what this process sees."""
         held.ready, held.gpu, self.failed_starts = True, answer.gpu, 0
         if wrong := answer.differs(self.mine):
             held.node.wrong = f"the node {held.node.host} cannot take part: {wrong}"
@@ -314,7 +312,7 @@ class Actors:
         return Event(number, "lost", why=why, again=True)
 
     def _lose(self, held: Held, error: Exception) -> list[Event]:
-        """An actor is gone, and its task with it."""
+        """Handles an actor that is gone, and reports its task as lost."""
         number, began = held.number, held.number in self.started
         task = None if number is None else self._release(held)
         self._remove(held)
@@ -332,7 +330,7 @@ class Actors:
         return []
 
     def _release(self, held: Held) -> Task:
-        """Makes an actor idle; returns the task that it had."""
+        """Makes an actor idle and returns its task."""
         number, held.number = held.number, None
         assert number is not None
         self.started.discard(number)

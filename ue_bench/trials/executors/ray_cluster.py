@@ -19,17 +19,17 @@ from ue_bench.process import handlers_restored
 from ue_bench.trials.executors import Setup
 from ue_bench.words import number
 
-SETTINGS = {  # of Ray, which reads them when it is imported
+SETTINGS = {  # environment variables that Ray reads when it is imported
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_raylet_start_wait_time_s": "120",
 }
-ANSWER_SECONDS = 5  # until an address where nobody listens is given up
-STORE_BYTES = 80 * 2**20  # of the object store, which nothing goes through: the least that Ray allows
-SPARE = 1.25  # times the device memory that was measured
-MOST_SHARING = 16  # trials on one GPU
-SLACK = 1e-6  # of sums of shares
+ANSWER_SECONDS = 5  # how long to wait for an answer from an address
+STORE_BYTES = 80 * 2**20  # the smallest object store that Ray allows; it is not used
+SPARE = 1.25  # a trial gets this many times the device memory that was measured
+MOST_SHARING = 16  # the most trials on one GPU
+SLACK = 1e-6  # rounding error allowed in sums of shares
 
 
 class ClusterError(UEBenchError):
@@ -41,10 +41,10 @@ class Node:
     """A machine of the cluster.
 
     Attributes:
-        key: Ray's.
+        key: Ray's id of the node.
         host: its name and address.
-        cpus, gpus: what Ray may give away of it.
-        share: of a GPU, or whole GPUs, that a trial takes there; None: not known yet.
+        cpus, gpus: how many of them Ray may use.
+        share: the GPUs, or the share of one, that a trial takes there; None: not known yet.
         wrong: why it cannot take part, or "".
     """
 
@@ -56,7 +56,7 @@ class Node:
     wrong: str = ""
 
     def room(self, cpus: float) -> int:
-        """How many trials, each with so many CPUs, it has room for at a time."""
+        """How many trials with ``cpus`` CPUs each it has room for at the same time."""
         counts = [math.floor(self.cpus / cpus + SLACK)]
         if self.share:
             counts.append(
@@ -81,14 +81,14 @@ def import_ray() -> Any:
 
 @contextlib.contextmanager
 def joined(address: str) -> Iterator[Any]:
-    """Joins a cluster while the block lasts, or uses the one that this process has joined before.
+    """Joins a cluster for the duration of the block, or uses the one that this process has already joined.
 
     Args:
-        address: ``auto`` for the one that runs on this machine, ``local`` for one that ends with the block, or
+        address: ``auto``: the cluster that runs on this machine; ``local``: one that ends with the block; or
             ``HOST:PORT``.
 
     Raises:
-        ClusterError: if nobody answers there.
+        ClusterError: if no cluster answers there.
     """
     ray = import_ray()
     if ray.is_initialized():
@@ -110,7 +110,7 @@ def joined(address: str) -> Iterator[Any]:
 
 
 def find_address(address: str) -> str:
-    """HOST:PORT of a cluster that answers there.
+    """The HOST:PORT of the cluster, which has answered.
 
     Raises:
         ClusterError: if there is none.
@@ -129,7 +129,9 @@ def find_address(address: str) -> str:
             )
     host, _, port = given.rpartition(":")
     if not re.fullmatch(r"[\w.:\[\]-]+", host) or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ConfigError(f"ray_address is auto, local or HOST:PORT such as 10.0.0.5:6379, not {address!r}")
+        raise ConfigError(
+            f"ray_address must be auto, local or HOST:PORT such as 10.0.0.5:6379, not {address!r}"
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
         if _answers(given):
@@ -138,13 +140,13 @@ def find_address(address: str) -> str:
     except OSError as error:
         problem = error.strerror or str(error)
     raise ClusterError(
-        f"no Ray answers at {given} ({problem}): 'ray status' on the head node tells its address; 'ray start --head' "
+        f"no Ray answers at {given} ({problem}): 'ray status' on the head node prints its address; 'ray start --head' "
         "starts one, or leave executor= out to work on this machine"
     )
 
 
 def _answers(address: str) -> bool:
-    """Whether a Ray listens there: the library itself waits for a minute, and then ends the process."""
+    """Whether Ray listens there. The library's own check waits for a minute, and then ends the process."""
     try:
         importlib.import_module("ray._raylet").GcsClient(address=address).check_alive(
             [], timeout=ANSWER_SECONDS
@@ -165,7 +167,7 @@ def _join(ray: Any, address: str, options: Mapping[str, Any]) -> None:
 
 
 def alive_nodes(ray: Any, known: Iterable[Node] = ()) -> list[Node]:
-    """The machines of the cluster that are alive; those that are known already as they are."""
+    """The machines of the cluster that are alive; known ones are kept as they are."""
     before = {node.key: node for node in known}
     found = []
     for told in ray.nodes():
@@ -179,10 +181,10 @@ def alive_nodes(ray: Any, known: Iterable[Node] = ()) -> list[Node]:
 
 
 def find_need(setup: Setup, nodes: Iterable[Node]) -> tuple[float, float | None]:
-    """(CPUs, GPUs) that one trial takes; GPUs None: as much of one as the measured memory says.
+    """(CPUs, GPUs) that one trial takes; GPUs None: a share by the measured memory.
 
     Raises:
-        ConfigError: for a device that is Ray's to choose.
+        ConfigError: for a device with a number, which is Ray's choice.
     """
     resources, device = setup.resources, setup.environment.device
     if device.startswith("cuda:"):
@@ -196,9 +198,9 @@ def find_need(setup: Setup, nodes: Iterable[Node]) -> tuple[float, float | None]
 
 
 def measured_share(peak_bytes: int, device_bytes: int) -> float:
-    """The share of a GPU of so much memory for trials that took ``peak_bytes``: 1 over a whole number.
+    """The share of a GPU with ``device_bytes`` for trials that took ``peak_bytes``: 1 divided by a whole number.
 
-    Example: 20 GB of 80 need 25 with what is spared, so that three fit: 1/3. 1 where nothing is known.
+    Example: trials that took 20 GB get 25, so three fit into 80 GB: 1/3. The share is 1 if memory is unknown.
     """
     if not peak_bytes or not device_bytes:
         return 1.0
@@ -218,5 +220,5 @@ def check_room(nodes: list[Node], cpus: float) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of Ray says first; the rest are its own lines of code."""
+    """The first line of Ray's error; the rest is a traceback."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

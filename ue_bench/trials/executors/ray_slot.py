@@ -1,4 +1,4 @@
-"""What runs in the processes of a Ray cluster: one task after another, and what such a process sees of the store."""
+"""What runs in a process of a Ray cluster: one task after another, and a check of what the process sees."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from ue_bench.trials.executors import Perform, Task
 from ue_bench.trials.executors.worker import Relay
 from ue_bench.trials.store import Store
 
-LOOKS = 10  # at a store whose new files may show late, each half a second after the last
+LOOKS = 10  # attempts, half a second apart, to find a new file in a store that may show it late
 
 
 @dataclass(frozen=True)
 class Question:
-    """What every process of the cluster must answer as the one that asks.
+    """A question that every process of the cluster must answer like the process that started the run.
 
     Attributes:
-        store: its address.
-        nonce: a file in the store's ``claims``, and what it holds.
+        store: the address of the store.
+        nonce: the name and the content of a file in the store's ``claims``.
         plugins: files and folders with more content.
-        folder: the one that the run was started in, against which other paths are read.
+        folder: the folder in which the run was started; relative paths start there.
     """
 
     store: str
@@ -53,11 +53,11 @@ class Answer:
     """What a process sees.
 
     Attributes:
-        host: its machine.
-        store: what it sees of the store if that is not what it should see, or "".
-        versions: of the software, with ue-bench's commit.
+        host: the name of its machine.
+        store: what is wrong with the store as it sees it, or "".
+        versions: versions of the software, and ue-bench's commit.
         plugins: file -> digest of its content, "" for one that cannot be read.
-        gpu: which one Ray gave it, or "".
+        gpu: the GPU that Ray gave it, or "".
     """
 
     host: str
@@ -67,7 +67,7 @@ class Answer:
     gpu: str = ""
 
     def differs(self, mine: Answer) -> str:
-        """What is otherwise than in the process that asked, in words; "" if nothing is."""
+        """How it differs from the answer of the process that asked, in words; "" if it does not."""
         found = [self.store] if self.store else []
         for name in sorted({*self.versions, *mine.versions}):
             here, there = mine.versions.get(name, "absent"), self.versions.get(name, "absent")
@@ -86,9 +86,9 @@ class Slot:
 
     Args:
         perform: does a task.
-        question: to answer first.
-        variables: of its environment, where they differ from its node's.
-        share: of a device that it has.
+        question: the question to answer first.
+        variables: environment variables that differ from its node's.
+        share: the share of a device that it has.
     """
 
     def __init__(self, perform: Perform, question: Question, variables: Mapping[str, str], share: float):
@@ -98,13 +98,13 @@ class Slot:
         self.messages: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
     def look(self) -> Answer:
-        """What it sees."""
+        """Answers the question."""
         import ray
 
         return look(self.question, ",".join(map(str, ray.get_gpu_ids())))
 
     def work(self, task: Task) -> None:
-        """Does a task; what there is to tell of it is heard from ``hear``, its end too."""
+        """Does a task; ``hear`` returns its messages, the last of them its outcome."""
         self.messages.put(("started", None))
         try:
             self.messages.put(("ended", self.perform(task, Relay(self.messages.put))))
@@ -112,7 +112,7 @@ class Slot:
             self.messages.put(("error", error))
 
     def hear(self, seconds: float) -> list[tuple[str, Any]]:
-        """The messages since the last call; waits so long at most if there is none."""
+        """The messages since the last call; waits up to ``seconds`` for the first one."""
         found = []
         with contextlib.suppress(queue.Empty):
             found.append(self.messages.get(timeout=seconds))

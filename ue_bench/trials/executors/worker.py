@@ -23,7 +23,7 @@ from ue_bench.errors import UEBenchError
 from ue_bench.progress import Item, Progress
 from ue_bench.trials.executors import Outcome, Perform, Task
 
-PAUSE = 0.5  # seconds between two messages about how far a loop is
+PAUSE = 0.5  # seconds between two messages about the progress of a loop
 
 
 class Worker:
@@ -31,8 +31,8 @@ class Worker:
 
     Args:
         perform: does a task.
-        time_limit: seconds that ``perform`` waits for a task.
-        variables: of its environment, where they differ from this process's.
+        time_limit: how many seconds ``perform`` waits for a task; None: without end.
+        variables: environment variables that differ from this process's.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Worker:
         self.ready = False
 
     def start(self) -> None:
-        """Starts the process, unless it runs; its first message says that it is ready."""
+        """Starts the process if there is none; its first message says that it is ready."""
         if self.process is not None:
             return
         spawn = multiprocessing.get_context("spawn")
@@ -56,7 +56,7 @@ class Worker:
         theirs.close()
 
     def send(self, task: Task, share: float = 1.0) -> bool:
-        """Gives it a task, with what share of its device it has meanwhile; False if it is gone."""
+        """Sends it a task, and the share of its device that it has for it; returns False if the process is gone."""
         try:
             self.connection.send((task, share))
         except OSError:
@@ -64,7 +64,7 @@ class Worker:
         return True
 
     def receive(self) -> tuple[str, Any] | None:
-        """The next message (ready, started, said, followed, ended or error) and its content; None if it is gone."""
+        """The next message (ready, started, said, followed, ended, error) and its content; None from a lost process."""
         try:
             kind, content = self.connection.recv()
         except (EOFError, OSError):
@@ -73,9 +73,9 @@ class Worker:
         return kind, content
 
     def perform(self, task: Task) -> Outcome:
-        """Does a task and waits for its outcome; a failed one if it takes too long or takes the process down."""
+        """Does a task and waits for its outcome, which is a failure if it takes too long or crashes the process."""
         self.start()
-        while not self.ready:  # starting up is not the task's time
+        while not self.ready:  # the time to start up does not count for the task
             if self.receive() is None:
                 return self.lost()[0]
         end = None if self.time_limit is None else time.monotonic() + self.time_limit
@@ -93,7 +93,7 @@ class Worker:
                 return message[1]
 
     def lost(self) -> tuple[Outcome, bool]:
-        """(the outcome of the task that it took along, whether it may go well another time), after it has gone."""
+        """(the outcome of the task of a process that is gone, whether another attempt may succeed)."""
         code = 0
         if self.process is not None:
             self.process.join(5)
@@ -112,7 +112,7 @@ class Worker:
 
 
 class Relay(Progress):
-    """Sends to the parent what there is to show."""
+    """Sends progress to the parent."""
 
     def __init__(self, send: Callable[[tuple[str, Any]], object]):
         self.send = send
@@ -134,7 +134,7 @@ class Relay(Progress):
 
 def _serve(connection: Connection, perform: Perform) -> None:
     """The worker's loop: answers each task with its outcome, or with the error that ends the run."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent's to answer, and then it ends this process
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent handles these and ends this process
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -153,7 +153,7 @@ def _serve(connection: Connection, perform: Perform) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process the moment its parent is gone, killed though it may be, whatever is being done here."""
+    """Ends this process as soon as its parent is gone, even if the parent was killed while this process works."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -162,7 +162,7 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _variables(changes: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for processes that start in the block."""
+    """Sets environment variables for processes that start in the block."""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:
@@ -177,7 +177,7 @@ def _variables(changes: Mapping[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_main() -> Iterator[None]:
-    """Processes that start in the block do not run the caller's script once more: it need not be made for that."""
+    """Keeps processes that start in the block from running the caller's script again, so that it needs no guard."""
     before = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:
@@ -192,5 +192,5 @@ def late(limit: float) -> Outcome:
 
 
 def failed(kind: str, message: str) -> Outcome:
-    """The outcome of a task that failed outside of Python."""
+    """The outcome of a task that failed without a Python exception."""
     return Outcome("failed", error={"kind": kind, "message": message})
