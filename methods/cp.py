@@ -81,7 +81,7 @@ class CP(Method):
     random noise, which needs no labels and is weaker.
 
     Noise at saturated pixels is kept, unlike in methods whose every step starts from clipped images. In the authors'
-    code MoCo's and BYOL's momentum encoder, and MoCo's queue, are also updated in noise steps, where the surrogate
+    code MoCo's and BYOL's momentum encoder, and MoCo's queue, are also updated in noise steps, in which the surrogate
     is frozen: ``official_moving_target``. Their batch normalisation sees one GPU's part of a batch, here whole
     batches. Their input normalisation is left out, because batch normalisation follows the first layer.
     """

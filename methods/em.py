@@ -59,7 +59,7 @@ class EM(Method):
     surrogate_start: Literal["pytorch", "torchvision", "own"] = (
         "pytorch"  # supervised only: first weights; authors' code
     )
-    model_steps: Count | None = None  # training steps a round; None: 10, from 100 classes on 20; papers
+    model_steps: Count | None = None  # training steps per round; None: 10, from 100 classes on 20; papers
     noise_steps: Count | None = None  # sign steps per batch and round; None: 20, class-wise 1; papers
     step_size: Positive = 0.8  # steps of 1/255; papers. Does not follow the budget
     batch_size: Count = 512  # images or pairs, for training and noise; authors' codes

@@ -74,7 +74,7 @@ class MEM(Method):
     surrogate_quickgelu: bool = True  # as OpenAI's weights need it; loaded weights only
     trigger_length: Whole = 3  # tokens before each caption, the k of MEM-k; paper: 1, 3, 5, 7. 0: EM
     rounds: Count = 20  # authors' code
-    model_steps: Count = 200  # training steps a round; authors' code
+    model_steps: Count = 200  # training steps per round; authors' code
     trigger_rounds: Whole | None = None  # the first so many rounds change triggers; None: a quarter, bert all
     noise_steps: Count = 8  # sign steps per batch and round; authors' code
     step_size: Positive = 1.0  # steps of 1/255, a whole number; authors' code. Does not follow the budget

@@ -46,7 +46,7 @@ class SynPer(Method):
     )  # [0, 1] units at 32 px; follows size and epsilon
     granularity: str = "image"  # each image has its own sample of its class's cluster
     epsilon: Positive = 6.0  # steps of 1/255, root mean square over an image, for the default budget (paper)
-    grid: Count = 4  # cells a side: 8-px patches at 32 px (paper); APBench takes 7 (32-px patches) at 224 px
+    grid: Count = 4  # cells per side: 8-px patches at 32 px (paper); APBench: 7 (32-px patches) at 224 px
     class_separation: float = 10.0  # make_classification's class_sep, half the hypercube's edge (paper)
     linf_clamp: Annotated[int, Range(0, 255)] = 0  # steps of 1/255; 8 keeps Linf 8/255 (ours); 0: none
     official_floor: bool = False  # true: 8-bit by truncation as in the published code, half a step darker

@@ -109,7 +109,9 @@ class T2UE(Method):
     official_best: bool = False  # the epoch of the lowest loss, as in the authors' code, instead of the last
     snapshots: tuple[Count, ...] = ()  # epochs after which the generator is kept, too; for appendix A.1
     checkpoint: Whole = 0  # the epoch of the snapshot that makes the noise; 0: the generator after all epochs
-    checkpoint_epochs: Count = 10  # without effect since runs have checkpoint_minutes; older trials name it
+    checkpoint_epochs: Count = (
+        10  # has no effect any more, see checkpoint_minutes; kept because older trials name it
+    )
     bf16: bool = True  # training, where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.CAPTIONS | Access.LABELS | Access.CLASS_NAMES

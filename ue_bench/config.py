@@ -119,7 +119,7 @@ SUITE_ONLY = ("profiles", "default_profile")
 PROFILE_KEYS = tuple(key for key in SUITE_KEYS if key not in (*SUITE_ONLY, "paradigm"))
 WORD_KEYS = tuple(key for key in KEYS if key not in SUITE_ONLY)
 MOST_SEEDS = 1000
-IMAGE_SIZES = (8, 4096)  # pixels a side
+IMAGE_SIZES = (8, 4096)  # pixels per side
 
 
 def parse_words(words: Iterable[str], texts: Iterable[str] = ()) -> dict[str, Any]:

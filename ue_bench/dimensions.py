@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ue_bench.errors import some
+
 # The dimensions, in a table's order. A variant is one of several parameter settings of one method.
 DIMENSIONS = ("method", "granularity", "budget", "variant", "dataset", "victim", "defense", "poison_ratio")
 SEED = "seed"  # a table may name it as well; otherwise a cell sums up all seeds
@@ -67,8 +69,4 @@ def skipped_in_words(skipped: Iterable[Mapping[str, str]]) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for item in skipped:
         reasons.setdefault(item["reason"], []).append(item["what"])
-    texts = []
-    for reason, what in reasons.items():
-        more = f" and {len(what) - 2} more" if len(what) > 2 else ""
-        texts.append(f"{', '.join(what[:2])}{more}: {reason}")
-    return texts
+    return [f"{some(what, 2)}: {reason}" for reason, what in reasons.items()]

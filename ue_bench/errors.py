@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UEBenchError(Exception):
@@ -45,6 +45,17 @@ class UnavailableError(UEBenchError):
 def nearest(word: str, allowed: Iterable[str]) -> list[str]:
     """The allowed words closest to ``word``, best first (at most three)."""
     return difflib.get_close_matches(word.lower(), list(allowed), n=3, cutoff=0.5)
+
+
+def suggestion(word: str, there: Iterable[str]) -> str:
+    """``did you mean 'photos'? `` with the nearest of the names that exist, or ""."""
+    close = nearest(word, there)
+    return f"did you mean '{close[0]}'? " if close else ""
+
+
+def some(names: Sequence[str], most: int = 10, separator: str = ", ") -> str:
+    """The first names, and how many more there are: ``a, b and 3 more``."""
+    return separator.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def unknown(

@@ -1,4 +1,4 @@
-"""Reads what a module of content offers without importing it, so that listing is quick and a broken file harmless."""
+"""Reads what a module of content offers without importing it: listing is quick, and a broken file does no harm."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Reading:
     """What a module's source says about its content.
 
     Attributes:
-        kind: methods, victims, defenses or datasets; "" if it offers none.
+        kind: methods, victims, defenses or datasets; "" if it offers none of them.
         class_name: the class that implements the contract.
         docstring: the class's docstring.
         parameters: its fields, inherited ones first.

@@ -18,4 +18,4 @@ class ViTB16(ViTFamily):
     warm-up, gradients clipped at norm 1.
     """
 
-    grid: ClassVar[int] = 14  # tokens a side at 224 pixels
+    grid: ClassVar[int] = 14  # tokens per side at 224 pixels

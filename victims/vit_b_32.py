@@ -18,4 +18,4 @@ class ViTB32(ViTFamily):
     warm-up, gradients clipped at norm 1.
     """
 
-    grid: ClassVar[int] = 7  # tokens a side at 224 pixels
+    grid: ClassVar[int] = 7  # tokens per side at 224 pixels

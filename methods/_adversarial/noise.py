@@ -34,7 +34,7 @@ DECAYS = (2.667, 1.6, 1.142)  # the learning rate falls at epochs // each: after
 
 @dataclass(frozen=True)
 class AdversarialNoise(Method):
-    """Noise that makes the surrogate err as wanted on each image, also when the image is shifted or mirrored.
+    """Noise that makes the surrogate err in the wanted way on each image, even if the image is shifted or mirrored.
 
     The authors go through the data once per iteration. Here each batch does all its iterations in a row, which
     gives the same result, because the surrogate is frozen and no image depends on another. They normalise images
@@ -85,7 +85,7 @@ class AdversarialNoise(Method):
 
     @abstractmethod
     def aim(self, labels: Tensor, classes: int) -> Tensor:
-        """int64 [N]: for each label, the label that the surrogate shall predict or, with ``away``, shall not."""
+        """int64 [N]: for each label, the label that the surrogate must predict or, with ``away``, must not predict."""
 
     def aim_of_pairs(self, image_of: Tensor) -> Tensor:
         """int64 [pairs]: for each pair, the pair whose caption its image is moved towards or, with ``away``, away from.

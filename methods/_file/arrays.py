@@ -14,9 +14,9 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from ue_bench.errors import ConfigError, DataError, unknown
+from ue_bench.errors import ConfigError, DataError, some, unknown
 
-from .found import Found, some
+from .found import Found
 
 ROWS = "rows"  # name of the array that says which noise each example gets, as in ue-bench's stores
 
@@ -43,9 +43,8 @@ def _choose(path: Path, arrays: Mapping[str, np.ndarray], key: str) -> Found:
         raise unknown(f"array in {path.name}", key, arrays)
     large = [name for name, array in arrays.items() if array.ndim >= 3]
     if not key and len(large) != 1:
-        listed = some(
-            [f"{name or 'array'} {array.dtype} {list(array.shape)}" for name, array in arrays.items()]
-        )
+        kinds = [f"{name or 'array'} {array.dtype} {list(array.shape)}" for name, array in arrays.items()]
+        listed = some(kinds, 5)
         if not large:
             raise DataError(
                 f"'{path}' holds no noise and no images: {listed or 'nothing'}. Needed is one array [R, 3, H, W]"

@@ -27,8 +27,3 @@ class Found:
     def describe(self) -> str:
         """``delta.npy (float32 [50000, 3, 32, 32])``."""
         return f"{self.source} ({self.array.dtype} {list(self.array.shape)})"
-
-
-def some(names: list[str], count: int = 5) -> str:
-    """``a, b and 3 more``."""
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")

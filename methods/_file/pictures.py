@@ -9,9 +9,9 @@ from typing import TypeVar
 from ue_bench.data.decode import decode_all
 from ue_bench.data.files import File, connect, list_tree
 from ue_bench.data.parquet import read_parquet
-from ue_bench.errors import DataError
+from ue_bench.errors import DataError, some
 
-from .found import Found, some
+from .found import Found
 
 Key = TypeVar("Key", bound=Hashable)
 HIDDEN = ("thumbs.db", "desktop.ini", "__macosx")
@@ -93,12 +93,13 @@ def _check_complete(path: Path, full: Mapping[Key, str], there: Sequence[Key], w
     surplus = [full[key] for key in there if key not in needed]
     if missing:
         raise DataError(
-            f"'{path}' lacks {len(missing)} of {len(wanted)} pictures of the training set: {some(missing)}"
-            + (f"; it holds others instead: {some(surplus)}" if surplus else "")
+            f"'{path}' lacks {len(missing)} of {len(wanted)} pictures of the training set: {some(missing, 5)}"
+            + (f"; it holds others instead: {some(surplus, 5)}" if surplus else "")
         )
     if surplus:
         raise DataError(
-            f"'{path}' holds {len(surplus)} pictures that are not in the training set: {some(surplus)}. Take them away"
+            f"'{path}' holds {len(surplus)} pictures that are not in the training set: {some(surplus, 5)}. "
+            "Take them away"
         )
 
 

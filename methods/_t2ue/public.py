@@ -18,9 +18,9 @@ from ue_bench.training.pairs import Pairs
 from ue_bench.training.recipe import ContrastiveRecipe
 from ue_bench.training.towers import Towers, trim
 
-HERE = "here"  # in place of a tag of weights: the CLIP is trained on the public pairs
+HERE = "here"  # instead of a tag of weights: the CLIP is trained on the public pairs
 AT_ONCE = 256  # captions per batch
-IMAGE_TOWER = "clip.visual."  # the names of the image tower's weights begin so
+IMAGE_TOWER = "clip.visual."  # the names of the image tower's weights start with this
 
 
 @dataclass(frozen=True)

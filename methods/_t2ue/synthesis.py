@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from .generator import LATENT, SSAGAN, START, Block, TextNorm, doubled_smoothly
 
-# Bytes of feature maps that a convolution reads at once on a CPU. So few stay in the cache, and need no new memory from
-# the system, which would cost as much as the convolution.
+# Bytes of feature maps that a convolution reads at once on a CPU. Maps this small stay in the cache and need no new
+# memory from the system, which would cost as much as the convolution.
 STRIP_BYTES = 2**22
 
 

@@ -1,4 +1,4 @@
-"""Trains a generator so that a frozen CLIP matches images with its noise to the captions the noise is made from."""
+"""Trains a generator so that a frozen CLIP matches images with its noise to the captions that the noise comes from."""
 
 from __future__ import annotations
 

@@ -134,9 +134,9 @@ IMAGES, LABELS = np.zeros((4, 3, 32, 32), np.uint8), np.arange(4)
             "random",
             (IMAGES,),
             {"captions": "a cat"},
-            "captions is one string, or a list of strings, an image",
+            "captions must be one string, or a list of strings, per image",
         ),
-        ("random", (IMAGES,), {"captions": ["a", "b", "", "c"]}, "image 2 has no caption in words"),
+        ("random", (IMAGES,), {"captions": ["a", "b", "", "c"]}, "image 2 must have captions in words"),
     ],
 )
 def test_mistakes_are_told_before_any_work(protect, method, arrays, settings, message):

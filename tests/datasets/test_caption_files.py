@@ -95,7 +95,7 @@ def test_no_server_that_a_file_of_captions_names_is_called(tmp_path, monkeypatch
     write_csv(tmp_path / "list.csv", rows, ("image", "caption", "split"))
     called = []
     monkeypatch.setattr(fsspec.get_filesystem_class("ftp"), "_connect", lambda self: called.append(self.host))
-    with pytest.raises(DataError, match=r"ftp://198\.51\.100\.1/x\.png \(it does not lie"):
+    with pytest.raises(DataError, match=r"ftp://198\.51\.100\.1/x\.png \(it lies outside"):
         Captions(path=str(tmp_path / "list.csv")).load(None)
     assert not called
 

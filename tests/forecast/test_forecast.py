@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from interrupted import Saying
 
 from ue_bench.forecast import calibration as calibrating
 from ue_bench.forecast.calibration import SlicedEnvironment, calibrate
@@ -310,9 +311,7 @@ def test_a_measurement_that_takes_too_long_is_ended(toy):
     trials, environment = toy("method=fragile", "fragile.failure=hang")
     hanging = [of for of in trials if of.method.name == "fragile"]
     evidence = evidence_of(hanging, environment)
-    evidence.records = [
-        record(hanging[0])
-    ]  # its training is known, its noise with another seed is not asked for
+    evidence.records = [record(hanging[0])]  # its training is known
     evidence.records[0]["seconds"].pop("protect")
     known = calibrate(hanging, evidence, environment, Progress(), cap=0.5)
     (lost,) = [piece for piece in predict(hanging, known) if piece.seconds is None]
@@ -322,15 +321,15 @@ def test_a_measurement_that_takes_too_long_is_ended(toy):
 def test_all_measurements_together_may_be_bounded(toy, monkeypatch):
     trials, environment = toy("blobs.count=400")
     monkeypatch.setattr(calibrating, "Worker", Here)
-    said: list[str] = []
-    progress = Progress()
-    progress.say = said.append  # type: ignore[method-assign]
+    progress = Saying()
     known = calibrate(trials, evidence_of(trials, environment), environment, progress, total=0.0)
     assert not known.calibrated and set(known.failures.values()) == {"not measured within 0 s"}
-    assert said[0].startswith("calibration: measuring 4 costs that are in no record, on slices of the data")
+    assert progress.lines[0].startswith(
+        "calibration: measuring 4 costs that are in no record, on slices of the data"
+    )
     monkeypatch.setattr(calibrating, "TRAINING_SECONDS", 0.0)
     calibrate(trials, evidence_of(trials, environment), environment, progress)
-    assert [re.sub(r"[\d.]+ s$", "T", line.strip()) for line in said[2:]] == [
+    assert [re.sub(r"[\d.]+ s$", "T", line.strip()) for line in progress.lines[2:]] == [
         "[1/4] training of linear, none: 128 of 400 images of blobs took T",
         "[2/4] random (image): 256 of 400 images of blobs took T",
         "[3/4] fragile (image): 256 of 400 images of blobs took T",
@@ -384,12 +383,10 @@ def test_a_measurement_borrows_what_the_store_has_prepared(toy, monkeypatch, tmp
     monkeypatch.setattr(calibrating, "Worker", Here)
     monkeypatch.setattr(calibrating, "TRAINING_SECONDS", 0.0)
     evidence = gather(trials, environment.open_store(), environment)
-    said: list[str] = []
-    progress = Progress()
-    progress.say = said.append  # type: ignore[method-assign]
+    progress = Saying()
     pieces = predict(trials, calibrate(trials, evidence, environment, progress))
     assert {piece.source for piece in pieces} == {"calibration"} and sum(p.seconds for p in pieces) < 100
-    (told,) = [line for line in said if "oncer" in line]
+    (told,) = [line for line in progress.lines if "oncer" in line]
     assert re.search(r"images of blobs took \d\.\d s \(the store has its preparation\)$", told), (
         "not its 500 s"
     )

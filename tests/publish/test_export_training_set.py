@@ -97,7 +97,7 @@ def test_what_cannot_be_exported_is_told(command, store, tmp_path):
     for words, said in (
         (("trial=nothing",), "there is no trial 'nothing'"),
         (("noise=0123",), "unknown noise '0123'"),
-        (("trial=a", "noise=b"), "say one of trial= and noise="),
+        (("trial=a", "noise=b"), "give exactly one of trial= and noise="),
         ((f"trial={record(store, 1.0)['id']}", "format=png"), "unknown format 'png'"),
     ):
         ended = command("export", *words, *where)

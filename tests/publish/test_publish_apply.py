@@ -225,7 +225,7 @@ def test_folders_and_noise_that_are_not_there(home, tmp_path):
         apply_command([f"noise={home.noise_path}", f"images={tmp_path / 'no'}", f"out={home.out}"])
     with pytest.raises(ConfigError, match="the folder holds no file"):
         home.apply()
-    with pytest.raises(DataError, match="not a noise file"):
+    with pytest.raises(DataError, match="no noise file"):
         apply_command([f"noise={tmp_path / 'no'}", f"images={home.images}", f"out={home.out}"])
 
 

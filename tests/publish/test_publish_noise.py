@@ -104,7 +104,7 @@ def test_the_same_words_give_the_same_noise_and_a_second_run_does_nothing(make, 
     written = (tmp_path / "n.safetensors").stat().st_mtime_ns
     make("random")
     assert (tmp_path / "n.safetensors").stat().st_mtime_ns == written
-    assert "already and intact" in capsys.readouterr().out
+    assert "already exists and is intact" in capsys.readouterr().out
     assert torch.equal(make("random", "out=again.safetensors").noise, first)
     assert not torch.equal(make("random", "out=other.safetensors", "seed=1").noise, first)
     with pytest.raises(ConfigError, match="holds other noise"):

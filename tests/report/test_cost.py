@@ -207,7 +207,7 @@ def test_the_commands_foretell_and_compare(command, tmp_path):
     assert total["predicted"]["from"] == ["records"] and total["predicted"]["complete"]
     assert total["spent"]["core_hours"] > 0 and total["spent"]["gpu_hours"] == 0
     second = command("run", *words, "seeds=2")
-    assert re.search(r"8 trials, 4 done, 4 to do with 4 noises, [0-9.]+ .*s \(records", second.err)
+    assert re.search(r"8 trials, 4 done, 4 to do with 4 noises, [0-9.]+ .*\(records", second.err)
     assert "4 trainings and 3 noises, predicted from records" in second.out, "what this run did, no more"
     line = next(line for line in second.out.splitlines() if line.startswith("- forecast: predicted "))
     assert line in command("report", store).out
@@ -233,7 +233,7 @@ def test_asking_for_a_price_downloads_nothing(command, monkeypatch, tmp_path, wo
     monkeypatch.delenv("UE_BENCH_DATA", raising=False)
     monkeypatch.setenv("UE_BENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(
-        "ue_bench.datasets._torchvision.Published._download", lambda self: pytest.fail("a download")
+        "ue_bench.datasets._torchvision.Torchvision._download", lambda self: pytest.fail("a download")
     )
     ended = command(*words, "suite=supervised", "profile=paper", f"store={tmp_path / 'store'}")
     assert (

@@ -150,7 +150,7 @@ class TestFile:
         progress, checkpoints = Saying(), each_step(place, Clock(CPU))
         assert walk(checkpoints, [], progress) == [0, 1, 2, 3] and not checkpoints.resumed
         assert file.name in progress.lines[0] and "warning" in progress.lines[0]
-        assert "damaged" in progress.lines[0] and "anew" in progress.lines[0]
+        assert "damaged" in progress.lines[0] and "starts from the beginning" in progress.lines[0]
 
     def test_one_under_another_name_is_damaged(self, place, file):
         checkpoints = Checkpoints(place, Clock(CPU), "trial-y", minutes=1e-9)

@@ -111,7 +111,7 @@ def test_rubbish_is_named_and_dead_after_its_lease(tmp_path, rubbish):
     path = tmp_path / "noise-a.claim"
     path.write_bytes(rubbish)
     with (
-        pytest.raises(Busy, match="whoever left a file there that is no claim"),
+        pytest.raises(Busy, match="an unknown owner, because the file is not a claim"),
         Claims(tmp_path).held("noise-a"),
     ):
         pass

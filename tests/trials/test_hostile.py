@@ -132,7 +132,7 @@ class Leaving(Method):
     [
         ("sys.exit(0)", "pass", 2, "cannot be imported: SystemExit: 0"),
         ("", "sys.exit(0)", 2, "while the run was planned, content raised SystemExit(0) in "),
-        ("torch.set_num_threads(7)", "pass", 1, "changed torch's number of threads, which was undone"),
+        ("torch.set_num_threads(7)", "pass", 1, "changed torch's number of threads, and this was undone"),
     ],
 )
 def test_a_plug_in_that_leaves_or_leaks_while_it_is_loaded(command, tmp_path, top, post, status, said):

@@ -146,7 +146,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(command, store, monkeyp
     monkeypatch.setattr(working, "evaluate", interrupted)
     ended = command("run", "suite=toy")
     assert ended.status == 130
-    assert "2 of 4 trials are done" in ended.err and "To go on: ue-bench run suite=toy" in ended.err
+    assert "2 of 4 trials are done" in ended.err and "To continue: ue-bench run suite=toy" in ended.err
     assert len(records(store)) == 2
 
 

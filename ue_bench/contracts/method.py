@@ -53,7 +53,7 @@ class Method(Content):
     """
 
     budget: Budget = Budget("linf", 8)  # norm and radius; linf in steps of 1/255
-    granularity: str = "image"  # one noise a class, image or pair
+    granularity: str = "image"  # one noise per class, image or pair
 
     access: ClassVar[Access] = Access.NOTHING
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})

@@ -33,7 +33,6 @@ class ProtectorView:
         self._names = train.names if Access.IMAGES in access else None
         self._classes = train.classes
         self._pairs = train.pairs if paradigm == "contrastive" else torch.arange(len(train))
-        self._image_count = len(train)
         self.paradigm = paradigm
         self.image_size = train.image_size
         self.examples = len(self._pairs)

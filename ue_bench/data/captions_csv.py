@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ue_bench.data.decode import faulty
 from ue_bench.data.files import File, exists, find_files, read_text
 from ue_bench.data.pictures import PARTS, Parts, Picture
-from ue_bench.errors import DataError, nearest
+from ue_bench.errors import DataError, suggestion
 
 IMAGE_COLUMNS = ("image", "image_name", "filename", "file_name", "images")
 CAPTION_COLUMNS = ("caption", "comment", "text")
@@ -166,9 +166,7 @@ def _find(names: Sequence[str], wanted: Sequence[str], what: str, file: File) ->
     for name in wanted:
         if name in names:
             return names.index(name)
-    close = nearest(wanted[0], names)
-    guess = f"did you mean '{close[0]}'? " if close else ""
     raise DataError(
-        f"'{file.path}' has no column of {what} ({' or '.join(wanted)}): {guess}Its first line reads "
-        f"'{', '.join(names)[:120]}', and must name the columns"
+        f"'{file.path}' has no column of {what} ({' or '.join(wanted)}): {suggestion(wanted[0], names)}Its "
+        f"first line reads '{', '.join(names)[:120]}', and must name the columns"
     )

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ue_bench.data.room import allocate
-from ue_bench.errors import ConfigError, DataError
+from ue_bench.errors import ConfigError, DataError, some
 
 # The only formats that Pillow may read. Its readers of some others start programs (EPS passes PostScript to gs).
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "PPM")
@@ -25,7 +25,6 @@ PIXELS = 178_956_970  # the most in one picture: Pillow's own limit against file
 
 Payload = bytes | None | Callable[[], bytes]
 _CHUNK = 1024  # encoded images held in memory at once
-_SHOWN = 10  # faults that an error lists
 
 
 class TooManyPixels(Image.DecompressionBombError):
@@ -187,9 +186,7 @@ def _attempt(payload: Payload, image_size: int | None) -> np.ndarray | str:
 
 def faulty(faults: Sequence[str], count: int, what: str, source: str, advice: str) -> DataError:
     """The error for some of ``count`` images, labels or captions that cannot be used."""
-    more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-    shown = ", ".join(faults[:_SHOWN])
-    return DataError(f"{len(faults)} of {count} {what} of {source} cannot be used: {shown}{more}. {advice}")
+    return DataError(f"{len(faults)} of {count} {what} of {source} cannot be used: {some(faults)}. {advice}")
 
 
 def check_image_size(image_size: int | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from ue_bench.errors import DataError, nearest
+from ue_bench.errors import DataError, some, suggestion
 
 # The file systems' names for a value that changes with a file's content, best first.
 STAMPS = ("mtime", "LastModified", "last_modified", "ETag", "etag", "updated", "blob_id", "created")
@@ -89,11 +89,9 @@ def find_files(folder: str, name: str) -> list[File]:
         there = []
     except Exception as error:
         raise unreadable(address, error) from error
-    close = nearest(last, there) if there else []
     listing = ", ".join(sorted(there)[:8]) + (", ..." if len(there) > 8 else "")
-    guess = f"did you mean '{close[0]}'? " if close else ""
     raise DataError(
-        f"no file '{address}': {guess}its folder holds {listing or 'nothing, or does not exist'}. "
+        f"no file '{address}': {suggestion(last, there)}its folder holds {listing or 'nothing, or does not exist'}. "
         "Correct the path or the file's name"
     )
 
@@ -177,10 +175,8 @@ def read_text(file: File) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         lines = [str(number) for number, line in enumerate(data.split(b"\n"), 1) if not _is_utf8(line)]
-        more = f" and {len(lines) - 10} more" if len(lines) > 10 else ""
         raise DataError(
-            f"'{file.path}' is not UTF-8 in line {', '.join(lines[:10])}{more}: it was saved in another "
-            "encoding. Save it as UTF-8"
+            f"'{file.path}' is not UTF-8 in line {some(lines)}: it was saved in another encoding. Save it as UTF-8"
         ) from None
 
 

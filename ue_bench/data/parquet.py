@@ -15,7 +15,7 @@ import torch
 from ue_bench.data.decode import decode_all, faulty
 from ue_bench.data.files import File
 from ue_bench.data.imageset import ImageSet
-from ue_bench.errors import DataError, nearest
+from ue_bench.errors import DataError, suggestion
 
 _ROWS = 256  # rows read at once
 
@@ -117,8 +117,7 @@ def _opened(file: File) -> Iterator[pq.ParquetFile]:
 def _check_columns(file: File, schema: pa.Schema, columns: dict[str, str]) -> None:
     for parameter, name in columns.items():
         if name and name not in schema.names:
-            close = nearest(name, schema.names)
-            guess = f"did you mean '{close[0]}'? " if close else ""
+            guess = suggestion(name, schema.names)
             raise DataError(
                 f"'{file.path}' has no column '{name}': {guess}Its columns are {', '.join(schema.names)}. "
                 f"Set {parameter}= to one of them"

@@ -11,8 +11,11 @@ from ue_bench.data.pictures import PARTS, Parts, Picture
 from ue_bench.errors import DataError
 
 PART_OF = {  # words for the parts of a dataset
-    **{"train": "train", "restval": "train"},
-    **{"val": "validation", "validation": "validation", "dev": "validation"},
+    "train": "train",
+    "restval": "train",
+    "val": "validation",
+    "validation": "validation",
+    "dev": "validation",
     "test": "test",
 }
 

@@ -32,7 +32,7 @@ _SILENCE_SECONDS = 30.0  # a server that has not answered for so long counts as 
 
 
 @dataclass(frozen=True)
-class Published(Dataset):
+class Torchvision(Dataset):
     """A dataset of fixed content, found under ``UE_BENCH_DATA`` or downloaded and checked by torchvision.
 
     Attributes:

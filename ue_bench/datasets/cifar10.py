@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ue_bench.datasets._torchvision import Published
+from ue_bench.datasets._torchvision import Torchvision
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 @dataclass(frozen=True)
-class Cifar10(Published):
+class Cifar10(Torchvision):
     """CIFAR-10 (Krizhevsky, 2009): 50,000 training and 10,000 test images of 10 classes, 32x32.
 
     Looked for under ``UE_BENCH_DATA`` as cifar10/{train,test}.parquet, cifar-10-batches-py/ or

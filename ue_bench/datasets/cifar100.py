@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ue_bench.datasets._torchvision import Published
+from ue_bench.datasets._torchvision import Torchvision
 
 _NAMES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel
@@ -22,7 +22,7 @@ CLASS_NAMES = tuple(_NAMES.split())
 
 
 @dataclass(frozen=True)
-class Cifar100(Published):
+class Cifar100(Torchvision):
     """CIFAR-100 (Krizhevsky, 2009): 50,000 training and 10,000 test images of 100 fine classes, 32x32.
 
     Looked for under ``UE_BENCH_DATA`` as cifar100/{train,test}.parquet, cifar-100-python/ or

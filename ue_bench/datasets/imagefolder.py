@@ -10,7 +10,7 @@ import torch
 from ue_bench import Dataset, ImageSet, Split
 from ue_bench.data.decode import decode_all
 from ue_bench.data.files import File, connect, find_state, join, list_tree, unreadable
-from ue_bench.errors import ConfigError, DataError, UnavailableError
+from ue_bench.errors import ConfigError, DataError, UnavailableError, some
 
 _IMAGES = (
     ".png",
@@ -45,7 +45,7 @@ class ImageFolder(Dataset):
     train: str = "train"  # folder of training images in path, or a full address
     test: str = "test"  # folder of test images in path, or a full address; for ImageNet, val
     ignore: tuple[str, ...] = ()  # patterns of files to leave out, by name or relative path, such as *.txt
-    captions: str = ""  # one caption an image: a sentence with {} for its class, "a photo of {}"; "": none
+    captions: str = ""  # one caption per image: a sentence with {} for its class, "a photo of {}"; "": none
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,13 +89,13 @@ class ImageFolder(Dataset):
         wrong = [path for path in found if not path.lower().endswith(_IMAGES)]
         if wrong:
             raise DataError(
-                f"{address} holds {len(wrong)} files that are not images: {_some(wrong)}. Allowed are "
+                f"{address} holds {len(wrong)} files that are not images: {some(wrong)}. Allowed are "
                 f"{' '.join(_IMAGES)}; {self._leave_out(_suffix(wrong[0]))}"
             )
         loose = [path for path in found if "/" not in path]
         if loose:
             raise DataError(
-                f"{address} holds images outside of a class's folder: {_some(loose)}. {self._layout()}"
+                f"{address} holds images outside of a class's folder: {some(loose)}. {self._layout()}"
             )
         classes: _Classes = {name: [] for name in self._folders(address)}
         for path, file in found.items():
@@ -103,7 +103,7 @@ class ImageFolder(Dataset):
         empty = sorted(name for name, files in classes.items() if not files)
         if empty:
             raise DataError(
-                f"{address} has a folder without images: {_some(empty)}. Every class needs at least one; "
+                f"{address} has a folder without images: {some(empty)}. Every class needs at least one; "
                 "fill it or remove it"
             )
         if not classes:
@@ -123,7 +123,7 @@ class ImageFolder(Dataset):
                 there = self._folders(self.path) if self.path else []
                 raise DataError(
                     f"there is no folder {address}; {self.path or 'its parent'} holds "
-                    f"{_some(there) if there else 'no folders, or does not exist'}. {self._layout()}"
+                    f"{some(there) if there else 'no folders, or does not exist'}. {self._layout()}"
                 )
             files = list_tree(system, root)
         except DataError:
@@ -156,10 +156,6 @@ class ImageFolder(Dataset):
             f"Needed are PATH/{self.train}/CLASS/*.png and PATH/{self.test}/CLASS/*.png; "
             "set imagefolder.train= and imagefolder.test= if these two folders have other names"
         )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _suffix(path: str) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ue_bench.datasets._torchvision import Published
+from ue_bench.datasets._torchvision import Torchvision
 
 
 @dataclass(frozen=True)
-class Stl10(Published):
+class Stl10(Torchvision):
     """STL-10 (Coates et al., 2011): 5,000 training and 8,000 test images of 10 classes, 96x96.
 
     Its unlabelled images are not used. Looked for under ``UE_BENCH_DATA`` as stl10/{train,test}.parquet,

@@ -13,7 +13,7 @@ from torch import Tensor
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.data.imageset import Split
 from ue_bench.dimensions import trial_in_words
-from ue_bench.errors import ConfigError, DataError, StoreError
+from ue_bench.errors import ConfigError, DataError, StoreError, some
 from ue_bench.trials.artefacts import load_perturbation
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.evaluate import draw_mask, unpack_mask
@@ -72,7 +72,7 @@ def find_record(store: Store, word: str) -> dict[str, Any]:
     found = [word] if word in known else [key for key in known if key.startswith(word)]
     if len(found) != 1:
         fault = f"{len(found)} trials begin with '{word}'" if found else f"there is no trial '{word}'"
-        raise ConfigError(f"{fault} in store {store.address}: {_listed(store, found or known, planned)}")
+        raise ConfigError(f"{fault} in store {store.address}: {_listed(found or known, planned)}")
     record = store.read_record(found[0])
     if record is None:
         raise ConfigError(
@@ -115,10 +115,8 @@ def load_subject(record: Mapping[str, Any], environment: Environment) -> Subject
     return Subject(record, trial, split, kept[0], environment.find_device())
 
 
-def _listed(store: Store, keys: list[str], planned: Mapping[str, Mapping[str, Any]]) -> str:
+def _listed(keys: list[str], planned: Mapping[str, Mapping[str, Any]]) -> str:
     if not keys:
         return "it holds none. See: ue-bench run suite=NAME"
-    words = [f"{key} is {trial_in_words(planned[key])}" if key in planned else key for key in keys[:SHOWN]]
-    if len(keys) > SHOWN:
-        words.append(f"and {len(keys) - SHOWN} more")
-    return "; ".join(words)
+    words = [f"{key} is {trial_in_words(planned[key])}" if key in planned else key for key in keys]
+    return some(words, SHOWN, "; ")

@@ -283,8 +283,12 @@ def _training(trial: Trial, environment: Environment, split: Split) -> dict[str,
     nothing = torch.zeros(1, 3, *split.train.image_size, dtype=torch.int8)
     noise = Perturbation(nothing, torch.zeros(examples, dtype=torch.int64), Budget("linf", 0))
     facts = {
-        **{"seconds": {}, "device_seconds": {}, "peak_bytes": 0},
-        **{"notes": {}, "warnings": [], "prepare_key": None},
+        "seconds": {},
+        "device_seconds": {},
+        "peak_bytes": 0,
+        "notes": {},
+        "warnings": [],
+        "prepare_key": None,
     }
     found, wanted = {}, 1
     for _ in range(2):

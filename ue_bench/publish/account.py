@@ -27,9 +27,7 @@ COLUMNS = (
     "max change /255",
     "why, or what else changed",
 )
-SHOWN = (
-    50  # the most pictures in order that the terminal shows; pictures that are not in order are always shown
-)
+SHOWN = 50  # the most pictures without a problem that the terminal shows; all others are shown
 WHAT_IT_IS = """\
 What this protection is: noise that is meant to make models which are trained on these pictures in future learn the
 noise instead of what the pictures show. What it is not: it does nothing against models that exist already, nor against

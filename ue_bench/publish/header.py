@@ -1,4 +1,4 @@
-"""Checks a file's header before any of it is used: whoever can write a file can write its checksum, too."""
+"""Checks a file's header before any of it is used, because whoever writes a file can write its checksum, too."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def export_training_set(words: Sequence[str]) -> int:
     try:
         partial.mkdir(parents=True)
         for part, data in (("train", train), ("test", subject.split.test)):
-            LAYOUTS[given["format"]](partial, part, _named(data, len(subject.split.train), part))
+            LAYOUTS[given["format"]](partial, part, _named(data, len(subject.split.train)))
         (partial / "about.json").write_text(dumps(_about(subject, train), indent=1) + "\n", encoding="utf-8")
         if out.exists():
             out.rmdir()
@@ -103,7 +103,7 @@ def _images_of(pairs: Pairs, clean: ImageSet) -> ImageSet:
     return ImageSet(images, captions=texts, names=names)
 
 
-def _named(data: ImageSet, count: int, part: str) -> ImageSet:
+def _named(data: ImageSet, count: int) -> ImageSet:
     """The set with a name for each image, its own or its number; all names end in .png."""
     names = data.names or tuple(f"{index:0{len(str(max(count, len(data))))}}" for index in range(len(data)))
     stems = [str(PurePosixPath(name).with_suffix("")) for name in names]

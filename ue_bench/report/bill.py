@@ -80,7 +80,7 @@ class Bill:
 
     @property
     def todo(self) -> int:
-        """How many trials are still to do."""
+        """Number of trials that are still to do."""
         return len(self.plan["trials"]) - self.done - self.invalid
 
     @property

@@ -1,4 +1,4 @@
-"""What a run would do, on at most one screen: counts, what is skipped and why; or every trial."""
+"""What a run would do, on at most one screen: counts, what is skipped and why; or a list of all trials."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from ue_bench.dimensions import full_name, method_in_words, skipped_in_words, trial_in_words, value_in_words
+from ue_bench.errors import some
 from ue_bench.text import visible
 
 SCREEN = (120, 24)  # columns and lines where no terminal reports its size; wider lines are hard to read
@@ -72,8 +73,7 @@ def _counted(name: str, counts: Mapping[str, int], columns: int, most: int) -> l
     """``victims    resnet18: 12; vgg11: 12``, wrapped; if they are too many, the first ones and how many more."""
     items = [visible(f"{word}: {count}" if len(counts) > 1 else word) for word, count in counts.items()]
     for shown in range(len(items), 0, -1):
-        more = f" and {len(items) - shown} more" if shown < len(items) else ""
-        lines = _wrapped("; ".join(items[:shown]) + more, columns, None, f"  {name:<11}")
+        lines = _wrapped(some(items, shown, "; "), columns, None, f"  {name:<11}")
         if len(lines) <= most:
             return lines
     return lines[:most]

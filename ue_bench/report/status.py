@@ -1,4 +1,4 @@
-"""How far the runs of a store are: done, claimed, failed, left, and what the rest is predicted to take."""
+"""The state of a store's runs: what is done, claimed, failed and left, and how long the rest is predicted to take."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ue_bench.progress import duration
 
 
 class Claimed(Protocol):
-    """A claim."""
+    """What is shown of a claim."""
 
     @property
     def name(self) -> str:
-        """Of the work."""
+        """The name of the work."""
 
     def who(self) -> str:
         """Its owner in words."""
@@ -25,9 +25,9 @@ def tell_status(
     """The state of one plan, in lines.
 
     Args:
-        plan: its header, as the store keeps it.
-        records: of its trials, by id.
-        claims: all of the store.
+        plan: the plan's header, as the store keeps it.
+        records: records of its trials, by id.
+        claims: all claims in the store.
     """
     ids = [entry["id"] for entry in plan["trials"]]
     failed = [trial for trial in ids if trial in records and records[trial]["status"] == "failed"]
@@ -45,12 +45,12 @@ def tell_status(
 
 
 def tell_claims(claims: Iterable[Claimed]) -> list[str]:
-    """Who works on what, a line each."""
+    """Who works on what, one line per claim."""
     return [f"    {claim.name}: {claim.who()}" for claim in claims]
 
 
 def _takes(plan: Mapping[str, Any], todo: list[str]) -> str:
-    """What the trials to do were predicted to take when the run began, their noise left out."""
+    """How long the trials to do were predicted to take when the run began, without their noise."""
     known = (plan.get("forecast") or {}).get("trials") or {}
     told = [sum(spent[0] for spent in known[trial].values()) for trial in todo if trial in known]
     if not told:

@@ -25,7 +25,7 @@ class Store:
     """Records and artefacts under one address.
 
     Everything is written to a temporary name and then renamed, so that a reader sees a whole file or none. Layout:
-    ``plans/HASH.json`` (what a run set out to do), ``trials/ID.json`` (a record a trial), ``noise/KEY.safetensors``,
+    ``plans/HASH.json`` (what a run plans to do), ``trials/ID.json`` (one record per trial), ``noise/KEY.safetensors``,
     ``prepared/KEY.safetensors``, ``victims/ID.safetensors`` (of trials that were explained),
     ``checkpoints/WORK.LOOP.pt`` (of work that is not finished).
 

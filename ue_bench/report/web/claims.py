@@ -1,4 +1,4 @@
-"""Who says what: the same method, data, victim and defense in different sources, and what was measured here."""
+"""Compares sources: what each prints for the same method, data, victim and defense, and what was measured here."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CLEAN, NAMES_OF_CLEAN = "clean", ("clean", "noprotection")
 
 @dataclass(frozen=True)
 class Claim:
-    """One question, and everybody's answer in percent.
+    """One question, and the answer of every source in percent.
 
     Attributes:
         method: as most sources spell it, with its granularity where that is by class.
         place: data set, victim and defense.
         figures: the printed answers, lowest first.
-        ours: the entries that stand beside it; their own data and victims may be smaller.
+        ours: our entries for the same question, whose data and victims may be smaller.
     """
 
     method: str
@@ -35,7 +35,7 @@ class Claim:
 
     @property
     def sources(self) -> int:
-        """How many sources answer."""
+        """The number of sources with an answer."""
         return len({figure.source for figure in self.figures})
 
 

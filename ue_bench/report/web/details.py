@@ -1,4 +1,4 @@
-"""What a row opens: curves, pictures, seeds, printed numbers, reductions, command, versions, commit, records."""
+"""What an opened row shows: curves, pictures, seeds, printed numbers, reductions, command, versions, records."""
 
 from __future__ import annotations
 
