@@ -49,7 +49,7 @@ DEFENDED = [
     *everywhere("plain", {"none": 90.0, "jpeg": 80.0}, **{k: v for k, v in CLEAN.items() if k != "method"}),
     *everywhere("dice", {"none": 89.0, "jpeg": 79.0}, control="random"),
     *everywhere("early", {"none": 9.0, "jpeg": 60.0}),
-    *everywhere("late", {"none": 40.0, "jpeg": 20.0}),
+    *everywhere("late", {"none": 30.0, "jpeg": 20.0}),
     *everywhere("lucky", {"none": 1.0}),
 ]
 
@@ -65,7 +65,7 @@ def test_methods_are_ranked_by_their_weakest_link_and_fewer_places_have_no_rank(
         "lucky (image)",
     ]
     assert [rank for _, rank, _ in shown] == [None, None, 1, 2, None], (
-        "40 is lower than 60, and 1 was tried once"
+        "30 is lower than 60, and 1 was tried once"
     )
     assert shown[3][2] == "net, jpeg" and board.rows[4].tried == 1
 
@@ -73,14 +73,14 @@ def test_methods_are_ranked_by_their_weakest_link_and_fewer_places_have_no_rank(
 def test_equal_results_share_a_rank():
     pairs = [
         *seeds(CLEAN, [90.0]),
-        *(p for m in "abc" for p in seeds({"method": m}, [20.0 if m == "c" else 10.0])),
+        *(p for m in "abc" for p in seeds({"method": m}, [40.0 if m == "c" else 10.0])),
     ]
     (board,) = make_boards(entries_of(pairs))
     assert [(row.name[0], row.rank) for row in board.ranked] == [("a", 1), ("b", 1), ("c", 3)]
 
 
 def test_a_difference_that_seeds_do_not_show_gives_no_better_rank():
-    """b varies so much that a is not clearly better; c is a tenth worse in every seed."""
+    """b varies so much that a is not clearly better; c is 20 points worse in every seed."""
     values = {"a": [20.0, 21.0, 22.0], "b": [15.0, 30.0, 45.0], "c": [40.0, 41.0, 42.0]}
     pairs = [*seeds(CLEAN, [90.0] * 3), *(p for m, v in values.items() for p in seeds({"method": m}, v))]
     (board,) = make_boards(entries_of(pairs))
@@ -90,7 +90,7 @@ def test_a_difference_that_seeds_do_not_show_gives_no_better_rank():
         *(p for m, v in (("a", 40.0), ("b", 50.0)) for p in seeds({"method": m}, [v])),
     ]
     (board,) = make_boards(entries_of(close))
-    assert [row.rank for row in board.ranked] == [1, 1], "one seed: 40 is a fifth below 50, not a quarter"
+    assert [row.rank for row in board.ranked] == [1, 1], "one seed: 10 points are less than a quarter of 90"
 
 
 def test_a_board_says_its_size_and_other_data_are_another_board():

@@ -196,6 +196,16 @@ def test_a_telephone_scrolls_down_only(opened):
     assert box["x"] >= 0 and box["width"] <= 375
 
 
+def test_on_paper_every_column_is_there(opened):
+    page = opened(viewport={"width": 1046, "height": 720})  # A4 across, without its margins
+    page.emulate_media(media="print")
+    heads = page.locator("#cells thead th:visible")
+    boxes = [heads.nth(n).bounding_box() for n in range(heads.count())]
+    assert len(boxes) > 12 and len({box["y"] for box in boxes}) == 1, "headings stand side by side"
+    assert boxes[-1]["x"] + boxes[-1]["width"] <= 1046
+    assert not page.locator(".tools").is_visible() and page.locator(".heat").is_visible()
+
+
 def test_dark_and_light_can_be_read(opened):
     def contrasts(page):
         """The least contrast of text on its own background among the heat map's tiles, by the WCAG's formula."""

@@ -44,16 +44,27 @@ def protects(cell: Cell, measure: Measure) -> str:
 
 
 def better(one: Cell, other: Cell, measure: Measure) -> bool:
-    """True if ``one`` protects clearly better: by the rule of ``protects``, with ``other`` as its control."""
+    """True if ``one`` protects clearly better: by the rule of ``protects``, in shares of what clean data give.
+
+    Shares of what the other reaches would make much of a point or two where both are near guessing.
+    """
     found = paired(one.values(), other.values())
-    return bool(found and one.summary) and _takes(one.summary.mean, found, measure)
+    if not found or not one.summary or not other.summary:
+        return False
+    clean = one.differences["clean"][0].summary if "clean" in one.differences else None
+    whole = (clean or other.summary).mean if measure.lower_protects else one.summary.mean
+    return _enough(found, whole, measure)
 
 
 def _takes(value: float, found: Difference, measure: Measure) -> bool:
     """True if the victim loses enough against the control, by the rule of ``protects``."""
     control = value - found.mean
     # A rank grows with protection, so its difference is a share of this rank and not of the control's.
-    whole = control if measure.lower_protects else value
+    return _enough(found, control if measure.lower_protects else value, measure)
+
+
+def _enough(found: Difference, whole: float, measure: Measure) -> bool:
+    """True if a difference lies on the side that protects and is a large enough share of ``whole``."""
     lost = abs(found.mean) / whole if whole else 0.0
     sign = 1 if measure.lower_protects else -1
     if found.interval:

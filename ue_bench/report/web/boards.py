@@ -19,9 +19,9 @@ LONGEST = 64  # characters of a name in a chart
 RULE = (
     "Methods are ranked by their weakest link: the best result that any victim under any defense still reaches on "
     "clean test data. A heat map compares only what was trained on the same data by the same recipe. Methods share a "
-    "rank if the first of them is not clearly better: by a tenth or more, with the whole 95 % interval over seeds on "
-    "its side; with one seed, by a quarter. A method that was tried in fewer places has met fewer attacks and has no "
-    "rank. Controls stand on top."
+    "rank if the first of them is not clearly better: by at least a tenth of what clean data give, with the whole 95 % "
+    "interval over seeds on its side; with one seed, by a quarter. A method that was tried in fewer places has met "
+    "fewer attacks and has no rank. Controls stand on top."
 )
 
 
