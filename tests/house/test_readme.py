@@ -71,8 +71,9 @@ def test_the_python_of_the_readme_does_what_it_says_at_a_small_size(tmp_path, mo
 
 def lines() -> list[str]:
     """Every command line of the README and of the pages for those who run suites."""
-    pages = [README, *((TOP / "docs" / f"{name}.md").read_text() for name in ("running", "data"))]
-    found = re.findall(r"^    (ue-bench [^\n#]*?) *(?:#.*)?$", "\n".join(pages), re.MULTILINE)
+    pages = [(TOP / "docs" / f"{name}.md").read_text() for name in ("running", "data", "many_machines")]
+    text = "\n".join([README, *pages])
+    found = re.findall(r"^    (ue-bench [^\n#>]*?) *(?:[#>].*)?$", text, re.MULTILINE)
     return list(dict.fromkeys(line for line in found if "NAME" not in line))
 
 
@@ -102,7 +103,12 @@ def home(tmp_path_factory):
     return folder
 
 
-NEEDS = {"dataset=cifar10": "", "profile=paper": "profile=smoke", "profile=laptop": "profile=smoke"}
+NEEDS = {
+    "dataset=cifar10": "",
+    "profile=paper": "profile=smoke",
+    "profile=laptop": "profile=smoke",
+    "store=/shared/runs": "store=runs",
+}
 
 
 @pytest.mark.parametrize("line", lines())
@@ -140,7 +146,8 @@ def test_every_command_line_does_what_it_says(line, home, monkeypatch, capsys):
 
 def test_there_are_commands_of_every_kind():
     kinds = {line.split()[1] for line in lines()}
-    assert kinds >= {"run", "report", "cost", "list", "show", "explain", "noise", "apply", "export", "check"}
+    wanted = "run report cost list show explain noise apply export check status slurm"
+    assert kinds >= set(wanted.split())
 
 
 def test_the_quickstart_finishes_in_its_smallest_profile(command):

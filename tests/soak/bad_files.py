@@ -191,7 +191,8 @@ def noise(chance: random.Random, folder: Path) -> tuple[list[str], str]:
             tensors = {chance.choice(["noise", "x"]): chance.choice(odd)}
         else:
             spoil_json(facts, chance)
-        facts.pop("seal", None), facts.pop("checksum", None)
+        facts.pop("seal", None)
+        facts.pop("checksum", None)
         sealed = {**facts, "seal": digest(facts), "checksum": content_hash(tensors)}
         with contextlib.suppress(UnicodeEncodeError):
             safetensors.torch.save_file(tensors, path, {"facts": json.dumps(sealed)})

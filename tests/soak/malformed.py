@@ -67,7 +67,10 @@ def soak(kind: str, count: int, draw: Callable, chance: random.Random) -> Counte
         os.chdir(folder)
         while found.total() - found["valid"] < count and found.total() < 20 * count:
             for path in sorted(Path(folder).rglob("*"), reverse=True):
-                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+                if path.is_dir() and not path.is_symlink():
+                    path.rmdir()
+                else:
+                    path.unlink()
             line, named = draw(chance, Path(folder))
             end, said = end_of(line, named)
             found[end] += 1

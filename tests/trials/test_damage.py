@@ -95,7 +95,8 @@ def change_bytes(change: Callable[[bytes], bytes]) -> Callable[[Path, Path], Non
 
 def swap(path: Path, other: Path) -> None:
     one, two = path.read_bytes(), other.read_bytes()
-    path.write_bytes(two), other.write_bytes(one)
+    path.write_bytes(two)
+    other.write_bytes(one)
 
 
 def become_a_folder(path: Path, other: Path) -> None:

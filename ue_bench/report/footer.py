@@ -92,7 +92,7 @@ def _numbers(report: Report) -> str:
 
 def _states(report: Report) -> str:
     states = Counter("invalid" if o.undertrained else o.state for o in report.findings)
-    order = [*("done", "failed", "invalid", "missing"), *states]
+    order = ["done", "failed", "invalid", "missing", *states]
     return ", ".join(f"{states[state]} {state}" for state in dict.fromkeys(order) if states[state])
 
 

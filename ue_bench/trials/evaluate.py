@@ -89,8 +89,9 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         "warnings": [*done.warnings, *leaks, *remarks.warnings],
         "status": remarks.status,
         "sources": _sources(trial, made, environment),
-        **({"resumed": done.resumed} if done.resumed else {}),
     }
+    if done.resumed:
+        found["resumed"] = done.resumed
     if shared := {**made.get("shared", {}), **clock.shared}:
         found["shared"] = shared
     return found

@@ -57,14 +57,15 @@ class Made:
     def facts(self) -> dict[str, Any]:
         """Its cost, notes and warnings, those of what was prepared for it included, and the machine that made it."""
         own, before = _facts(self.context), self.preparation
-        resumed = [*before.get("resumed", []), *own.get("resumed", [])]
-        return {
+        facts = {
             **own,
             "peak_bytes": max(before.get("peak_bytes", 0), own["peak_bytes"]),
             "notes": {**before.get("notes", {}), **own["notes"]},
             "warnings": [*before.get("warnings", []), *own["warnings"]],
-            **({"resumed": resumed} if resumed else {}),
         }
+        if resumed := [*before.get("resumed", []), *own.get("resumed", [])]:
+            facts["resumed"] = resumed
+        return facts
 
 
 def run_method(
@@ -243,8 +244,9 @@ def _facts(context: Context) -> dict[str, Any]:
         "device": describe_device(clock.device),
         "versions": versions(),
         "commit": commit(),
-        **({"resumed": resumed} if (resumed := context.ledger.checkpoints.resumed) else {}),
     }
+    if context.ledger.checkpoints.resumed:
+        found["resumed"] = context.ledger.checkpoints.resumed
     if clock.shared:
         found["shared"] = clock.shared
     return found

@@ -160,7 +160,8 @@ def _setting(entry: Entry) -> str:
     words += [entry.size] if entry.size else []
     words += [str(entry.trial.get("victim"))]
     words += [f"{each} epochs" for each in epochs]
-    return ", ".join([*words, *(["reduced"] if entry.row.reduced else [])])
+    words += ["reduced"] if entry.row.reduced else []
+    return ", ".join(words)
 
 
 def _constant(entries: Sequence[Entry]) -> set[str]:
