@@ -67,8 +67,9 @@ class TUE(Method):
     [0, 1]. The result is close to one pattern of +-8/255 per class. Only moco uses a network.
 
     The authors' code treats spreads in the discriminant as constants (``detach_spread``), and gives all images of a
-    batch the same crop and colours in noise steps (``official_shared_views``). Batches are of equal size here, because
-    the class centres of a small last batch would be unreliable. MoCo's batch normalisation is not split.
+    batch the same crop and colours in noise steps (``official_shared_views``). Its MoCo has a linear projection, and
+    renews its queue in noise steps, too (``moving_queue``); its batch normalisation is not split here. Batches are of
+    equal size here, because the class centres of a small last batch would be unreliable.
     """
 
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
@@ -93,9 +94,13 @@ class TUE(Method):
     weight_decay: float | None = None  # None: 1e-6 simclr, 5e-4 simsiam, 1e-4 moco (released)
     temperature: float | None = None  # None: 0.5 simclr, 0.2 moco (released)
     queue: Count = 4096  # moco only: keys; released
+    moving_queue: bool = True  # moco only: noise steps renew the queue, too; released
     encoder_momentum: float = 0.99  # moco only: share that the momentum encoder keeps in a step; released
     bf16: bool = True  # where the accelerator has it; False: float32, as released
 
+    version: ClassVar[int] = (
+        2  # the discriminant is one of noise before pixels are clipped, and MoCo's head is linear
+    )
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
     granularities: ClassVar[tuple[str, ...]] = ("image",)
@@ -118,8 +123,9 @@ class TUE(Method):
             )
 
     def left_out(self, paradigm: str = "") -> frozenset[str]:
-        """With an ``ssl_weight`` of 0 there is no surrogate."""
-        return frozenset(() if self.settings().ssl_weight else {"surrogate_start"})
+        """With an ``ssl_weight`` of 0 there is no surrogate, and only MoCo has a queue."""
+        unused = {"surrogate_start"} if not self.settings().ssl_weight else set()
+        return frozenset(unused if self.framework == "moco" else unused | {"moving_queue"})
 
     def settings(self) -> Released:
         """The settings released for the framework, overridden by the fields that are set."""
@@ -154,7 +160,7 @@ class TUE(Method):
             temperature=settings.temperature,
             momentum=self.encoder_momentum,
             queue=self.queue,
-            normed_head=True,
+            head="linear" if self.framework == "moco" else "normed",
             bf16=self.bf16,
         ).build(context, image_size)
         rate, decay = settings.learning_rate, settings.weight_decay
@@ -164,7 +170,14 @@ class TUE(Method):
             else sgd(model, rate, self.momentum, decay)
         )
         shown = Augmentation(shared=self.official_shared_views)
-        return Learner(model, optimizer, context, noise_augmentation=shown, both_branches=self.both_branches)
+        return Learner(
+            model,
+            optimizer,
+            context,
+            noise_augmentation=shown,
+            both_branches=self.both_branches,
+            moving_queue=self.moving_queue,
+        )
 
 
 class Search:
@@ -245,13 +258,18 @@ class Search:
         """float32 [B, 3, H, W]: the noise of the images at ``index`` after a walk."""
         images, labels = self.images.take(index), self.labels[index]
 
-        def loss(shown: Tensor) -> Tensor:
-            total = shown.new_zeros(())
-            if self.settings.csd_weight:
-                apart = class_separability(shown - images, labels, self.classes, self.method.detach_spread)
-                total = total + self.settings.csd_weight * apart
-            if self.learner is not None:
-                total = total + self.settings.ssl_weight * self.learner.judge(shown)
-            return total * len(shown)
+        def likeness(shown: Tensor) -> Tensor:
+            assert self.learner is not None
+            return self.settings.ssl_weight * self.learner.judge(shown) * len(shown)
 
-        return project(images, self.delta[index].to(self.images.device), loss, self.walk)
+        def apart(noise: Tensor) -> Tensor:
+            value = class_separability(noise, labels, self.classes, self.method.detach_spread)
+            return self.settings.csd_weight * value * len(noise)
+
+        return project(
+            images,
+            self.delta[index].to(self.images.device),
+            None if self.learner is None else likeness,
+            self.walk,
+            of_noise=apart if self.settings.csd_weight else None,
+        )

@@ -77,6 +77,23 @@ class TestProject:
         delta = project(pixels(100, 100), pixels(0, 0), total, walk, darken_left_then_right)
         assert steps_of(delta) == [-2, -1] and next(calls) == 3
 
+    def test_what_depends_on_the_noise_alone_sees_it_unclipped(self):
+        """The noise of 5 at a white pixel shows nothing, yet it is that noise whose size is lowered."""
+        seen = []
+
+        def size(noise):
+            seen.append(steps_of(noise.detach()))
+            return (noise * noise).sum()
+
+        walk = Walk(radius=8 * STEP, step_size=STEP, steps=2)
+        delta = project(pixels(255, 100), pixels(5, -3), None, walk, of_noise=size)
+        assert seen == [[5, -3], [-1, -2]] and steps_of(delta) == [0, -1]
+
+    def test_both_losses_add_up(self):
+        walk = Walk(radius=8 * STEP, step_size=STEP, steps=1)
+        both = project(pixels(100), pixels(0), total, walk, of_noise=lambda noise: -2 * noise.sum())
+        assert steps_of(both) == [1]
+
     def test_arguments_stay_as_they_are_and_no_steps_change_nothing(self):
         images, delta = pixels(3, 250), pixels(1, -1)
         before = images.clone(), delta.clone()

@@ -184,7 +184,7 @@ def small(framework: str) -> nn.Module:
     return {
         "simclr": lambda: SimCLR(linear(), 0.5, scale=7.0),
         "simsiam": lambda: SimSiam(linear(), linear(1, 4)),
-        "moco": lambda: MoCo(linear(), 0.9, 0.2, queue=5, width=4),
+        "moco": lambda: MoCo(linear(), 0.9, 0.2, queue=5, width=4, scale=3.0),
         "byol": lambda: BYOL(linear(), linear(1, 4), 0.9),
     }[framework]()
 
@@ -211,13 +211,13 @@ class TestModels:
         crossed = negative_cosine(guesses[0], wanted[1]) + negative_cosine(guesses[1], wanted[0])
         assert model.loss(*pair).item() == pytest.approx(float(crossed.detach()) / 2, rel=1e-5)
 
-    def test_moco_asks_with_one_view_and_answers_with_the_other(self, pair):
+    def test_moco_asks_with_one_view_answers_with_the_other_and_scales_the_loss(self, pair):
         model = small("moco")
         model.target.load_state_dict(linear(9).state_dict())
         query = functional.normalize(model.encoder(pair[0]), dim=1)
         key = functional.normalize(model.target(pair[1]), dim=1)
         wanted = info_nce(query, key, model.queue, 0.2)
-        assert model.loss(*pair).item() == pytest.approx(float(wanted), rel=1e-5)
+        assert model.loss(*pair).item() == pytest.approx(3 * float(wanted), rel=1e-5)
 
     def test_training_stops_gradients_at_targets_and_noise_lets_them_through(self, pair):
         model = small("moco")
@@ -283,9 +283,16 @@ class TestLearner:
         subject.learn(images)
         assert torch.allclose(subject.model.target[1].weight, 0.9 * weights + 0.1 * moved, atol=1e-6)
 
-    @pytest.mark.parametrize("moving", [False, True])
-    def test_judging_moves_target_and_queue_only_on_request(self, make_context, moving):
-        subject, images = learner("moco", make_context(), moving_target=moving), random_images(4, size=2)
+    @pytest.mark.parametrize(
+        ("moving", "moved"),
+        [
+            ({}, []),
+            ({"moving_target": True}, ["queue", "target.1.weight"]),
+            ({"moving_queue": True}, ["queue"]),
+        ],
+    )
+    def test_judging_moves_target_and_queue_only_on_request(self, make_context, moving, moved):
+        subject, images = learner("moco", make_context(), **moving), random_images(4, size=2)
         subject.model.encoder[1].weight.data.copy_(linear(5)[1].weight)
         before = [part.clone() for part in subject.model.state_dict().values()]
         with frozen(subject.model):
@@ -295,7 +302,7 @@ class TestLearner:
             for was, (name, part) in zip(before, subject.model.state_dict().items(), strict=True)
             if not torch.equal(was, part)
         ]
-        assert names == (["queue", "target.1.weight"] if moving else [])
+        assert names == moved
 
     def test_judging_reaches_the_pixels_through_both_views(self, make_context):
         images = random_images(4, size=2).requires_grad_()
@@ -339,6 +346,21 @@ class TestBlueprint:
         model = Blueprint("simclr", "resnet_tiny").build(make_context(), (16, 16))
         assert model.encoder.backbone(random_images(2)).shape == (2, 128)
         assert model.encoder(random_images(2)).shape == (2, 128)
+
+    @pytest.mark.parametrize(
+        ("head", "layers"),
+        [
+            ("linear", [nn.Linear]),
+            ("mlp", [nn.Linear, nn.ReLU, nn.Linear]),
+            ("normed", [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]),
+        ],
+    )
+    def test_the_projection_is_the_one_asked_for(self, make_context, head, layers):
+        projection = (
+            Blueprint("moco", "resnet_tiny", head=head).build(make_context(), (16, 16)).encoder.projection
+        )
+        parts = list(projection) if isinstance(projection, nn.Sequential) else [projection]
+        assert [type(part) for part in parts] == layers and parts[-1].out_features == 128
 
     def test_unfit_surrogates_and_frameworks_are_named(self, make_context):
         context = make_context()

@@ -110,6 +110,19 @@ class TestWithoutSurrogate:
         other = protect(TUE(**QUICK), replace(pictures, labels=pictures.labels.roll(1)))
         assert float((other.noise != plain.noise).float().mean()) > 0.2
 
+    def test_the_discriminant_is_one_of_noise_that_pixels_may_hide(self, pictures, monkeypatch):
+        """Black pixels hide all noise below zero, and the discriminant counts it."""
+        lowest = []
+
+        def record(noise, *rest):
+            lowest.append(float(noise.detach().min()))
+            return class_separability(noise, *rest)
+
+        monkeypatch.setattr(module, "class_separability", record)
+        black = replace(pictures, images=torch.zeros_like(pictures.images))
+        protect(TUE(**QUICK | {"rounds": 1, "noise_steps": 2, "batch_size": 256}), black)
+        assert lowest[0] < -7.9 / 255 and lowest[1:] == pytest.approx([-0.8 / 255] * 2, rel=1e-3)
+
     def test_batches_are_of_equal_size_and_hold_every_image(self, pictures, monkeypatch):
         seen = []
 
@@ -147,6 +160,13 @@ class TestMoCo:
         monkeypatch.setattr(module, "Augmentation", lambda shared: whole)
         run = protect(TUE(**MOCO | {"rounds": 1, "noise_steps": 1}), pictures)
         assert float((run.noise == 0).float().mean()) < 0.01 and int(run.noise.abs().max()) == 1
+
+    def test_the_head_is_linear_and_the_queue_moves_in_noise_steps(self, pictures, moco):
+        learner = TUE(**MOCO)._learner(fresh_context(), (16, 16))
+        assert isinstance(learner.model.encoder.projection, torch.nn.Linear) and learner.model.scale == 1
+        assert learner.moving_queue and not learner.moving_target
+        still = protect(TUE(**MOCO, moving_queue=False), pictures)
+        assert not torch.equal(still.noise, moco.noise)
 
     def test_one_view_for_all_is_an_option(self, pictures, moco):
         shared = protect(TUE(**MOCO, official_shared_views=True), pictures)

@@ -138,13 +138,22 @@ class MoCo(Follower):
     Args:
         queue: how many keys of earlier batches are kept; the queue starts with random directions.
         width: length of a key.
+        scale: factor on the loss; SupCon's convention is temperature / 0.07.
     """
 
     queue: Tensor
 
-    def __init__(self, encoder: nn.Module, momentum: float, temperature: float, queue: int, width: int):
+    def __init__(
+        self,
+        encoder: nn.Module,
+        momentum: float,
+        temperature: float,
+        queue: int,
+        width: int,
+        scale: float = 1.0,
+    ):
         super().__init__(encoder, momentum)
-        self.temperature, self.position = temperature, 0
+        self.temperature, self.scale, self.position = temperature, scale, 0
         self.register_buffer("queue", functional.normalize(torch.randn(queue, width), dim=1))
         self.last: Tensor | None = None
 
@@ -152,7 +161,7 @@ class MoCo(Follower):
         queries = functional.normalize(self.encoder(one), dim=1)
         keys = functional.normalize(self.targets(two, both_branches), dim=1)
         self.last = keys.detach()
-        return info_nce(queries, keys, self.queue, self.temperature)
+        return self.scale * info_nce(queries, keys, self.queue, self.temperature)
 
     def remember(self) -> None:
         """Replaces the oldest keys of the queue, a ring buffer, with those of the last batch."""
@@ -201,10 +210,11 @@ class Blueprint:
         surrogate: name of the backbone in the victims registry, a model of timm; its classifier is removed.
         start: how the backbone's first weights are drawn, see ``Context.surrogate``.
         temperature: of the loss; simclr and moco only.
-        loss_scale: factor on the loss; simclr only.
+        loss_scale: factor on the loss; simclr and moco only.
         momentum: of the momentum encoder; moco and byol only.
         queue: number of keys; moco only.
-        normed_head: whether simclr's and moco's projection has batch normalisation; simsiam's and byol's always has.
+        head: simclr's and moco's projection: ``mlp``, two layers; ``normed``, with batch normalisation between them;
+            ``linear``, one layer. Simsiam's and byol's is always normed.
         bf16: compute in bf16 where the device gains by it; losses stay float32.
     """
 
@@ -215,7 +225,7 @@ class Blueprint:
     loss_scale: float = 1.0
     momentum: float = 0.99
     queue: int = 4096
-    normed_head: bool = False
+    head: str = "mlp"
     bf16: bool = True
 
     def build(self, context: Context, image_size: tuple[int, int]) -> ContrastiveModel:
@@ -235,11 +245,15 @@ class Blueprint:
         def encoder(hidden: int, out: int, norm: bool) -> Encoder:
             return Encoder(backbone, head(features, hidden, out, norm=norm, bias=not norm), self.bf16)
 
+        def chosen() -> Encoder:
+            if self.head == "linear":
+                return Encoder(backbone, nn.Linear(features, 128), self.bf16)
+            return encoder(features, 128, self.head == "normed")
+
         if self.framework == "simclr":
-            return SimCLR(encoder(features, 128, self.normed_head), self.temperature, self.loss_scale)
+            return SimCLR(chosen(), self.temperature, self.loss_scale)
         if self.framework == "moco":
-            model = encoder(features, 128, self.normed_head)
-            return MoCo(model, self.momentum, self.temperature, self.queue, width=128)
+            return MoCo(chosen(), self.momentum, self.temperature, self.queue, 128, self.loss_scale)
         if self.framework == "simsiam":
             return SimSiam(encoder(2048, 2048, True), head(2048, 512, 2048, norm=True))
         if self.framework == "byol":
@@ -256,6 +270,7 @@ class Learner:
         noise_augmentation: how views are drawn in noise steps; None: as in training.
         both_branches: see the module's docstring.
         moving_target: whether momentum encoders and queues are updated in noise steps, too.
+        moving_queue: whether queues are, even if momentum encoders are not.
     """
 
     def __init__(
@@ -267,11 +282,13 @@ class Learner:
         noise_augmentation: Augmentation | None = None,
         both_branches: bool = True,
         moving_target: bool = False,
+        moving_queue: bool = False,
     ):
         self.model, self.optimizer = model, optimizer
         self.augmentation = Augmentation()
         self.noise_augmentation = noise_augmentation or self.augmentation
         self.both_branches, self.moving_target = both_branches, moving_target
+        self.moving_queue = moving_queue or moving_target
         self.generator = torch.Generator(context.device).manual_seed(derive(context.seed, "views"))
 
     def state_dict(self) -> dict[str, Any]:
@@ -304,7 +321,7 @@ class Learner:
         if self.moving_target:
             self.model.follow()
         loss = self._loss(images, self.noise_augmentation, self.both_branches)
-        if self.moving_target:
+        if self.moving_queue:
             self.model.remember()
         return loss
 

@@ -34,9 +34,10 @@ class Walk:
 def project(
     images: Tensor,
     delta: Tensor,
-    loss: Callable[[Tensor], Tensor],
+    loss: Callable[[Tensor], Tensor] | None,
     walk: Walk,
     transform: Callable[[Tensor], Tensor] | None = None,
+    of_noise: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Gradient steps on ``loss``, each one projected to the ball and to valid pixels; linf steps take the sign.
 
@@ -47,8 +48,10 @@ def project(
         images: float [B, 3, H, W] in [0, 1]; channels-last is the faster layout.
         delta: float [B, 3, H, W], where to start, in [0, 1] pixel units; not changed.
         loss: float images [B, 3, H, W] -> scalar. Sum over the images instead of averaging: then no image's
-            gradient depends on the batch size, and none underflows to zero, which has no sign.
+            gradient depends on the batch size, and none underflows to zero, which has no sign. None: only ``of_noise``.
         transform: differentiable augmentation, applied before ``loss`` and drawn anew in every step.
+        of_noise: float noise [B, 3, H, W] -> scalar, added to the loss: what depends on the noise alone, before pixels
+            are clipped.
 
     Returns:
         float [B, 3, H, W], the new delta.
@@ -58,19 +61,27 @@ def project(
     """
     step = walk.step_size if walk.maximise else -walk.step_size
     for _ in range(walk.steps):
-        shown = (images + delta).clamp_(0, 1).requires_grad_()
-        with torch.enable_grad():
-            value = loss(shown if transform is None else transform(shown))
-        (gradient,) = torch.autograd.grad(value, shown)
+        shown = (images + delta).clamp_(0, 1)
+        if loss is None:
+            gradient = torch.zeros_like(shown)
+        else:
+            gradient = _gradient(lambda at: loss(at if transform is None else transform(at)), shown)
+        if of_noise is not None:
+            gradient = gradient + _gradient(of_noise, delta)
         if walk.norm == "l2":
-            shown = shown.detach().add_(gradient / _norms(gradient).clamp_min(TINY), alpha=step)
-            delta = shown.sub_(images)
+            delta = shown.add_(gradient / _norms(gradient).clamp_min(TINY), alpha=step).sub_(images)
             delta *= walk.radius / _norms(delta).clamp_min(walk.radius)
-            continue
-        delta = (
-            shown.detach().add_(gradient.sign(), alpha=step).sub_(images).clamp_(-walk.radius, walk.radius)
-        )
+        else:
+            delta = shown.add_(gradient.sign(), alpha=step).sub_(images).clamp_(-walk.radius, walk.radius)
     return delta
+
+
+def _gradient(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    place = at.detach().requires_grad_()
+    with torch.enable_grad():
+        value = loss(place)
+    (gradient,) = torch.autograd.grad(value, place)
+    return gradient
 
 
 def _norms(values: Tensor) -> Tensor:
