@@ -133,6 +133,43 @@ def test_accepted_processes_hold_and_their_noise_passes_earlier_filters():
     assert max(norms) < 100
 
 
+@pytest.mark.parametrize("threshold", [3.0, 10.0])
+def test_the_search_accepts_whom_all_earlier_filters_answer_with_the_threshold_at_least(threshold):
+    """The greedy rule, candidate by candidate; of the same candidates, the lower threshold accepts others."""
+    generator, accepted, answers = rng(11), [], []
+    while len(accepted) < 5:
+        candidates = ar.draw_processes(ar.CANDIDATES, generator)
+        calm = ar.holding(candidates).nonzero().flatten()
+        for _ in range(3):
+            left, patterns = ar.trial(candidates[calm], 50.0, generator)
+            calm = calm[left]
+        assert (patterns.flatten(1).norm(dim=1) <= 50).all()
+        for place, pattern in zip(calm.tolist(), patterns, strict=True):
+            probe = pattern / pattern.norm()
+            filters = [ar.matching_filters(process[None]) for process in accepted]
+            found = [float(torch.nn.functional.conv2d(probe[None], f).relu().sum()) for f in filters]
+            answers += found
+            if len(accepted) < 5 and all(answer >= threshold for answer in found):
+                accepted.append(candidates[place])
+    processes, _ = ar.search(5, rng(11), threshold=threshold)
+    assert torch.equal(processes, torch.stack(accepted))
+    assert min(answers) < threshold < max(answers), "the threshold decides"
+
+
+@pytest.mark.parametrize(("classes", "threshold"), [(2, 10.0), (10, 10.0), (100, 3.0)])
+def test_thresholds_and_limits_are_the_authors(make_images, make_context, monkeypatch, classes, threshold):
+    asked = []
+
+    def search(*settings):
+        asked.append((settings[0], *settings[2:]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ar, "search", search)
+    with pytest.raises(KeyboardInterrupt):
+        protect(AR(), make_images(classes, classes), make_context())
+    assert asked == [(classes, threshold, 50.0, 1_000_000, 32)]
+
+
 def test_the_early_stop_rejects_exactly_what_the_whole_pattern_would():
     candidates = ar.draw_processes(400, rng(4))
     left, patterns = ar.trial(candidates, 50.0, rng(6))

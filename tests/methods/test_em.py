@@ -179,6 +179,25 @@ class TestSearch:
         assert seen[True] == [*batches, batches[0]]
         assert seen[False] == [batch for batch in batches for _ in range(2)] * 2
 
+    def test_the_surrogates_steps_are_sgds_by_hand(self, make_images, make_context):
+        """Three steps of a linear surrogate on clean images: clipped gradient, weight decay, momentum."""
+        data, context = make_images(count=12, size=2), make_context()
+        torch.manual_seed(0)
+        linear = nn.Sequential(nn.Flatten(), nn.Linear(12, 4, bias=False))
+        weights, velocity = linear[1].weight.detach().clone(), torch.zeros(4, 12)
+        pixels = data.images.flatten(1) / 255
+        for _ in range(3):
+            wrong = (pixels @ weights.T).softmax(1) - functional.one_hot(data.labels, 4)
+            gradient = wrong.T @ pixels / 12
+            assert float(gradient.norm()) > 0.05
+            clipped = 0.05 * gradient / gradient.norm()
+            velocity = 0.9 * velocity + clipped + 0.02 * weights
+            weights = weights - 0.5 * velocity
+        context.ledger.build_victim = lambda *what: linear
+        method = EM(model_steps=3, max_rounds=1, learning_rate=0.5, weight_decay=0.02, gradient_clip=0.05)
+        protect(method, data, context)
+        assert torch.allclose(linear[1].weight.detach(), weights, atol=1e-6)
+
     @pytest.mark.parametrize("granularity", ["image", "class"])
     def test_sets_smaller_than_a_batch_are_protected_too(self, make_images, make_context, granularity):
         method = EM(surrogate="resnet_tiny", granularity=granularity, noise_steps=2, max_rounds=2)

@@ -37,6 +37,15 @@ def test_crops_are_windows_into_the_zero_padded_image():
     assert len(seen) == 2 * 25, "all 5 x 5 positions occur"
 
 
+def test_each_image_of_a_batch_has_a_crop_and_a_flip_of_its_own():
+    picture = torch.arange(3 * 4 * 4, dtype=torch.uint8).reshape(1, 3, 4, 4) + 1
+    same = picture.expand(200, -1, -1, -1)
+    crops = Batches(same, 200, padding=2, flip=False, device=CPU, seed=0).take(torch.arange(200))
+    assert len(crops.flatten(1).unique(dim=0)) == 25, "all positions in one batch"
+    flips = Batches(same, 200, padding=0, flip=True, device=CPU, seed=0).take(torch.arange(200))
+    assert len(flips.flatten(1).unique(dim=0)) == 2, "mirrored and not, in one batch"
+
+
 def test_flips_half_of_the_images_and_nothing_else():
     images = torch.randint(0, 256, (400, 3, 4, 4), dtype=torch.uint8)
     taken = Batches(images, 400, padding=0, flip=True, device=CPU, seed=0).take(torch.arange(400))
@@ -106,6 +115,35 @@ def test_same_seed_same_curves_and_clean_data_untouched(make_images):
         assert set(clock.seconds) == {"warmup", "train", "evaluate"}
     assert runs[0] == runs[1] and runs[0] != runs[2]
     assert data.hash_content() == before
+
+
+def test_steps_of_sgd_by_hand(make_images):
+    """Three steps on all images at once: smoothed labels, weight decay, momentum."""
+    data, model = make_images(12, 4, size=4), small_model()
+    layer, pixels = model[2], data.images.flatten(1) / 255
+    nn.init.zeros_(layer.bias)
+    weights, bias = layer.weight.detach().clone(), torch.zeros(4)
+    goal = 0.8 * nn.functional.one_hot(data.labels, 4) + 0.2 / 4
+    pushes = [torch.zeros(4, 48), torch.zeros(4)]
+    for _ in range(3):
+        wrong = ((pixels @ weights.T + bias).softmax(1) - goal) / 12
+        slopes = (wrong.T @ pixels + 0.02 * weights, wrong.sum(0) + 0.02 * bias)
+        pushes = [0.9 * push + slope for push, slope in zip(pushes, slopes, strict=True)]
+        weights, bias = weights - 0.5 * pushes[0], bias - 0.5 * pushes[1]
+    recipe = Recipe(
+        epochs=3,
+        batch_size=12,
+        learning_rate=0.5,
+        momentum=0.9,
+        weight_decay=0.02,
+        label_smoothing=0.2,
+        schedule="constant",
+        crop_padding=0,
+        flip=False,
+    )
+    train(model, data, recipe, device=CPU, seed=0)
+    assert torch.allclose(layer.weight.detach(), weights, atol=1e-6)
+    assert torch.allclose(layer.bias.detach(), bias, atol=1e-6)
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(make_images):
