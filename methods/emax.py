@@ -48,9 +48,9 @@ class Emax(Method):
     granularity: str = "image"  # image (the paper's "sample-wise") or class
     surrogate: str = "resnet18"  # a victim's name, trained on clean images; paper
     surrogate_start: Literal["pytorch", "torchvision", "own"] = "pytorch"  # first weights; authors' code
-    surrogate_epochs: Count | None = None  # None: 60, from 100 classes on 100; paper
+    surrogate_epochs: Count | None = None  # None: 60, from 100 classes on 100; authors' code
     surrogate_batch_size: Count = 512  # images; authors' code
-    learning_rate: Positive = 0.1  # SGD, cosine to 0 over the epochs; paper
+    learning_rate: Positive = 0.1  # SGD, cosine to 0 over the epochs; authors' code
     momentum: float = 0.9  # SGD; authors' code
     weight_decay: NotNegative | None = None  # SGD; None: 5e-4, from 100 classes on 5e-5; authors' code
     gradient_clip: float = 5.0  # largest global norm of the surrogate's gradient, 0: none; authors' code

@@ -83,7 +83,9 @@ class MEM(Method):
     weight_decay: float = 0.2  # AdamW; authors' code
     caption_shuffle: bool = True  # new captions behind the triggers in every noise step; paper
     vocabulary: Literal["free", "roundtrip", "bert"] = "free"  # roundtrip: words that stay one token as text
-    trigger_start: Literal["random", "the", "official"] = "random"  # the: paper. official: an id below 30,522
+    trigger_start: Literal["random", "the", "official"] = (
+        "random"  # random: ours; the: paper; official: id < 30,522
+    )
     candidates: Count | None = None  # tokens tried per position. None: 16, bert 3 of its 5 likeliest (codes)
     likely_words: Count = 5  # bert only: words that it proposes per position; authors' code
     bert: str = ""  # bert only: folder of a fill-mask model, such as bert-base-uncased (paper)

@@ -92,7 +92,7 @@ class T2UE(Method):
     public_images: Whole = 0  # of its training images, drawn by the dataset's train_images; 0: all
     surrogate: str = "clip_vit_b_32"  # a contrastive victim's name; paper. Or clip_vit_b_16 with 300 epochs
     surrogate_pretrained: str = (
-        "openai"  # OpenCLIP's tag of weights; here: trained on the public pairs (ours)
+        "openai"  # OpenCLIP's tag of weights (paper); here: trained on the public pairs
     )
     surrogate_checkpoint: str = ""  # local file with those weights; "": they are downloaded
     surrogate_quickgelu: bool = True  # as OpenAI's weights need it; loaded weights only
@@ -103,7 +103,7 @@ class T2UE(Method):
     epochs: Count = 500  # of the generator, over the public images; paper. 300 with clip_vit_b_16
     batch_size: Annotated[int, Range(2)] = 128  # pairs; paper
     learning_rate: Positive = 1e-4  # Adam with betas 0 and 0.9 (SSA-GAN's), along half a cosine to 0; paper
-    weight_decay: NotNegative = 0.0  # decoupled; authors' code. The paper has some, and does not say how much
+    weight_decay: NotNegative = 0.0  # decoupled; authors' code. T2UE's text has some, without a number
     augmentation: Literal["flip", "none", "official"] = "flip"  # of public images; flip: ours
     official_schedule: bool = False  # learning rate rises to 1e-3, as in the authors' code
     official_best: bool = False  # the epoch of the lowest loss, as in the authors' code, instead of the last

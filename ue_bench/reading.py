@@ -6,6 +6,7 @@ import ast
 import functools
 import importlib.util
 import io
+import re
 import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from ue_bench.bounds import NAMED, Norms, Range, read_type
 
+SOURCES = re.compile(r"\b(ours?|papers?(?!')|codes?|released|configurations)\b", re.IGNORECASE)
 CONTRACTS = {"Method": "methods", "Victim": "victims", "Defense": "defenses", "Dataset": "datasets"}
 
 
@@ -36,6 +38,17 @@ class Parameter:
     comment: str
     allowed: str = ""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Who says the default, by the words of the comment: ``paper``, ``code`` (the authors') or ``default`` (ours).
+
+        Example: ``our cap, the paper has none`` is ours, ``steps of 1/255; paper. Contrastive: MEM's code`` a paper's.
+        """
+        words = [word.lower() for word in SOURCES.findall(self.comment)]
+        if not words or words[0].startswith("our"):
+            return "default"
+        return "paper" if any(word.startswith("paper") for word in words) else "code"
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,15 @@ from ue_bench.text import csv_cell
 
 
 def test_reduced_methods_are_marked_and_every_parameter_listed():
-    values = [*seeds(CLEAN, [90.0]), *seeds({"reduced": {"rounds": [10, 50], "steps": [5, 20]}}, [12.0])]
+    less = {
+        "reduced": {"rounds": [10, 50], "steps": [5, 20], "cap": [2, 9], "batch": [64, None]},
+        "sources": {"rounds": "paper", "steps": "code", "cap": "default", "batch": "code"},
+    }
+    values = [*seeds(CLEAN, [90.0]), *seeds(less, [12.0])]
     text = render(build_report(*world(values)), "markdown", WIDE)
     assert cells_of(text)[1]["marks"] == "reduced"
-    assert "- reduced: mine (image): rounds 10 (paper: 50), steps 5 (paper: 20)" in text
+    wanted = "rounds 10 (paper: 50), steps 5 (code: 20), cap 2 (default: 9), batch 64 (code: as other settings say)"
+    assert f"- reduced: mine (image): {wanted}" in text
 
 
 def test_shared_noise_and_preparations_cost_once():

@@ -153,10 +153,10 @@ def test_details_are_folded():
     page = render(report)
     shown, folded = page.split("<details>")
     assert "b (image)°" in shown and "° reduced: ran with less" in shown and "rounds 5" not in shown
-    assert "- reduced: b (image): rounds 5 (paper: 50)" in folded and "torch 2.6.0" in folded
+    assert "- reduced: b (image): rounds 5 (default: 50)" in folded and "torch 2.6.0" in folded
     brief, full = (render(report, "terminal", View(details=details)) for details in (False, True))
     assert "rounds 5" not in brief and "torch 2.6.0" not in brief and "--details" in brief
-    assert "rounds 5 (paper: 50)" in full and "torch 2.6.0" in full
+    assert "rounds 5 (default: 50)" in full and "torch 2.6.0" in full
 
 
 def test_words_go_by_the_interval_where_there_are_seeds():

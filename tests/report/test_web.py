@@ -278,7 +278,7 @@ def test_everything_stands_in_the_page_without_a_script():
     links = {trial["id"]: "store/trials/one.json"}
     text = render(build_report(*world(pairs)), "html", View(links=links))
     for part in (
-        "rounds 5 (paper: 50)",
+        "rounds 5 (default: 50)",
         "abc1234",
         "torch 2.6.0",
         "ue-bench run suite=demo",

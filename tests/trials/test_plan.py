@@ -12,6 +12,7 @@ import pytest
 from ue_bench.config import compose, parse_words, read_suite
 from ue_bench.contracts.content import Content
 from ue_bench.errors import ConfigError, UnavailableError
+from ue_bench.reading import Parameter
 from ue_bench.registry import Registry
 from ue_bench.trials.plan import Plan, make_plan
 from ue_bench.trials.trial import Choice, Trial
@@ -248,6 +249,35 @@ def test_a_papers_variant_is_told_apart_but_not_reduced():
     (entry,) = [entry for entry in header["trials"] if entry["method"] == "mem"]
     assert entry["chosen"] == {"trigger_length": [1, 3]}
     assert "rounds" in entry["reduced"] and "trigger_length" not in entry["reduced"]
+
+
+def test_a_papers_settings_are_called_so_only_where_the_paper_has_them():
+    """EM's cap on rounds is ours, its batch size the authors' code's; on pairs it has other defaults."""
+    words = "method=[{em: {surrogate: resnet_tiny, batch_size: 64, max_rounds: 2}}]"
+    (entry,) = [entry for entry in plan(words).header["trials"] if entry["method"] == "em"]
+    assert entry["sources"] == {"surrogate": "paper", "batch_size": "code", "max_rounds": "default"}
+    assert entry["reduced"]["batch_size"] == [64, 512]
+    content = read_suite(REGISTRY.find("suites", "clip_retrieval").path)
+    words = parse_words(["profile=smoke", "method=[{em: {granularity: pair}}]"])
+    header = make_plan(compose("clip_retrieval", content, words, NAMES), REGISTRY, "command").header
+    (entry,) = [entry for entry in header["trials"] if entry["method"] == "em"]
+    assert entry["reduced"]["model_steps"] == [2, 50]
+
+
+@pytest.mark.parametrize(
+    ("comment", "source"),
+    [
+        ("steps of 1/255; paper. Contrastive: 8, MEM's code", "paper"),
+        ("images; authors' codes", "code"),
+        ("None: 0, moco 1 (released)", "code"),
+        ("our cap, the paper has none", "default"),
+        ("rotation only: training epochs; ours", "default"),
+        ("sgd; the field's usual value", "default"),
+        ("class (the paper's CP-C) or image", "default"),
+    ],
+)
+def test_the_comment_says_whose_a_default_is(comment, source):
+    assert Parameter("rounds", "int", "1", comment).source == source
 
 
 def test_ids_are_those_that_stores_hold_records_under():

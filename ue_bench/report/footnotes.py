@@ -15,6 +15,7 @@ from ue_bench.report.tables import Report
 from ue_bench.report.validity import INVALID, UNCHECKED, place, place_name
 
 REMARK = "§"
+FOLLOWS = "as other settings say"  # a default of None
 SIGNS = {INVALID: "†", UNCHECKED: "‡"}
 
 
@@ -37,7 +38,7 @@ def troubles(report: Report) -> list[str]:
 
 
 def reductions(report: Report) -> list[str]:
-    """Parameters below their paper's settings, with both values, and parameters that differ from their defaults."""
+    """Parameters below their paper's settings, with both values and who says the other, and others than defaults."""
     return _reduced(report.findings)
 
 
@@ -117,8 +118,11 @@ def _repeated_seeds(report: Report) -> list[str]:
 def _reduced(findings: Iterable[Finding]) -> list[str]:
     notes: dict[str, None] = {}
     for finding in findings:
-        pairs = finding.trial.get("reduced") or {}
-        changes = ", ".join(f"{name} {ours} (paper: {theirs})" for name, (ours, theirs) in pairs.items())
+        pairs, sources = finding.trial.get("reduced") or {}, finding.trial.get("sources") or {}
+        changes = ", ".join(
+            f"{name} {ours} ({sources.get(name, 'default')}: {FOLLOWS if theirs is None else theirs})"
+            for name, (ours, theirs) in pairs.items()
+        )
         if changes:
             notes[f"reduced: {method_in_words(finding.trial)}: {changes}"] = None
     for finding in findings:

@@ -137,7 +137,14 @@ def _row(report: Report, row: Row) -> dict[str, Any]:
         "keys": dict(zip(report.layout.rows, row.key, strict=True)),
         "control": row.trial.get("control"),
         "marks": row.marks,
-        "reduced": {name: {"used": used, "paper": paper} for name, (used, paper) in row.reduced.items()},
+        "reduced": {
+            name: {
+                "used": used,
+                "usual": usual,
+                "source": (row.trial.get("sources") or {}).get(name, "default"),
+            }
+            for name, (used, usual) in row.reduced.items()
+        },
         "costs": row.costs,
         "cells": [_cell(report, cell) for cell in row.cells.values()],
     }

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,7 +125,10 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
             threads=threads,
         )
         if trial.id not in entries:
-            entries[trial.id] = _entry(trial, arm, dataset, victim, defense, split.train.image_size)
+            sources = {
+                item.name: item.source for item in registry.find("methods", arm.name).reading.parameters
+            }
+            entries[trial.id] = _entry(trial, arm, dataset, victim, defense, split.train.image_size, sources)
             plan.trials.append(trial)
     plan.skipped = [dict(item) for item in dict.fromkeys(tuple(item.items()) for item in plan.skipped)]
     if not plan.trials:
@@ -245,9 +248,15 @@ def _mismatch(used: tuple[Method, Victim, Defense], dataset: str, train: ImageSe
 
 
 def _entry(
-    trial: Trial, arm: Arm, dataset: Dataset, victim: Any, defense: Defense, image_size: tuple[int, int]
+    trial: Trial,
+    arm: Arm,
+    dataset: Dataset,
+    victim: Any,
+    defense: Defense,
+    image_size: tuple[int, int],
+    sources: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What reports need to know of a trial before it is done."""
+    """What reports need to know of a trial before it is done; ``sources`` says who sets each parameter's default."""
     defaults = arm.method.defaults_in(trial.paradigm)
     defaults |= {name: value for name, value in arm.method.usual.items() if defaults[name] is None}
     changed = {
@@ -257,6 +266,7 @@ def _entry(
         and value != defaults[name]
     }
     variants = arm.method.variants
+    reduced = {name: pair for name, pair in changed.items() if name not in variants}
     return {
         "id": trial.id,
         "dataset": trial.dataset.name,
@@ -272,7 +282,8 @@ def _entry(
         "control": arm.role or None,
         "published_names": list(arm.method.published_as(trial.paradigm)),
         "prepares_once": arm.method.prepares,
-        "reduced": {name: pair for name, pair in changed.items() if name not in variants},
+        "reduced": reduced,
+        "sources": {name: sources[name] for name in reduced},
         "chosen": {name: pair for name, pair in changed.items() if name in variants},
         "adjusted": _adjusted(victim, defense),
     }
