@@ -32,7 +32,8 @@ from ue_bench.crafting.surrogates import sgd
 from ue_bench.errors import TrainingError
 from ue_bench.seeds import derive
 
-BASE_TEMPERATURE = 0.07  # SupCon's: SimCLR's loss is multiplied by temperature / 0.07
+MOSTLY_STARTED = 0.75  # share of values that keep their signs; unrelated noise keeps half
+BASE_TEMPERATURE = 0.07  # SupCon's: SimCLR's and MoCo's losses are multiplied by temperature / 0.07
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ class CP(Method):
 
     Noise at saturated pixels is kept, unlike in methods whose every step starts from clipped images. In the authors'
     code MoCo's and BYOL's momentum encoder, and MoCo's queue, are also updated in noise steps, in which the surrogate
-    is frozen: ``official_moving_target``. Their batch normalisation sees one GPU's part of a batch, here whole
+    is frozen: ``official_moving_target``. Their loss for BYOL lets no gradient through the targets, against the paper:
+    ``both_branches=false``. Their batch normalisation sees one GPU's part of a batch, here whole
     batches. Their input normalisation is left out, because batch normalisation follows the first layer.
     """
 
@@ -93,9 +95,13 @@ class CP(Method):
     surrogate_start: Literal["pytorch", "torchvision", "own"] = "torchvision"  # first weights; authors' code
     class_rounds: Count = 1000  # rounds of class-wise noise, also where image-wise noise starts from it; code
     image_rounds: Count = 200  # rounds of image-wise noise; authors' code
-    model_steps: Whole | None = None  # training steps per round, 0: a pass; None: 20 class-wise, 0 image-wise
+    model_steps: Whole | None = (
+        None  # training steps per round, 0: a pass; None: 20 class-wise, 0 image-wise (code)
+    )
     noise_batches: Whole | None = None  # per round, 0: one pass; None: 20 class-wise, 0 image-wise (code)
-    noise_steps: Count | None = None  # sign steps per batch; None: 1 class-wise, 5 image-wise, 1 for byol
+    noise_steps: Count | None = (
+        None  # sign steps per batch; None: 1 class-wise, 5 image-wise, 1 for byol (code)
+    )
     step_share: Positive | None = None  # of the budget's radius; None: 0.1, 0.02 for image-wise byol (code)
     kept_share: PositiveShare | None = None  # share of rounds run; None: 1, image-wise simclr 0.8 (code)
     start: Literal["class", "random"] = "class"  # image-wise only: from class-wise noise, or random; paper
@@ -106,7 +112,9 @@ class CP(Method):
     weight_decay: float = 1e-4  # SGD; authors' code
     temperature: float | None = None  # None: 0.5 simclr, 0.2 moco (authors' code)
     queue: Count = 4096  # moco only: keys; authors' code
-    encoder_momentum: float | None = None  # share kept in a step; None: 0.99 moco, 0.998 byol (0.999 twice)
+    encoder_momentum: float | None = (
+        None  # share kept in a step; None: 0.99 moco, 0.998 byol (0.999 twice); code
+    )
     both_branches: bool = True  # noise gradients also pass through moco's and byol's momentum encoder; paper
     official_moving_target: bool = False  # update momentum encoder and queue in noise steps; authors' code
     bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
@@ -153,14 +161,22 @@ class CP(Method):
 
     def for_classes(self, images: ResidentImages, view: ProtectorView, context: Context) -> Tensor:
         """float32 [classes, 3, H, W], [0, 1] pixel units."""
-        noise = self.random((view.classes, 3, *images.size), context)
-        search = ClassSearch(self, images, noise, context, view.labels.to(context.device))
+        start = self.random((view.classes, 3, *images.size), context)
+        search = ClassSearch(self, images, start.clone(), context, view.labels.to(context.device))
         search.run(self.class_rounds)
+        kept = float((search.noise.sign() == start.sign()).float().mean())
+        context.notes["class_start_signs_percent"] = 100 * kept
+        context.notes["class_moved_steps"] = 255 * float((search.noise - start).abs().mean())
+        if kept > MOSTLY_STARTED:
+            context.notes.setdefault("remarks", []).append(
+                "cp: most of its noise still has the signs of the random noise per class from which it starts, and "
+                "which protects by itself: what CP adds is the difference to random (class)"
+            )
         return search.noise
 
     def for_images(self, images: ResidentImages, view: ProtectorView, context: Context) -> Tensor:
         """float32 [N, 3, H, W], [0, 1] pixel units."""
-        shape = (len(images), 3, *images.size)
+        shape, parts = (len(images), 3, *images.size), in_order(len(images), 4096)
         if self.start == "random":
             noise = self.random(shape, context)
         else:
@@ -170,10 +186,15 @@ class CP(Method):
                 lambda: {"noise": first.for_classes(images, view, context).cpu()},
             )["noise"]
             noise = zero_noise(shape, context.device)
-            for part in in_order(len(images), 4096):
+            for part in parts:
                 noise[part] = kept[labels[part]].to(noise.device)
         search = ImageSearch(self, images, noise, context)
         search.run(self.image_rounds)
+        if self.start == "class":
+            moved = [
+                (search.noise[part] - kept[labels[part]].to(noise.device)).abs().mean() for part in parts
+            ]
+            context.notes["image_moved_steps"] = 255 * float(torch.stack(moved).mean())
         return search.noise
 
     def random(self, shape: tuple[int, ...], context: Context) -> Tensor:

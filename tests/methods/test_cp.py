@@ -13,6 +13,7 @@ from learnable import blots
 from ue_bench import Access, Budget, Context, ImageSet, Perturbation, ProtectorView
 from ue_bench.crafting.contrastive import BYOL, Learner, MoCo, SimCLR
 from ue_bench.crafting.resident import ResidentImages
+from ue_bench.crafting.views import Augmentation
 from ue_bench.errors import ConfigError, TrainingError
 from ue_bench_methods.cp import CP, ClassSearch, ImageSearch
 
@@ -73,13 +74,34 @@ class TestClassWise:
         assert float((noise.abs() == 8).float().mean()) > 0.1  # where it starts: a sixteenth
         assert float((noise > 0).float().mean()) > 0.3 and float((noise < 0).float().mean()) > 0.3
 
-    def test_the_surrogate_learns_and_finds_protected_images_easier_than_clean_ones(self, pictures):
-        """At four times the budget, so that a few seconds tell."""
-        loud = CP(**QUICK | {"class_rounds": 10}, learning_rate=0.1, budget=Budget("linf", 32))
-        notes = protect(loud, pictures).context.notes
+    def test_the_loss_of_protected_images_is_less_than_half_of_that_of_clean_ones(
+        self, pictures, monkeypatch
+    ):
+        """With one image a class, four times the budget and gentle views, so that a few seconds tell.
+
+        Noise that stays as it was drawn ends at the loss of clean images, noise that climbs at four times theirs.
+        """
+        gentle = Augmentation(smallest_area=0.7, jitter=0.0, grey=0.0)
+        monkeypatch.setattr("ue_bench.crafting.contrastive.Augmentation", lambda: gentle)
+        names = tuple(map(str, range(32)))
+        few = ImageSet(pictures.images[:32], torch.arange(32), class_names=names)
+        settings = QUICK | {"class_rounds": 3, "batch_size": 32}
+        loud = CP(**settings, temperature=0.1, learning_rate=0.1, budget=Budget("linf", 32))
+        notes = protect(loud, few).context.notes
         losses = notes["surrogate_loss_by_round"]
-        assert notes["rounds"] == 10 == len(losses) and sum(losses[-3:]) < 0.93 * sum(losses[:3])
-        assert notes["surrogate_loss_protected"] < 0.95 * notes["surrogate_loss_clean"]
+        assert notes["rounds"] == 3 == len(losses) and losses[2] < 0.5 * losses[0]
+        assert notes["surrogate_loss_protected"] < 0.5 * notes["surrogate_loss_clean"]
+
+    def test_what_it_adds_is_told_apart_from_its_random_start(self, class_wise):
+        """Four short rounds leave most signs as they were drawn, and random noise per class protects by itself."""
+        start = 255 * CP(**QUICK).random((4, 3, 16, 16), fresh_context())
+        notes = class_wise.context.notes
+        kept = float((class_wise.result.noise.sign() == start.sign()).float().mean())
+        assert notes["class_start_signs_percent"] == pytest.approx(100 * kept, abs=5)
+        moved = float((class_wise.result.noise - start).abs().mean())
+        assert notes["class_moved_steps"] == pytest.approx(moved, abs=0.3)
+        marked = "random noise per class" in "".join(notes.get("remarks", []))
+        assert marked == (notes["class_start_signs_percent"] > 75)
 
     def test_labels_decide(self, pictures, class_wise):
         other = protect(CP(**QUICK), replace(pictures, labels=pictures.labels.roll(1)))
@@ -108,6 +130,13 @@ class TestImageWise:
         steps = 5 * image_wise.context.notes["rounds"]
         assert 4 < float(moved.abs().max()) <= 0.8 * steps + 0.5
         assert int(image_wise.result.noise.abs().max()) == 8
+
+    def test_how_far_it_went_from_the_class_wise_start_is_told(self, image_wise, shelf):
+        ((tensors, _),) = shelf.kept.values()
+        moved = image_wise.noise - 255 * tensors["noise"].flatten(1)[image_wise.data.labels]
+        notes = image_wise.context.notes
+        assert notes["image_moved_steps"] == pytest.approx(float(moved.abs().mean()), abs=0.3)
+        assert notes["class_start_signs_percent"] > 50
 
     def test_class_wise_noise_is_made_once_and_keeping_it_changes_nothing(self, pictures, image_wise, shelf):
         again = protect(CP(granularity="image", **QUICK), pictures, fresh_context(shelf=shelf))
@@ -216,6 +245,7 @@ class TestSurrogates:
         if framework == "simclr":
             assert learner.model.scale == pytest.approx(0.5 / 0.07) and learner.model.temperature == 0.5
         if framework == "moco":
+            assert learner.model.scale == pytest.approx(0.2 / 0.07), "2.857 times the loss of other MoCos"
             assert learner.model.temperature == 0.2 and len(learner.model.queue) == 128
             assert learner.model.momentum == 0.99
         if framework == "byol":
@@ -229,6 +259,20 @@ class TestSurrogates:
         ]
         for other in runs[1:]:
             assert float((other != runs[0]).float().mean()) > 0.01
+
+    def test_byols_targets_are_detached_as_in_the_authors_code_on_request(self, pictures):
+        """No gradient passes through the momentum encoder: its weights could as well be constants."""
+        images = (pictures.images[:8] / 255).requires_grad_()
+        gradients = []
+        for both in (True, False):
+            learner = CP(framework="byol", both_branches=both, **SHORT).learner(fresh_context(), (16, 16))
+            reached = []
+            learner.model.target.register_forward_hook(
+                lambda module, given, out, reached=reached: reached.append(out.requires_grad)
+            )
+            gradients.append(torch.autograd.grad(learner.judge(images), images)[0])
+            assert reached == [both, both]
+        assert not torch.allclose(*gradients, rtol=0.01)
 
     def test_one_that_diverges_is_an_error(self, make_images):
         with pytest.raises(TrainingError, match="learning_rate"):

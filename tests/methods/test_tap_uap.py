@@ -15,7 +15,7 @@ from ue_bench import Budget, Context, ProtectorView
 from ue_bench.crafting import surrogates
 from ue_bench.errors import ConfigError
 from ue_bench.training.optim import learning_rate
-from ue_bench_methods._adversarial.noise import AdversarialNoise
+from ue_bench_methods._adversarial.noise import AdversarialNoise, judge
 from ue_bench_methods._adversarial.transforms import ShiftFlip, mean_colour, moved
 from ue_bench_methods.tap import TAP
 from ue_bench_methods.uap import UAP
@@ -136,6 +136,21 @@ class TestBoth:
         shuffled = replace(data, labels=data.labels.roll(1))
         assert not torch.equal(first, noise_of(method, shuffled, fresh_context(1)))
 
+    @pytest.mark.parametrize(("size", "farthest"), [(16, 4.0), (32, 4.0), (64, 8.0)])
+    def test_images_above_32_pixels_are_shifted_farther_in_proportion(
+        self, make_images, monkeypatch, size, farthest
+    ):
+        seen = []
+
+        def trained(*given, **more):
+            seen.append(given[4].pixels)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("ue_bench_methods._adversarial.noise.trained_on_clean", trained)
+        with pytest.raises(KeyboardInterrupt):
+            noise_of(TAP(surrogate="resnet_tiny"), make_images(count=8, size=size))
+        assert seen == [farthest]
+
     def test_noise_starts_at_random_with_a_third_of_its_values_at_the_bound(self, untrained):
         """Half of them stay there after one step of a tenth of a unit, away from it or not."""
         noise = noise_of(TAP(**BARELY | {"iterations": 1, "step_size": 0.1}))
@@ -162,6 +177,28 @@ class TestBoth:
         run = protect(TAP(**LEARNS | {"iterations": 1, "step_size": 0.1, "restarts": 1}), pictures())
         (warning,) = run.context.ledger.warnings
         assert warning.startswith("tap") and f"{run.context.notes['success_percent']:.1f} %" in warning
+        (remark,) = run.context.notes["remarks"]
+        assert "misled" in remark, "it marks the row"
+
+    @pytest.mark.parametrize(
+        ("clean_error", "success", "warned"),
+        [
+            (0.049, 0.9, []),
+            (0.05, 0.9, ["5.0 %"]),
+            (0.049, 0.899, ["89.9 %"]),
+            (0.3, 0.5, ["30.0 %", "50.0 %"]),
+        ],
+    )
+    def test_a_surrogate_must_fit_and_be_misled(self, clean_error, success, warned):
+        context = fresh_context()
+        judge("tap", clean_error, success, context)
+        warnings = context.ledger.warnings
+        assert len(warnings) == len(warned) and all(map(str.__contains__, warnings, warned))
+        assert len(context.notes.get("remarks", [])) == bool(warned)
+
+    def test_one_that_fits_marks_nothing(self, targeted, untargeted):
+        for run in (targeted, untargeted):
+            assert "remarks" not in run.context.notes and not run.context.ledger.warnings
 
 
 class TestRestarts:
