@@ -125,9 +125,8 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
             threads=threads,
         )
         if trial.id not in entries:
-            sources = {
-                item.name: item.source for item in registry.find("methods", arm.name).reading.parameters
-            }
+            reading = registry.find("methods", arm.name).reading
+            sources = {item.name: item.source for item in reading.parameters} if reading else {}
             entries[trial.id] = _entry(trial, arm, dataset, victim, defense, split.train.image_size, sources)
             plan.trials.append(trial)
     plan.skipped = [dict(item) for item in dict.fromkeys(tuple(item.items()) for item in plan.skipped)]
@@ -283,7 +282,7 @@ def _entry(
         "published_names": list(arm.method.published_as(trial.paradigm)),
         "prepares_once": arm.method.prepares,
         "reduced": reduced,
-        "sources": {name: sources[name] for name in reduced},
+        "sources": {name: sources.get(name, "default") for name in reduced},
         "chosen": {name: pair for name, pair in changed.items() if name in variants},
         "adjusted": _adjusted(victim, defense),
     }
