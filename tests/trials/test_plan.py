@@ -120,7 +120,10 @@ def test_only_the_command_lines_parameters_must_take_part():
         ("{clean: {em: {budget: 'linf:0'}}}", "em"),
         ("{random: clean}", "clean cannot be the control 'random'.*; say random$"),
         ("{random: em}", "em cannot be the control 'random'"),
-        ("{random: {random: {budget: 'linf:0'}}}", "random.budget must be an linf or l2 budget above 0"),
+        (
+            "{random: {random: {budget: 'linf:0'}}}",
+            "random.budget must be an linf or l2 or l0 budget above 0",
+        ),
         ("{share: clean}", "clean cannot be the control 'share'.*; say clean_share$"),
     ],
 )
