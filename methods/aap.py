@@ -53,7 +53,7 @@ class AAP(Method):
     warmup_epochs: NotNegative = 10.0  # linear; paper
     strength: Share = 0.4  # of the augmentation, 0 to 1; paper. CIFAR-100: 0.8
     untargeted: bool = False  # away from the own label instead of towards the next class; authors' option
-    iterations: Count = 250  # sign steps an image, from zero, each on a new view; paper
+    iterations: Count = 250  # sign steps per image, from zero, each on a new view; paper
     step_size: Positive | None = None  # steps of 1/255; None: 2.5 budgets / iterations, 0.08 of 8 (paper)
     batch_size: Count = 256  # images, for noise
     bf16: bool = True  # where the accelerator has it; False: float32

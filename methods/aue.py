@@ -41,7 +41,7 @@ class AUE(Method):
     """AUE, augmented unlearnable examples (Wang, Zhu, Gao, NeurIPS 2024), written from the paper.
 
     EM's alternation, but surrogate and noise see crops, colours and greyscale of contrastive learning, with one
-    ``strength``: an epoch of training on views of the protected images, then one sweep of a few noise steps an image,
+    ``strength``: an epoch of training on views of the protected images, then one sweep of a few noise steps per image,
     each on a new view, with the surrogate in evaluation mode. So the noise also works against contrastive learning.
 
     The hue is turned in RGB, which is linear, and not in HSV. The authors' class-wise option is not here.
@@ -55,7 +55,7 @@ class AUE(Method):
     )
     strength: Share = 0.6  # of the augmentation, 0 to 1; paper. CIFAR-100: 1.0
     epochs: Count = 60  # each with one sweep of noise steps; paper
-    noise_steps: Count = 5  # sign steps an image and epoch, each on a new view; paper
+    noise_steps: Count = 5  # sign steps per image and epoch, each on a new view; paper
     step_size: Positive | None = None  # steps of 1/255; None: a tenth of the budget, 0.8 of 8 (paper)
     batch_size: Count = 128  # images, for training and noise; paper
     learning_rate: Positive = 0.1  # SGD, cosine to 1e-6 by the epoch; paper

@@ -77,7 +77,7 @@ class CP(Method):
     """CP, contrastive poisoning (He, Zha and Katabi, ICLR 2023), written from the paper.
 
     A contrastive surrogate and the noise lower the same loss in turns: two augmented views of each protected image
-    shall have the same features. Gradients pass through the augmentation and through both branches. Class-wise noise is
+    must have the same features. Gradients pass through the augmentation and through both branches. Class-wise noise is
     shared by a class. Image-wise noise starts from class-wise noise (whose cost is listed under prepare), or from
     random noise, which needs no labels and is weaker.
 

@@ -37,7 +37,7 @@ class CUDA(Method):
     )  # none: pictures are rewritten; measured in records
     granularity: str = "image"  # the filter is the class's, the change each image's own
     filters: Literal["class", "image"] = "class"  # class; image: each image its own filter, a control (ours)
-    kernel: Annotated[int, Range(3)] = 3  # pixels a side, odd; paper. ImageNet-100: 9
+    kernel: Annotated[int, Range(3)] = 3  # pixels per side, odd; paper. ImageNet-100: 9
     blur: Annotated[float, Range(0, 1)] = 0.3  # largest weight beside the 1; paper. ImageNet-100: 0.06
     filter_seed: Whole | None = None  # NumPy's seed of the filters, below 2^32; None: from the trial's seed
     official_floor: bool = False  # truncate to 8 bits, as the authors' code does; false: to nearest

@@ -54,7 +54,7 @@ class HYPO(Method):
     weight_decay: NotNegative = 5e-4  # SGD; paper
     warmup_epochs: NotNegative = 0.0  # linear; the paper has none, short trainings benefit from one
     crop_padding: int = 4  # pixels around the surrogate's random crops, 0: no crops; the field's usual value
-    iterations: Count = 100  # steps an image; paper
+    iterations: Count = 100  # steps per image; paper
     step_size: Positive | None = None  # in the budget's unit; None: a tenth of linf (0.8 of 8), a fifth of l2
     batch_size: Count = 256  # images, for noise; paper
     bf16: bool = True  # where the accelerator has it; False: float32

@@ -55,7 +55,7 @@ class HypoRobust(Method):
     robust_steps: Count = 10  # of a quarter of that radius each; paper
     shift: NotNegative = 4.0  # pixels, farthest shift in each noise step, as in TAP
     flip: Share = 0.5  # share of images mirrored in each noise step
-    iterations: Count = 100  # sign steps an image, each on a new shift and flip; paper
+    iterations: Count = 100  # sign steps per image, each on a new shift and flip; paper
     step_size: Positive | None = None  # steps of 1/255; None: a tenth of the budget, 0.8 of 8 (paper)
     batch_size: Count = 256  # images, for noise; paper
     bf16: bool = True  # where the accelerator has it; False: float32

@@ -53,7 +53,7 @@ class PIL(Method):
     surrogate_batch_size: Count = 512  # images; authors' code
     learning_rate: Positive = 0.003  # SGD, no weight decay; authors' code
     momentum: NotNegative = 0.9  # SGD; authors' code
-    iterations: Count = 30  # sign steps an image, from a random start within the budget; authors' code
+    iterations: Count = 30  # sign steps per image, from a random start within the budget; authors' code
     step_size: Positive | None = None  # steps of 1/255; None: a tenth of the budget, 0.8 of 8; authors' code
     label_weight: Share = 0.9  # of the noise's own label, against the flattening of the image; authors' code
 

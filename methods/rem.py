@@ -66,7 +66,7 @@ class REM(Method):
     step_size: Positive = 1.6  # steps of 1/255; code: a fifth of the budget. Does not follow it
     draws: Count = 5  # of flip and crop for each step's gradient; code. ImageNet: 4
     robust_radius: NotNegative = (
-        4.0  # steps of 1/255, linf: the victims' attack that noise shall survive; paper
+        4.0  # steps of 1/255, linf: the victims' attack that noise must survive; paper
     )
     attack_steps: Count = 10  # sign steps of the attack, from a random start; code
     attack_step_size: Positive = 0.8  # steps of 1/255; code: a fifth of the radius. Does not follow it

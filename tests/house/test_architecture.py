@@ -19,6 +19,13 @@ def test_the_picture_of_the_rooms_is_current():
     assert PICTURE.read_text() == draw(), "python tests/house/rooms.py draws it anew"
 
 
+def test_the_layout_names_every_room():
+    layout = (TOP / "docs" / "design.md").read_text().partition("## Layout")[2].partition("Seven floors")[0]
+    rooms = {path.stem for path in (TOP / "ue_bench").iterdir() if path.suffix == ".py" or path.is_dir()}
+    rooms -= {"__init__", "__pycache__", "templates"}
+    assert rooms <= set(re.findall(r"\w+", layout)), rooms - set(re.findall(r"\w+", layout))
+
+
 def test_no_modules_import_each_other_in_a_circle():
     graphlib.TopologicalSorter(GRAPH).prepare()  # CycleError names the circle
 

@@ -20,8 +20,8 @@ def probe_accuracy(model: nn.Module, train: ImageSet, test: ImageSet, device: to
     """Test accuracy in percent with the last layer trained anew on clean training images, at most CLEAN_IMAGES.
 
     Deep feature reweighting (Kirichenko et al., ICLR 2023) as Sandoval-Segura et al. (NeurIPS 2023) measure protected
-    victims by it, after the last epoch only. Nobody who trains on protected images has these clean ones: it tells what
-    the victim's features are worth, and what a victim that never trained has is not nothing.
+    victims by it, after the last epoch only. Nobody who trains on protected images has these clean ones: this
+    number tells what the victim's features are worth. Those of an untrained victim are worth something, too.
 
     Returns:
         None for a model whose logits are not those of a linear layer.
