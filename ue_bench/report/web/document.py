@@ -126,7 +126,8 @@ def _column_rules(entries: Sequence[Entry]) -> str:
     rules = []
     for column in COLUMNS:
         longest = max((_width(column.cell(entry).text) for entry in entries), default=0.0)
-        width = min(MOST, max(longest, 1.1 * _width(column.heading) + 1.2, 2.5))
+        bold = 1.12 if column is COLUMNS[0] else 1.0
+        width = min(MOST, max(bold * longest, 1.1 * _width(column.heading) + 1.2, 2.5))
         rules.append(f".cells .k-{column.key} {{ width: calc({width:.1f}em + 17px); }}")
         rules.append(f".hide-{column.key} .k-{column.key} {{ display: none !important; }}")
     return "\n".join(["", *rules, ""])
