@@ -137,6 +137,25 @@ def test_noise_survives_flips_and_crops_on_average():
     assert torch.allclose(wide[0, 0, 3:5, 3:5], torch.full((2, 2), 8.0), atol=1e-4)
 
 
+class OnePixel(nn.Module):
+    """Two logits: the red value of one pixel, and zero."""
+
+    def forward(self, images):
+        first = images[:, 0, 4, 4]
+        return torch.stack([first, torch.zeros_like(first)], dim=1)
+
+
+def test_noise_goes_where_a_crop_may_have_come_from():
+    """A surrogate that looks at one pixel is shown its eight neighbours, too, when crops shift by one."""
+    images = torch.full((1, 3, 8, 8), 128, dtype=torch.uint8)
+    method = REM(crop_padding=1, flip=False, robust_radius=0, draws=1, noise_steps=200)
+    one = search(method, images, [0])
+    found, start = one.noise(OnePixel(), slice(0, 1)) * 255, one_start(one, images) * 255
+    assert torch.allclose(found[0, 0, 3:6, 3:6], torch.full((3, 3), 8.0), atol=1e-4)
+    found[0, 0, 3:6, 3:6] = start[0, 0, 3:6, 3:6]
+    assert torch.allclose(found, start, atol=1e-4), "all others are as they were drawn"
+
+
 def rates(method: REM, data: ImageSet, monkeypatch) -> list[float]:
     seen: list[float] = []
     monkeypatch.setattr(

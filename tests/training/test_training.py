@@ -184,6 +184,25 @@ class Spy(Defense):
         return self
 
 
+def test_a_hacker_with_clean_images_stops_where_they_are_best(make_images):
+    """The accuracies of that epoch take the place of the last one's; the best on test images stays beside them."""
+    curves = Curves([3.0, 2.0, 1.0], [50.0, 80.0, 99.0], [40.0, 60.0, 30.0], [20.0, 15.0, 10.0])
+    found = curves.metrics()
+    assert (
+        found["accuracy_last"] == 40.0
+        and found["train_accuracy_last"] == 50.0
+        and found["stopped_epoch"] == 1
+    )
+    assert found["accuracy_best"] == 60.0 and found["accuracy_best_epoch"] == 2
+    assert Curves([1.0], [9.0], [40.0]).metrics().keys() == found.keys() - {"stopped_epoch"}
+    data, clean = make_images(16, 4), make_images(8, 4, seed=1)
+    recipe = Recipe(epochs=2, batch_size=8, learning_rate=0.01)
+    made = train(small_model(), data, recipe, device=CPU, seed=0, test=clean, validation=clean)
+    assert made.validation_accuracy == made.test_accuracy and len(made.test_accuracy) == 2
+    plain = train(small_model(), data, recipe, device=CPU, seed=0, test=clean)
+    assert plain.test_accuracy == made.test_accuracy and plain.validation_accuracy == []
+
+
 def test_defenses_act_in_order_and_never_on_test_data(make_images):
     data = make_images(16, 4)
     test, spy = make_images(8, 4, seed=1), Spy()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from ue_bench.contracts.method import Method
+from ue_bench.trials import evaluate as evaluating
 from ue_bench.trials import work as working
 from ue_bench.trials.artefacts import load_perturbation
 from ue_bench.trials.store import Store
@@ -57,6 +59,27 @@ def test_a_record_holds_what_the_design_promises(command, store):
     assert record["noise"]["probe_seconds"] > 0
     assert 0 <= record["metrics"]["probe_accuracy"] <= 100 and record["seconds"]["probe"] > 0
     assert record["peak_bytes"] > 0
+
+
+def test_clean_images_that_a_hacker_has_are_not_trained_on(command, store, monkeypatch):
+    """An eighth of 64 images by class, whose clean versions choose the epoch."""
+    seen = []
+    real = evaluating.WAYS["supervised"].train
+
+    def spy(victim, data, *rest, **more):
+        seen.append((len(data), data.labels.bincount().tolist(), len(more["validation"])))
+        return real(victim, data, *rest, **more)
+
+    way = dataclasses.replace(evaluating.WAYS["supervised"], train=spy)
+    monkeypatch.setitem(evaluating.WAYS, "supervised", way)
+    ended = command(
+        "run", "suite=toy", "method=fragile", "defense=early_stopping", "early_stopping.clean=0.125"
+    )
+    assert ended.status == 0, ended.err
+    record = next(record for record in records(store).values() if record["method"] == "fragile")
+    assert 1 <= record["metrics"]["stopped_epoch"] <= 2 and len(record["curves"]["validation_accuracy"]) == 2
+    assert {(trained, held) for trained, _, held in seen} == {(56, 8)}
+    assert max(seen[0][1]) - min(seen[0][1]) <= 1
 
 
 def test_only_what_is_missing_is_done(command, store, monkeypatch):

@@ -45,7 +45,7 @@ class Composed(Defense):
         for part in self.parts:
             if names.count(part.name) > 1:
                 raise ConfigError(f"defense '{whole}' names '{part.name}' twice: each part acts once")
-            if not acting(part):
+            if not acting(part) and not part.clean_share:
                 raise ConfigError(f"'{part.name}' does nothing in defense '{whole}': leave it out")
         losses = [part.name for part in self.parts if "loss" in acting(part)]
         if len(losses) > 1:
@@ -110,6 +110,11 @@ class Composed(Defense):
     def fits(self) -> bool:
         """Whether any part learns from the training set."""
         return any(part.fits for part in self.parts)
+
+    @property
+    def clean_share(self) -> float:
+        """The largest share that a part has."""
+        return max(part.clean_share for part in self.parts)
 
     def fit_once(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """What the parts make of the set one after the other; one that does not fit takes 8-bit images."""

@@ -38,6 +38,14 @@ class Defense(Content):
         """Whether it learns from the training set before training; that is timed as the phase ``fit``."""
         return type(self).fit_once is not Defense.fit_once
 
+    @property
+    def clean_share(self) -> float:
+        """Share of the training images of which this hacker has clean versions, to choose the epoch to stop at by.
+
+        They are not trained on; 0 for all who have none. Tables name the defense, so that they tell what it needs.
+        """
+        return 0.0
+
     def fit_once(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Changes the whole training set by what it learns from it, in place of ``images_once``.
 

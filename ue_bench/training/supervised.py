@@ -35,20 +35,26 @@ class Curves:
     train_loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     test_accuracy: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)  # of a hacker who has clean images
     more: dict[str, list[float]] = field(default_factory=dict)  # by name, see ``ue_bench.measures``
 
     def metrics(self) -> dict[str, float]:
         """Metrics of the last epoch, which is the headline, and of the best one, because a hacker may stop early.
 
-        Epochs are counted from 1.
+        Epochs are counted from 1. A hacker with clean images stops at the epoch that is best on them, which is then the
+        last one here (``stopped_epoch``).
         """
-        best = max(self.test_accuracy)
+        best, end, stopped = max(self.test_accuracy), -1, {}
+        if self.validation_accuracy:
+            end = self.validation_accuracy.index(max(self.validation_accuracy))
+            stopped = {"stopped_epoch": end + 1}
         return {
-            "accuracy_last": self.test_accuracy[-1],
+            "accuracy_last": self.test_accuracy[end],
             "accuracy_best": best,
             "accuracy_best_epoch": self.test_accuracy.index(best) + 1,
-            "train_accuracy_last": self.train_accuracy[-1],
-            **{name: values[-1] for name, values in self.more.items()},
+            "train_accuracy_last": self.train_accuracy[end],
+            **stopped,
+            **{name: values[end] for name, values in self.more.items()},
         }
 
 
@@ -61,6 +67,7 @@ def train(
     seed: int,
     clock: Clock | None = None,
     test: ImageSet | None = None,
+    validation: ImageSet | None = None,
     defense: Defense | None = None,
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
@@ -71,6 +78,7 @@ def train(
         model: float [B, 3, H, W] in [0, 1] -> logits [B, classes].
         data: the training set as published: 8-bit, noise included.
         test: clean test images; None for surrogates.
+        validation: clean images of the hacker's, by which the epoch is chosen; or None.
         defense: the hacker's defense, or None.
         seed: for order, crops, flips and the defense.
         clock: times the phases ``warmup`` (what only the first training of a process costs), ``fit`` (what a defense
@@ -105,6 +113,9 @@ def train(
         assert test is not None and test.labels is not None
         logits, labels = logits_of(model, test, device, recipe.bf16), test.labels.to(device)
         curves.test_accuracy.append(accuracy(logits, labels))
+        if validation is not None and validation.labels is not None:
+            known = logits_of(model, validation, device, recipe.bf16)
+            curves.validation_accuracy.append(accuracy(known, validation.labels.to(device)))
         for name, value in measure_more("supervised", logits, labels).items():
             curves.more.setdefault(name, []).append(value)
 

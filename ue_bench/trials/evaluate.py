@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from ue_bench.clock import Clock
+from ue_bench.contracts.defense import Defense
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.data.imageset import ImageSet
-from ue_bench.errors import StoreError
+from ue_bench.data.strata import stratified
+from ue_bench.errors import ConfigError, StoreError
 from ue_bench.progress import Progress
 from ue_bench.provenance import describe_device
 from ue_bench.seeds import derive
@@ -69,7 +71,9 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
     remarks = WAYS[trial.paradigm].remarks(done.curves, environment.load(trial).test)
     found = {
         "metrics": {**done.curves.metrics(), **_last_layer(trial, done, environment)},
-        "curves": {name: curve for name, curve in dataclasses.asdict(done.curves).items() if curve != {}},
+        "curves": {
+            name: curve for name, curve in dataclasses.asdict(done.curves).items() if curve not in ({}, [])
+        },
         "noise": None
         if done.noise is None
         else {
@@ -132,6 +136,7 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
     victim = build_victim(trial, environment)
     defense = environment.registry().create("defenses", trial.defense.name, trial.defense.parameters)
     torch.manual_seed(derive(trial.seed, "dropout"))  # networks with dropout draw from global state
+    published, more = _own_images(trial, split.train, published, defense)
     curves = way.train(
         victim,
         published,
@@ -143,8 +148,27 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
         defense=defense,
         progress=progress,
         checkpoints=checkpoints,
+        **more,
     )
     return Training(victim, curves, clock, made, noise, warnings, checkpoints.resumed)
+
+
+def _own_images(
+    trial: Trial, clean: ImageSet, published: Any, defense: Defense
+) -> tuple[Any, dict[str, ImageSet]]:
+    """(what is trained on, {"validation": clean images that the hacker has instead} or {})."""
+    count = round(defense.clean_share * len(clean))
+    if not count:
+        return published, {}
+    order = stratified(clean.labels, len(clean), derive(trial.seed, "clean images")).argsort(stable=True)
+    if len(published) != len(clean) or count >= len(clean):
+        raise ConfigError(
+            f"{trial.defense.name} takes clean versions of {count} of {len(clean)} images, and leaves nothing sound to "
+            "train on: lower its share, and use it where all images are published"
+        )
+    return published.take(order[count:].sort().values), {
+        "validation": clean.take(order[:count].sort().values)
+    }
 
 
 def build_victim(trial: Trial, environment: Environment) -> nn.Module:

@@ -1,0 +1,24 @@
+"""Early stopping: the victim of the epoch that does best on a few clean images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ue_bench import Defense, PositiveShare
+
+
+@dataclass(frozen=True)
+class EarlyStopping(Defense):
+    """Early stopping by clean images: this hacker has clean versions of a share of the training images.
+
+    They are drawn by class and left out of training. After every epoch they are classified; the victim counts at its
+    first epoch with the most of them right. All epochs are trained, since the schedule depends on their number.
+    Without clean images, the best epoch in every record, which test images chose, is the upper bound.
+    """
+
+    clean: PositiveShare = 0.05  # share of the training images that are clean and not trained on; ours
+
+    @property
+    def clean_share(self) -> float:
+        """Those that stopping needs."""
+        return self.clean
