@@ -95,7 +95,7 @@ class AUE(Method):
         goal = OnViews(Classification(labels, self.bf16), StrongViews(self.strength), draws)
         radius = self.budget.radius / 255
         size = radius / 10 if self.step_size is None else self.step_size / 255
-        noise = ImageNoise(images, goal, Walk(radius, size, self.noise_steps), self.batch_size, context)
+        noise = ImageNoise(images, goal, Walk(radius, size, self.noise_steps), self.batch_size)
         model = context.surrogate(self.surrogate, view.classes, view.image_size, start=self.surrogate_start)
         self._search(model, noise, draws, context)
         return Perturbation.from_float(noise.delta, view.rows(self.granularity), self.budget)
@@ -125,7 +125,9 @@ class AUE(Method):
                     f"lower aue.learning_rate (now {self.learning_rate:g})"
                 )
             with frozen(model):
-                noise.improve(model)
+                sweep = in_order(count, self.batch_size)
+                for index in context.resumable(sweep, "batch", delta=noise.delta, draws=draws):
+                    noise.delta[index] = noise.walked(model, index).to(noise.delta.device)
                 errors.append(noise.error(model))
         context.notes |= {
             "surrogate_error_percent": 100 * errors[-1],

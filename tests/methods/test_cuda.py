@@ -87,6 +87,9 @@ def test_a_method_without_a_budget_from_run_to_export_and_back(command, tmp_path
     words = ["suite=supervised", "profile=smoke", *few, f"store={tmp_path / 'store'}"]
     ended = command("run", *words, "method=[cuda,ops]", "poison_ratio=[0.5,1]")
     assert ended.status == 0, ended.err
+    alone = command("run", *words, "method=[cuda]").out
+    assert "unbounded (L2 " in next(line for line in alone.splitlines() if line.startswith("| cuda"))
+    assert "cannot be judged" in alone and "random noise of the same budget does no harm" not in alone
     table = command("report", *words[:1], words[-1]).out
     row = next(line for line in table.splitlines() if line.startswith("| cuda"))
     assert "unbounded (L2 " in row

@@ -11,9 +11,11 @@ from interrupted import each_step, in_pieces
 
 from ue_bench import ProtectorView
 from ue_bench.crafting.orders import Endless, shuffled
+from ue_bench_methods.aue import AUE
 from ue_bench_methods.cp import CP
 from ue_bench_methods.em import EM
 from ue_bench_methods.emax import Emax
+from ue_bench_methods.hypo_robust import HypoRobust
 from ue_bench_methods.mem import MEM
 from ue_bench_methods.rem import REM
 from ue_bench_methods.tap import TAP
@@ -38,6 +40,10 @@ SEARCHES = {
     ),
     "cp class": CP(**TINY, granularity="class", class_rounds=2, noise_batches=2, noise_steps=1),
     "rem": REM(**TINY, training_steps=3, noise_steps=1, draws=1, attack_steps=1),
+    "aue": AUE(**TINY, epochs=2, noise_steps=1),
+    "hypo_robust": HypoRobust(
+        **TINY, surrogate_epochs=1, surrogate_batch_size=8, robust_steps=1, iterations=2, shift=1.0
+    ),
     "uc": UC(
         surrogate="rotation:resnet_tiny",
         surrogate_epochs=1,

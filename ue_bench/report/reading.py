@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ue_bench.dimensions import NOTHING, heading, method_in_words, value_in_words
+from ue_bench.dimensions import NOTHING, UNBOUNDED, heading, method_in_words, value_in_words
 from ue_bench.measures import WAYS
 from ue_bench.progress import duration
 from ue_bench.report import cost
@@ -66,15 +66,23 @@ def column_name(report: Report, column: Key, legend: Legend) -> str:
 
 
 def varying(report: Report) -> list[int]:
-    """Places in a row's key of the dimensions that vary, beside its method; the clean control does not count."""
+    """Places in a row's key of the dimensions that vary, beside its method; the clean control does not count.
+
+    An unbounded budget is among them, because what was measured stands beside it.
+    """
     with_method = "method" in report.layout.rows
     merged = ("method", "granularity", "variant") if with_method else ()
     noisy = [row for row in report.rows if row.trial.get("control") != "clean"]
+    values = [{row.key[place] for row in noisy or report.rows} for place in range(len(report.layout.rows))]
     return [
         place
         for place, dimension in enumerate(report.layout.rows)
         if dimension not in merged
-        and (not with_method or len({row.key[place] for row in noisy or report.rows}) > 1)
+        and (
+            not with_method
+            or len(values[place]) > 1
+            or (dimension == "budget" and UNBOUNDED in values[place])
+        )
     ]
 
 

@@ -146,6 +146,8 @@ def _controls(report: Report) -> str:
         return "nothing shows yet that the controls hold"
     if not any(cell.summary for row in report.rows for cell in row.cells.values()):
         return "nothing is measured yet"
+    if not any(cell.control == "random" for row in report.rows for cell in row.cells.values()):
+        return "the clean victim reaches its floor, and there is no random noise of the same budget"
     return (
         "the controls hold: the clean victim reaches its floor, random noise of the same budget does no harm"
     )

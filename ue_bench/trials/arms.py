@@ -85,9 +85,7 @@ def _with_random_noise_of_each_budget(
     controls: list[Arm] = []
     for budget in sorted(budgets, key=lambda budget: budget != found.method.budget):  # the stated one first
         if budget.norm == "none":
-            skipped.append(
-                {"what": f"random noise, {budget}", "reason": "no noise is as large as what has no bound"}
-            )
+            skipped.append({"what": "random noise without a bound", "reason": "it would need a radius"})
             continue
         try:
             controls.append(Arm(dataclasses.replace(found.method, budget=budget), "random"))
