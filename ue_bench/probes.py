@@ -84,17 +84,19 @@ def logistic(features: Tensor, labels: Tensor, classes: int, passes: int) -> Ten
     weights = torch.zeros((features.shape[1] + 1, classes), device=features.device, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], lr=0.5, max_iter=1, history_size=10)
 
+    right: list[bool] = []
+
     def closure() -> Tensor:
         optimizer.zero_grad()
         logits = torch.addmm(weights[-1], inside, weights[:-1])
         loss = cross_entropy(logits, labels)
         loss.backward()
-        closure.right = bool((logits.argmax(1) == labels).all())
+        right.append(bool((logits.argmax(1) == labels).all()))
         return loss
 
     for _ in range(passes):
         optimizer.step(closure)
-        if closure.right:
+        if right[-1]:
             break
     found = weights.detach().clone()
     found[:-1] /= spread

@@ -43,6 +43,8 @@ def test_a_move_by_hand():
     assert torch.allclose(moved(image, still - 1, still)[0, 0, 0], image[0, 0, 1]), (
         "the row above the first is the last"
     )
+    left = moved(image, still, still - 1)[0, 0, :, 0]
+    assert torch.allclose(left, image[0, 0, :, 1]), "the column before the first is the last"
 
 
 def test_coin_moves_every_pixel_by_itself_and_all_colours_alike():

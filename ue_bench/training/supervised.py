@@ -44,7 +44,8 @@ class Curves:
         Epochs are counted from 1. A hacker with clean images stops at the epoch that is best on them, which is then the
         last one here (``stopped_epoch``).
         """
-        best, end, stopped = max(self.test_accuracy), -1, {}
+        best, end = max(self.test_accuracy), -1
+        stopped: dict[str, float] = {}
         if self.validation_accuracy:
             end = self.validation_accuracy.index(max(self.validation_accuracy))
             stopped = {"stopped_epoch": end + 1}
@@ -94,10 +95,10 @@ def train(
     with clock.phase("warmup"):
         model = model.to(device).to(memory_format=torch.channels_last)
         optimizer = make_optimizer(model.parameters(), recipe)
-    defense = defense or Defense()
-    with clock.phase("fit" if defense.fits else "train"):
+    hacker = defense or Defense()
+    with clock.phase("fit" if hacker.fits else "train"):
         generator = torch.Generator(device).manual_seed(derive(seed, "fit"))
-        images = defense.fit_once(data.images, data.labels, generator)
+        images = hacker.fit_once(data.images, data.labels, generator)
     with clock.phase("train"):
         batches = Batches(images, recipe.batch_size, recipe.crop_padding, recipe.flip, device, seed)
         targets = functional.one_hot(data.labels, data.classes).to(device, torch.float32)
@@ -106,7 +107,7 @@ def train(
     resumable = resuming(checkpoints, progress, batches, model=model, optimizer=optimizer)
 
     def one(epoch: int) -> tuple[float, float]:
-        acting = defense.in_epoch(epoch, recipe.epochs)
+        acting = hacker.in_epoch(epoch, recipe.epochs)
         return _epoch(model, batches, targets, optimizer, recipe, epoch, acting, cost, resumable)
 
     def measure() -> None:
