@@ -51,10 +51,14 @@ def descend(
         batches = in_order(len(images), batch_size)
         for index in context.resumable(batches, "batch", noise=noise, draws=draws, sums=sums):
             clean = images.take(index)
+
+            def loss(shown: Tensor, index: slice = index) -> Tensor:
+                return goal.loss(model, shown, index)
+
             delta = project(
                 clean,
                 torch.zeros_like(clean),
-                lambda shown, index=index: goal.loss(model, shown, index),
+                loss,
                 walk,
                 None if transform is None else lambda shown: transform(shown, draws),
             )
