@@ -55,6 +55,7 @@ def main(words: list[str]) -> int:
         Path(name, "sitecustomize.py").write_text(HOOK)
         before = [name, str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
         os.environ["PYTHONPATH"] = os.pathsep.join(before)
+        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves actors on a busy machine
         scene = Scene(Path(name), Path(name, "store"), forks=False)
         end = time.monotonic() + 60 * given["minutes"]
         with small_cluster(given["nodes"]) as cluster, open(scene.errors, "w") as errors:

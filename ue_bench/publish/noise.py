@@ -232,6 +232,7 @@ def make_noise(request: Request, environment: Environment, progress: Progress) -
         "image_size": list(request.image_size),
         "public_data": made.public_data,
         **{key: cost[key] for key in ("seconds", "notes", "warnings", "device", "versions", "commit")},
+        **({"resumed": cost["resumed"]} if "resumed" in cost else {}),
     }
     return NoiseFile(
         _one_each(perturbation, view), tuple(request.captions), perturbation.budget, plain(facts)
