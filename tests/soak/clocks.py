@@ -88,7 +88,7 @@ def main(words: list[str]) -> int:
         while killed < given["kills"] and time.monotonic() < end:
             seen = len(scene.told())
             while len(scene.told()) == seen and all(run.is_alive() for run in runs):
-                time.sleep(0.05)
+                time.sleep(0.25)
             time.sleep(chance.uniform(0, 5))
             if not all(run.is_alive() for run in runs):
                 break

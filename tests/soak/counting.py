@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -93,13 +94,22 @@ def numbers(words: Sequence[str], **usual: int) -> dict[str, int]:
 
 
 def _warm_up() -> None:
-    """Imports what runs need, here and in the server from which workers are forked instead of spawned."""
+    """Imports what runs need, and lets workers be forked from a server instead of spawned: imports take long."""
     import watched_worker  # noqa: F401
 
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    multiprocessing.set_forkserver_preload(["watched_worker"])
-    forkserver.ensure_running()
-    forkserver._forkserver.ensure_running = lambda: None  # runs are not its parent, and cannot wait for it
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(os.path.join(os.path.dirname(os.environ["FINISHED"]), "forks"))
+    listener.listen()
+    alive, ours = os.pipe()
+    if not os.fork():
+        os.close(ours)
+        forkserver.main(listener.fileno(), alive, [])  # until the other end of the pipe is closed everywhere
+        os._exit(0)
+    os.close(alive)
+    server = forkserver._forkserver
+    server._forkserver_address, server._forkserver_alive_fd = listener.getsockname(), ours
+    server.ensure_running = lambda: None  # it runs, and its real parent is not who asks
+    listener.close()
     real = multiprocessing.get_context
     multiprocessing.get_context = lambda method=None: real("forkserver" if method == "spawn" else method)
 

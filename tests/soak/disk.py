@@ -64,7 +64,7 @@ def main(words: list[str]) -> int:
     """0 if nothing was lost, done twice or left behind, and every run ended as it should."""
     fault = "readonly" if "fault=readonly" in words else "full"
     rest = [word for word in words if not word.startswith("fault=")]
-    given = numbers(rest, times=20, drivers=2, workers=2, seed=0, seeds=1000, minutes=600, seconds=10)
+    given = numbers(rest, times=20, drivers=2, workers=2, seed=0, seeds=50, minutes=600, seconds=10)
     chance, ends, done = random.Random(given["seed"]), {2: 0}, 0
     with tempfile.TemporaryDirectory() as name, small_disk(Path(name, "disk")):
         (Path(name, "scene")).mkdir()
@@ -81,9 +81,10 @@ def main(words: list[str]) -> int:
                     runs[number] = scene.start(*line)
 
         while done < given["times"] and time.monotonic() < end:
-            seen, pause = len(scene.told()), time.monotonic() + 120
-            while len(scene.told()) == seen and time.monotonic() < pause:
-                time.sleep(0.05)
+            seen = len(scene.told())
+            while len(scene.told()) == seen and time.monotonic() < end:
+                time.sleep(0.25)
+                restart()
             time.sleep(chance.uniform(0, 5))
             with full(disk) if fault == "full" else read_only(disk):
                 time.sleep(given["seconds"] if fault == "readonly" else chance.uniform(0, 10))

@@ -1,6 +1,6 @@
 """Starts and terminates the runs of a job array at random moments, and counts what was lost.
 
-    python tests/soak/job_array.py [terminations=40] [runs=8] [seed=0] [seeds=1000] [minutes=600]
+    python tests/soak/job_array.py [terminations=40] [runs=8] [seed=0] [seeds=50] [minutes=600]
 
 Eight runs with one worker each work on one store, as a Slurm array does. At random moments one is sent SIGTERM, and
 another one takes its place. Prints a Markdown table; exits 1 if a count that must be 0 is not.
@@ -22,7 +22,7 @@ IN_TIME = 5.0  # seconds from SIGTERM to the end
 
 def main(words: list[str]) -> int:
     """0 if nothing was lost, done twice or left behind, and every run ended as it should."""
-    given = numbers(words, terminations=40, runs=8, seed=0, seeds=1000, minutes=600)
+    given = numbers(words, terminations=40, runs=8, seed=0, seeds=50, minutes=600)
     chance, statuses, slowest = random.Random(given["seed"]), [], 0.0
     with tempfile.TemporaryDirectory() as name:
         scene = Scene(Path(name), Path(name, "store"))

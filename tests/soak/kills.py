@@ -29,9 +29,9 @@ def main(words: list[str]) -> int:
         end = time.monotonic() + 60 * given["minutes"]
         runs = [scene.start(*line) for _ in range(given["drivers"])]
         while sum(killed.values()) < given["kills"] and time.monotonic() < end:
-            seen, pause = len(scene.told()), time.monotonic() + 60
-            while len(scene.told()) == seen and time.monotonic() < pause:
-                time.sleep(0.05)
+            seen = len(scene.told())
+            while len(scene.told()) == seen and time.monotonic() < end:
+                time.sleep(0.25)
             time.sleep(chance.uniform(0, 2))
             number = chance.randrange(len(runs))
             victims = scene.workers_of(runs[number])
