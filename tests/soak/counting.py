@@ -103,8 +103,10 @@ def _warm_up() -> None:
     alive, ours = os.pipe()
     if not os.fork():
         os.close(ours)
-        forkserver.main(listener.fileno(), alive, [])  # until the other end of the pipe is closed everywhere
-        os._exit(0)
+        try:
+            forkserver.main(listener.fileno(), alive, [])  # until nobody has the pipe's other end
+        finally:
+            os._exit(0)
     os.close(alive)
     server = forkserver._forkserver
     server._forkserver_address, server._forkserver_alive_fd = listener.getsockname(), ours

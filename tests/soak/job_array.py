@@ -30,7 +30,10 @@ def main(words: list[str]) -> int:
         end = time.monotonic() + 60 * given["minutes"]
         runs = [scene.start(*line) for _ in range(given["runs"])]
         while len(statuses) < given["terminations"] and time.monotonic() < end:
-            time.sleep(chance.uniform(0, 10))
+            seen = len(scene.told())
+            while len(scene.told()) == seen and time.monotonic() < end:
+                time.sleep(0.25)
+            time.sleep(chance.uniform(0, 3))
             number = chance.randrange(len(runs))
             if not runs[number].is_alive():
                 raise SystemExit(f"a run ended by itself: {scene.errors.read_text()[-3000:]}")

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import CONTENT
 
+from ue_bench.trials.store import Store
+
 WATCHED = """
 import os, sys
 from ue_bench.trials.store import Store
@@ -97,6 +99,30 @@ def test_killed_and_terminated_at_random_they_finish_everything_once(tmp_path):
     assert not left_behind(store)
 
 
+def test_sigterm_while_a_run_writes_its_plan_ends_it_as_later(command, tmp_path, monkeypatch):
+    def unheeded(*_):
+        raise AssertionError("the process would end at once")
+
+    def terminated(handle):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    write_plan = Store.write_plan
+
+    def watched(*what):
+        with monkeypatch.context() as changes:
+            changes.setattr(os, "fsync", terminated)
+            write_plan(*what)
+
+    monkeypatch.setattr(Store, "write_plan", watched)
+    before = signal.signal(signal.SIGTERM, unheeded)
+    try:
+        ended = command("run", "suite=toy", f"store={tmp_path / 's'}")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.status == 143 and "To go on: ue-bench run suite=toy" in ended.err
+    assert [path for path in (tmp_path / "s").rglob("*") if path.is_file()] == []
+
+
 @pytest.mark.parametrize("word", ["yesterday", "-3h", "3", "0h", "3h50", "50m3h"])
 def test_times_that_are_none(command, word):
     ended = command("run", "suite=toy", f"stop_after={word}")
@@ -110,8 +136,6 @@ def test_what_would_end_too_late_is_left_and_said(command, tmp_path):
     for path in (tmp_path / "s" / "trials").glob("*.json"):
         record = json.loads(path.read_text())
         record["seconds"]["train"] = 1e6  # foretells what the next seeds take
-        from ue_bench.trials.store import Store
-
         Store(tmp_path / "s").write_record({k: v for k, v in record.items() if k != "checksum"})
     ended = command(*words, "seed=5", "stop_after=1h")
     assert ended.status == 0 and "4 trials are left. To continue: ue-bench run suite=toy" in ended.err

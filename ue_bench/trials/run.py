@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 import uuid
@@ -77,43 +78,54 @@ def run(
     """
     store = environment.open_store()
     environment = dataclasses.replace(environment, owner=uuid.uuid4().hex)
-    open_executor = find_executor(plan.config.executor)
-    finished, failed = _divide(store.read_records(trial.id for trial in plan.trials))
-    todo = [trial for trial in plan.trials if trial.id not in finished]
-    notices = disagreements(
-        finished.values(), environment.registry(), environment.find_device(), environment.threads
-    )
-    plan.header["notices"] = notices
-    store.write_plan(plan.key, plan.header)
-    remove_leftovers(store)
-    summary = Summary(finished)
-    progress.say(announcement(plan, finished, todo, takes))
-    for notice in [*notices, *_beside_others(store)]:
-        progress.say(f"    warning: {notice}")
-    tasks = _tasks(todo, plan.header["trials"], failed)
-    work, claims = Work(environment, plan.config.suite, plan.config.profile), environment.claims()
-    setup = Setup(
-        perform=work,
-        environment=environment,
-        workers=plan.config.count_workers(),
-        tasks=len(tasks),
-        time_limit=plan.config.time_limit,
-        peak_bytes=_peaks(finished.values()),
-        resources=Resources(plan.config.ray_address, plan.config.gpus_per_trial, plan.config.cpus_per_trial),
-        progress=progress,
-    )
-    schedule = Schedule(
-        tasks,
-        open_executor(setup),
-        progress,
-        plan.config.time_limit,
-        may_start,
-        lose=lambda task: claims.release_task(task.name),
-        patient=may_start is None,
-    )
-    started, count = time.monotonic(), 0
-    try:
-        with heeding_sigterm(claims.release_task):
+    claims = environment.claims()
+
+    def give_up() -> None:
+        claims.release_task()
+        claims.remove_dead()
+
+    with contextlib.ExitStack() as ending:
+        ending.callback(remove_leftovers, store)  # the last one first
+        ending.callback(give_up)
+        with heeding_sigterm(give_up):
+            open_executor = find_executor(plan.config.executor)
+            finished, failed = _divide(store.read_records(trial.id for trial in plan.trials))
+            todo = [trial for trial in plan.trials if trial.id not in finished]
+            notices = disagreements(
+                finished.values(), environment.registry(), environment.find_device(), environment.threads
+            )
+            plan.header["notices"] = notices
+            store.write_plan(plan.key, plan.header)
+            remove_leftovers(store)
+            summary = Summary(finished)
+            progress.say(announcement(plan, finished, todo, takes))
+            for notice in [*notices, *_beside_others(store)]:
+                progress.say(f"    warning: {notice}")
+            tasks = _tasks(todo, plan.header["trials"], failed)
+            work = Work(environment, plan.config.suite, plan.config.profile)
+            setup = Setup(
+                perform=work,
+                environment=environment,
+                workers=plan.config.count_workers(),
+                tasks=len(tasks),
+                time_limit=plan.config.time_limit,
+                peak_bytes=_peaks(finished.values()),
+                resources=Resources(
+                    plan.config.ray_address, plan.config.gpus_per_trial, plan.config.cpus_per_trial
+                ),
+                progress=progress,
+            )
+            schedule = Schedule(
+                tasks,
+                open_executor(setup),
+                progress,
+                plan.config.time_limit,
+                may_start,
+                lose=lambda task: claims.release_task(task.name),
+                patient=may_start is None,
+            )
+            ending.callback(schedule.executor.close)
+            started, count = time.monotonic(), 0
             for task, outcome in progress.track(Counted(schedule.work(), len(tasks)), "noises and trials"):
                 if task.kind == "protect":
                     continue
@@ -128,11 +140,6 @@ def run(
                     f"[{len(finished)}/{len(plan.trials)}] {trial_in_words(record)}: {_result(record)}"
                     f"{' (by another run)' if outcome.elsewhere else ''}{_left(left)}"
                 )
-    finally:
-        schedule.executor.close()
-        claims.release_task()
-        claims.remove_dead()
-        remove_leftovers(store)
     summary.left = [task.trial for task in schedule.left if task.kind == "evaluate"]
     return summary
 
