@@ -23,6 +23,14 @@ def test_a_short_run_has_time_to_start():
     assert in_words([piece], Spread(slowdown=2.0)) == "8 to 66 s (records; the machine is busy)"
 
 
+def test_a_range_that_says_nothing_is_not_told():
+    piece = Piece("train", "a", "mine", "", "records", 600.0, 600.0)
+    assert in_words([piece], Spread(slowdown=8.0)) == "7 min to 2.0 h (records; the machine is busy)"
+    assert in_words([piece], Spread(slowdown=20.0)) == (
+        "at least 7 min (records; the machine is busy; the most cannot be told)"
+    )
+
+
 def test_load_counts_the_threads_that_wait(monkeypatch):
     monkeypatch.setattr(os, "getloadavg", lambda: (9.0, 0, 0))
     monkeypatch.setattr(os, "cpu_count", lambda: 2)

@@ -28,6 +28,7 @@ from ue_bench.trials.making import prepare_key
 from ue_bench.trials.trial import Trial
 
 QUIET = Spread()
+WIDEST = 20.0  # the largest ratio of a range's ends that is told
 RECORDS, SCALED, CALIBRATION, UNKNOWN = "records", "scaled records", "calibration", "unknown"
 
 
@@ -166,7 +167,8 @@ def note_forecast(
 def in_words(pieces: Iterable[Piece], spread: Spread = QUIET) -> str:
     """How long all pieces take: ``8 to 20 min (records)``, ``at least 3.5 h (records; unknown: protect of x)``.
 
-    The text is empty if no cost is known.
+    A range whose ends lie further apart than ``WIDEST`` says nothing, so that only its lower end is told. The text is
+    empty if no cost is known.
     """
     pieces = list(pieces)
     known = [(piece.seconds, piece.source) for piece in pieces if piece.seconds is not None]
@@ -180,6 +182,8 @@ def in_words(pieces: Iterable[Piece], spread: Spread = QUIET) -> str:
             return ""  # "at least 0 s" says nothing
         return f"at least {duration(least)} ({'; '.join([*about, f'unknown: {missing}'])})"
     most += START_SECONDS * spread.slowdown
+    if least >= 60 and most > WIDEST * least:
+        return f"at least {duration(least)} ({'; '.join(about)}; the most cannot be told)"
     return f"{duration_range(least, most)} ({'; '.join(about)})"
 
 

@@ -147,7 +147,9 @@ def _devices(records: Iterable[Mapping[str, Any]]) -> str:
 def _device(device: Mapping[str, Any]) -> str:
     kind, name, threads = (device.get(key) for key in ("type", "name", "threads"))
     text = f"{kind} {name}" if name and name != kind else str(kind)
-    return f"{text}, {threads} threads" if threads and kind == "cpu" else text
+    if not threads or kind != "cpu":
+        return text
+    return f"{text}, {threads} threads" if threads > 1 else f"{text}, one thread"
 
 
 def _versions(records: Iterable[Mapping[str, Any]]) -> str:

@@ -23,7 +23,6 @@ def mixtures(records: Iterable[Mapping[str, Any]]) -> list[str]:
             f"these records were made with {numbers} threads, which can move a number by some points: "
             "compare rows that were made alike, or run all in a new store"
         )
-    for (kind, name), kept in sources.items():
-        if len(kept) > 1:
-            found.append(f"the code of the {kind} {name} changed between these records")
+    if changed := [f"{kind} {name}" for (kind, name), kept in sources.items() if len(kept) > 1]:
+        found.append(f"content changed between these records: {', '.join(changed)}")
     return found

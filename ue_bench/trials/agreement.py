@@ -39,12 +39,12 @@ def disagreements(
         made_on = record.get("device") or {}
         if made_on.get("type") == device.type == "cpu" and made_on.get("threads") != present:
             threads[made_on.get("threads")] += 1
-    found = [
-        f"the code of the {part} {name} has changed since {number} of these records were made, and their numbers are "
-        "kept: raise its 'version' if results change with it, or name another folder with store=DIR"
-        for (part, name), number in changed.items()
-        if number
-    ]
+    found = []
+    if stale := [f"{part} {name} ({number})" for (part, name), number in changed.items() if number]:
+        found.append(
+            f"content has changed since these records were made, and their numbers are kept: {', '.join(stale)}: raise "
+            "its 'version' if results change with it, or name another folder with store=DIR"
+        )
     return found + [
         f"{number} of these records were made by an older version with {count} threads, this run has {present}, which "
         "can move a number by some points: name another folder with store=DIR to make them anew"
