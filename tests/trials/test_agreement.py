@@ -46,7 +46,10 @@ def test_other_code_behind_kept_records_is_told(command, plugin, tmp_path):
     plugin.write_text(plugin.read_text().replace("delta[:, :, ::2] *= -1", "delta[:, :, 1::2] *= -1"))
     fresh_imports()
     ended = command(*words)
-    assert "content has changed since these records were made, and their numbers are kept: method mine (1)" in ended.err
+    assert (
+        "content has changed since these records were made, and their numbers are kept: method mine (1)"
+        in ended.err
+    )
     assert "content has changed since these records were made" in ended.out, "it stands under the table too"
 
     more = command(*words, "defense=grayscale")  # a new trial of the old noise
