@@ -80,7 +80,9 @@ def test_gpus_are_asked_for_where_there_are_some():
 
 
 def test_more_gpus_than_there_are_is_an_error_that_says_what_there_is():
-    with pytest.raises(ConfigError, match="have 4 GPUs and 1 CPUs.*a has 8 CPUs and 2 GPUs.*gpus_per_trial="):
+    with pytest.raises(
+        ConfigError, match="needs 4 GPUs and 1 CPUs.*a has 8 CPUs and 2 GPUs.*gpus_per_trial="
+    ):
         check_room([Node("a", "a", 8, 2, 4.0)], 1)
 
 
@@ -101,9 +103,7 @@ def test_an_address_is_a_host_and_a_port(address):
 def test_what_differs_on_a_node_is_named():
     assert MINE.differs(MINE) == ""
     other = Answer("there", "", {"torch": "2.9", "ue_bench": "0.2"}, {"corners.py": "bb"})
-    assert (
-        other.differs(MINE) == "ue_bench is 0.2 there and 0.1 here; the plug-in corners.py is another there"
-    )
+    assert other.differs(MINE) == "ue_bench is 0.2 there and 0.1 here; the plug-in corners.py differs there"
     assert "torch is absent there" in Answer("there", "", {}, {"corners.py": "aa"}).differs(MINE)
     assert "corners.py is absent there" in Answer("there", "", MINE.versions, {"corners.py": ""}).differs(
         MINE
