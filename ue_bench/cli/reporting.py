@@ -119,8 +119,8 @@ def _newest(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for (suite, profile), group in groups.items():
         if older := len(group) - 1:
             name = f"{suite} ({profile})" if profile else suite
-            plans = "1 older plan" if older == 1 else f"{older} older plans"
-            typer.echo(f"not shown: {plans} of {name}; --all shows every plan", err=True)
+            hidden = "1 older plan" if older == 1 else f"{older} older plans"
+            typer.echo(f"not shown: {hidden} of {name}; --all shows every plan", err=True)
     return [group[-1] for group in groups.values()]
 
 

@@ -228,8 +228,9 @@ def _mean(tile: Tile) -> float:
 
 
 def _clearly_better(one: Standing, other: Standing, measure: Measure) -> bool:
-    cells = [row.worst.entry.cell for row in (one, other) if row.worst]
-    return len(cells) == 2 and better(*cells, measure)
+    if not one.worst or not other.worst:
+        return False
+    return better(one.worst.entry.cell, other.worst.entry.cell, measure)
 
 
 def _ranked(rows: Sequence[Standing], places: int, measure: Measure) -> tuple[Standing, ...]:
