@@ -44,7 +44,7 @@ def described(count: int = 20, captions: int = 2, size: int = 16, seed: int = 0)
 def fresh_context(seed: int = 0, shelf: Memory | None = None) -> Context:
     """Surrogates are small CLIP models."""
 
-    def build(name, classes, image_size, seed, parameters=None):
+    def build(name, classes, image_size, seed, parameters=None, start="pytorch"):
         return small_clip(seed, image_size[0])
 
     return conftest.fresh_context(seed, shelf, build)

@@ -195,7 +195,7 @@ def test_the_whole_dataset_keeps_the_parameters_that_its_trials_ids_rest_on():
 
 def test_a_data_folder_that_is_none_is_named(data, monkeypatch):
     monkeypatch.setenv("UE_BENCH_DATA", str(data / "nowhere"))
-    with pytest.raises(DataError, match=r"UE_BENCH_DATA is .*no folder"):
+    with pytest.raises(DataError, match=r"UE_BENCH_DATA is .*not a folder"):
         Cifar10().load(None)
 
 

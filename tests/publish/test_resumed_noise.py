@@ -107,7 +107,7 @@ def test_killed_in_any_part_it_goes_on_and_finds_the_same(make, capsys):
         assert states(out) == [kind]
         found = make(out)
         assert torch.equal(found.noise, whole.noise)
-        assert found.facts["resumed"] == places and f"goes on after {places[0]}" in capsys.readouterr().err
+        assert found.facts["resumed"] == places and f"continues after {places[0]}" in capsys.readouterr().err
         assert not states(out), "removed at the end"
 
 
@@ -118,7 +118,7 @@ def test_killed_twice_and_with_a_damaged_state_it_finds_the_same(make, capsys):
     state.write_bytes(state.read_bytes()[:100])
     found = make("n")
     said = capsys.readouterr().err
-    assert state.name in said and "damaged" in said and "anew" in said
+    assert state.name in said and "damaged" in said and "starts from the beginning" in said
     assert torch.equal(found.noise, make("whole").noise) and not states("n")
 
 

@@ -23,7 +23,7 @@ def in_bf16(monkeypatch):
 @pytest.fixture
 def confident(make_context):
     """(model, images, labels): a surrogate that is sure of every image, so that its loss is nearly zero."""
-    model = make_context(3).surrogate("resnet_tiny", 10, (32, 32))
+    model = make_context(3).surrogate("resnet_tiny", 10, (32, 32), start="own")
     images = torch.rand((64, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     model.train()(images)  # statistics of batch normalisation
     with torch.no_grad():
@@ -46,7 +46,7 @@ def test_signs_do_not_underflow(confident, in_bf16):
 
 
 def test_noise_is_close_to_float32s(make_context, in_bf16):
-    model = make_context(3).surrogate("resnet_tiny", 10, (32, 32))
+    model = make_context(3).surrogate("resnet_tiny", 10, (32, 32), start="own")
     images = torch.rand((64, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     labels, walk = torch.arange(64) % 10, Walk(8 / 255, 0.8 / 255, 5)
     model.train()(images)

@@ -119,7 +119,7 @@ def test_sigterm_while_a_run_writes_its_plan_ends_it_as_later(command, tmp_path,
         ended = command("run", "suite=toy", f"store={tmp_path / 's'}")
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert ended.status == 143 and "To go on: ue-bench run suite=toy" in ended.err
+    assert ended.status == 143 and "To continue: ue-bench run suite=toy" in ended.err
     assert [path for path in (tmp_path / "s").rglob("*") if path.is_file()] == []
 
 

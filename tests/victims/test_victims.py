@@ -248,7 +248,7 @@ def test_any_model_of_timm_by_its_name():
     entry = REGISTRY.find("victims", GENERIC)
     assert (entry.name, entry.argument, entry.reading.argument) == (GENERIC, "test_vit", "architecture")
     victim = REGISTRY.create("victims", GENERIC, {"patch_size": 4})
-    assert victim.parameters() == {"architecture": "test_vit", "patch_size": 4}
+    assert victim.parameters() == {"architecture": "test_vit", "patch_size": 4, "start": "own"}
     assert REGISTRY.create("victims", GENERIC, victim.parameters()) == victim, "as a worker gets it"
     assert built(GENERIC, 10, 32, patch_size=4).patch_embed.num_patches == 64
     assert built("timm:test_convnext", 3, 32)(torch.rand(2, 3, 32, 32)).shape == (2, 3)

@@ -51,7 +51,7 @@ def recover_victim(subject: Subject, environment: Environment, progress: Progres
     save_tensors(store, FOLDER, key, tensors, facts)
     return done.victim.eval(), (
         f"trained the victim again and kept it in {name}: "
-        + compare(subject.record["metrics"], facts["metrics"])
+        + compare(_of_training(subject.record["metrics"]), facts["metrics"])
     )
 
 
@@ -85,6 +85,11 @@ def recover_clean(
             f"no clean victim beside this one: {error}",
         )
     return victim, "", f"clean control {control['id']}: {origin}"
+
+
+def _of_training(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics without those that are measured on the trained victim afterwards."""
+    return {name: value for name, value in metrics.items() if name != "probe_accuracy"}
 
 
 def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

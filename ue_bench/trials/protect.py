@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from ue_bench.clock import Clock
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.contracts.view import ProtectorView
 from ue_bench.data.imageset import Split
@@ -68,15 +67,13 @@ def make_noise(
 def _probe(trial: Trial, environment: Environment, perturbation: Perturbation) -> dict[str, float]:
     """How well simple models learn the noise, as records keep it; {} without labels or noise.
 
-    All images are protected here, whatever the trial's ratio. ``probe_seconds`` is what it took, in no phase's time.
+    All images are protected here, whatever the trial's ratio.
     """
-    train, clock = environment.load(trial).train, Clock(environment.find_device())
+    train = environment.load(trial).train
     if trial.paradigm != "supervised" or train.labels is None or perturbation.budget.empty:
         return {}
-    with clock.phase("probe"):
-        published = publish(train.images, perturbation, torch.ones(len(train), dtype=torch.bool))
-        found = noise_probes(train.images, published, train.labels, clock.device)
-    return {**found, "probe_seconds": clock.seconds["probe"]}
+    published = publish(train.images, perturbation, torch.ones(len(train), dtype=torch.bool))
+    return noise_probes(train.images, published, train.labels, environment.find_device())
 
 
 def _note_public_data(made: Made, trial: Trial, environment: Environment) -> None:
