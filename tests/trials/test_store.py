@@ -250,3 +250,13 @@ def test_plans_are_in_the_order_of_writing_whatever_the_clock_says(tmp_path):
     assert [plan["created"] for plan in store.read_plans("s")] == ["2020", "1970", "1999"]
     store._write_json(("plans", "old.json"), {"suite": "s", "created": "2025"})  # of an older version
     assert [plan["created"] for plan in store.read_plans("s")] == ["2025", "2020", "1970", "1999"]
+
+
+@pytest.mark.parametrize("content", [{"table": True}, {"profile": {}}, {"trials": [3]}, {"trials": [{}]}])
+def test_a_plan_of_other_types_is_named_and_counts_as_absent(tmp_path, content):
+    store = Store(tmp_path)
+    whole = {"suite": "a", "profile": "", "created": "2026", "table": {}, "trials": [{"id": "b"}]}
+    for key, plan in (("whole", whole), ("other", {**whole, **content})):
+        store._write_json(("plans", f"{key}.json"), plan)
+    with pytest.warns(RuntimeWarning, match=r"plans/other\.json is damaged: it is no plan"):
+        assert len(store.read_plans()) == 1

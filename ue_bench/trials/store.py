@@ -19,6 +19,16 @@ from ue_bench.errors import StoreError
 from ue_bench.trials.identity import mark
 
 SCHEMA = 1
+# The types of what a plan holds.
+PLAN = {
+    "suite": str,
+    "profile": str,
+    "created": str,
+    "command": str,
+    "title": str,
+    "table": dict,
+    "trials": list,
+}
 
 
 class Store:
@@ -192,6 +202,9 @@ class Store:
         if plan is not None and plan.pop("key", key) != key:  # plans of older versions have no key
             self._note_damage(f"plans/{key}.json", "it holds another plan")
             return None
+        if plan is not None and not _is_plan(plan):
+            self._note_damage(f"plans/{key}.json", "it is no plan")
+            return None
         return plan
 
     def _note_damage(self, name: str, why: str) -> None:
@@ -242,6 +255,12 @@ def _unreadable(target: str, error: OSError) -> StoreError:
         ". Ask whoever made it to let you read it, " if isinstance(error, PermissionError) else "; free it, "
     )
     return StoreError(f"cannot read {target}: {reason}{allowed}or name another folder with store=DIR")
+
+
+def _is_plan(content: Mapping[str, Any]) -> bool:
+    return all(isinstance(content.get(name, kind()), kind) for name, kind in PLAN.items()) and all(
+        isinstance(entry, dict) and isinstance(entry.get("id"), str) for entry in content.get("trials", ())
+    )
 
 
 def _order(plan: Mapping[str, Any]) -> int:
