@@ -161,5 +161,5 @@ def test_a_node_that_sees_another_store_or_has_another_version_is_named(
     versions.cache_clear()
     assert ended.status == 2 and "torch is" in ended.err and "there and 0.0 here" in ended.err
     ended = command(*words(tmp_path, "z", *on(cluster), "gpus_per_trial=2"))
-    assert ended.status == 2 and "have 2 GPUs and 1 CPUs, but no node" in ended.err
+    assert ended.status == 2 and "needs 2 GPUs and 1 CPUs, but no node" in ended.err
     assert entries(diary) == []
