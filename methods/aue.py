@@ -30,6 +30,7 @@ from ue_bench.crafting.pgd import Walk, frozen
 from ue_bench.crafting.resident import ResidentImages
 from ue_bench.crafting.surrogates import sgd, training_step
 from ue_bench.errors import TrainingError
+from ue_bench.training.epochs import set_learning_rate
 
 from ._aue.views import OnViews, StrongViews
 
@@ -112,8 +113,7 @@ class AUE(Method):
             "errors": errors,
         }
         for epoch in context.resumable(range(self.epochs), "epoch", **parts):
-            for group in optimizer.param_groups:
-                group["lr"] = rate(self.learning_rate, epoch, self.epochs)
+            set_learning_rate(optimizer, rate(self.learning_rate, epoch, self.epochs))
             model.train()
             order = torch.randperm(count, generator=context.generator)
             for part in in_order(count, self.batch_size):

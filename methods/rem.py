@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,9 @@ class REM(Method):
     granularity: str = "image"  # one noise per image
     stable: bool = False  # SEM: random noise in place of the attack while noise is made
     surrogate: str = "resnet18"  # a victim, trained from scratch; paper
+    surrogate_start: Literal["pytorch", "torchvision", "own"] = (
+        "pytorch"  # first weights; ours, the papers say nothing
+    )
     training_steps: Count = 5000  # of the surrogate, each with new noise for its batch; code. ImageNet: 3,000
     batch_size: Count = 128  # images; code
     learning_rate: Positive = 0.1  # SGD, x0.1 after 40 % and 80 % of the steps; code
@@ -118,7 +121,8 @@ class REM(Method):
         return ("SEM",) if self.stable else self.published_names
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
-        model = _Centred(context.surrogate(self.surrogate, view.classes, view.image_size))
+        start = self.surrogate_start
+        model = _Centred(context.surrogate(self.surrogate, view.classes, view.image_size, start=start))
         images = ResidentImages(view.images, context.device)
         search = _Search(self, images, view.labels.to(context.device), context)
         search.train(model)

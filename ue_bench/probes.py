@@ -17,7 +17,6 @@ HIDDEN = 64  # units of the two-layer detector
 PASSES = (
     50  # of L-BFGS over the noise, fewer if all is right before; LSP's code. Orthogonal projection's: 500
 )
-DETECTED = 70.0  # percent: above it, UDP declares a set unlearnable
 MOST_VALUES = 160_000_000  # pixel values that take part; of larger sets a part of the images
 
 

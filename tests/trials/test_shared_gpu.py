@@ -93,7 +93,7 @@ def test_a_task_without_memory_is_done_once_more_when_all_others_have_ended(work
     assert made.wait(0) == [] and made.free() == 0
     made.busy[1].tell("ended", Outcome("crowded", error={"kind": "E", "message": "CUDA out of memory"}))
     (event,) = made.wait(1)
-    assert (event.kind, event.again) == ("lost", True) and "gets one for itself" in event.why
+    assert (event.kind, event.again) == ("lost", True) and "gets a GPU for itself" in event.why
 
     made.start(2, Named("large"))
     assert made.wait(0) == [] and made.free() == 0, "nothing else begins while it waits for the small one"

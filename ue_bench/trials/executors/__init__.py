@@ -93,6 +93,15 @@ class Event:
     total: int | None = None
 
 
+def ended(number: int, outcome: Outcome, name: str, alone: set[str]) -> Event:
+    """The event of an ended task; a crowded one counts as lost, and its ``name`` joins ``alone``."""
+    if outcome.status != "crowded":
+        return Event(number, "ended", outcome)
+    alone.add(name)
+    why = f"{(outcome.error or {}).get('message')}, on a GPU that it shared; now it gets a GPU for itself"
+    return Event(number, "lost", why=why, again=True)
+
+
 class Executor(Protocol):
     """Processes that perform tasks. Its methods are called from one thread."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import wait
 from typing import Any
 
-from ue_bench.trials.executors import Event, Executor, Outcome, Setup, Task
+from ue_bench.trials.executors import Event, Executor, Outcome, Setup, Task, ended
 from ue_bench.trials.executors.capacity import count_workers, device_shares, visible_gpus
 from ue_bench.trials.executors.worker import Worker
 
@@ -129,7 +129,7 @@ class Workers:
             return []
         if kind == "ended":
             assert isinstance(content, Outcome)
-            return [self._ended(number, content)]
+            return [ended(number, content, self._release(number).name, self.alone)]
         if kind == "said":
             return [Event(number, "said", line=content)]
         if kind == "followed":
@@ -137,14 +137,6 @@ class Workers:
             return [Event(number, "followed", line=label, count=count, total=total)]
         self.started.add(number)
         return [Event(number, "started")]
-
-    def _ended(self, number: int, outcome: Outcome) -> Event:
-        task = self._release(number)
-        if outcome.status != "crowded":
-            return Event(number, "ended", outcome)
-        self.alone.add(task.name)
-        why = f"{(outcome.error or {}).get('message')}, on a GPU that it shared; it gets one for itself"
-        return Event(number, "lost", why=why, again=True)
 
     def _release(self, number: int) -> Task:
         self.started.discard(number)

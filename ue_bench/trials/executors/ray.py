@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ue_bench.errors import ConfigError, StoreError
-from ue_bench.trials.executors import Event, Executor, Outcome, Setup, Task
+from ue_bench.trials.executors import Event, Executor, Outcome, Setup, Task, ended
 from ue_bench.trials.executors.local import LIBRARIES
 from ue_bench.trials.executors.ray_cluster import (
     ClusterError,
@@ -305,11 +305,7 @@ class Actors:
         task = self._release(held)
         if held.leaving or held.alone:
             self._remove(held)
-        if outcome.status != "crowded":
-            return Event(number, "ended", outcome)
-        self.alone.add(task.name)
-        why = f"{(outcome.error or {}).get('message')}, on a GPU that it shared; now it gets a GPU for itself"
-        return Event(number, "lost", why=why, again=True)
+        return ended(number, outcome, task.name, self.alone)
 
     def _lose(self, held: Held, error: Exception) -> list[Event]:
         """Handles an actor that is gone, and reports its task as lost."""
