@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import CONTENT
 
+from ue_bench.report.mixtures import mixtures
 from ue_bench.sources import bare, source_hash
 from ue_bench.trials import environment
 from ue_bench.trials.store import Store
@@ -80,6 +81,16 @@ def test_other_threads_are_told_in_the_run_and_under_the_table(command, tmp_path
     assert "1 of these records were made by an older version with 7 threads, this run has 1" in ended.err
     for told in (ended.out, command("report", f"store={tmp_path}").out):
         assert "mixed: these records were made with" in told and "and 7 threads" in told
+
+
+def test_content_that_changed_between_records_is_one_line():
+    def record(**sources):
+        config = {"dataset": {"name": "d"}, "method": {"name": "m"}, "victim": {"name": "v"}}
+        return {"config": config, "sources": sources}
+
+    records = [record(dataset="1", method="1", victim="1"), record(dataset="2", method="2", victim="1")]
+    assert mixtures(records) == ["content changed between these records: dataset d, method m"]
+    assert mixtures(records[:1]) == []
 
 
 def test_a_damaged_record_is_not_called_missing(command, tmp_path):
