@@ -14,6 +14,7 @@ from ue_bench.probes import logistic, noise_probes, percent_right
 from ue_bench.training.last_layer import features_of, probe_accuracy
 
 CPU = torch.device("cpu")
+DETECTED = 70  # percent: from here on, UDP calls a set unlearnable
 
 
 def dice(seed: int = 0) -> torch.Generator:
@@ -54,7 +55,7 @@ def test_class_wise_noise_is_found_by_all_and_random_noise_by_none(pictures):
     draw = torch.randint(0, 2, (400, 3, 10, 10), generator=dice(1)) * 32 - 16
     found = noise_probes(images, published(images, draw[:4][labels]), labels, CPU)
     assert found["separable_percent"] == 100 and found["two_layer_detector_percent"] > 90
-    assert found["linear_detector_percent"] > probes.DETECTED
+    assert found["linear_detector_percent"] > DETECTED
     chance = noise_probes(images, published(images, draw), labels, CPU)
     for name in ("separable_percent", "linear_detector_percent", "two_layer_detector_percent"):
         assert chance[name] < 45, name
@@ -69,7 +70,7 @@ def test_noise_that_hides_in_the_picture_is_separable_and_not_detected(pictures)
     images, labels = pictures
     faint = (torch.randint(0, 2, (4, 3, 10, 10), generator=dice(2)) * 2 - 1)[labels]
     found = noise_probes(images, published(images, faint), labels, CPU)
-    assert found["separable_percent"] == 100 and found["linear_detector_percent"] < probes.DETECTED
+    assert found["separable_percent"] == 100 and found["linear_detector_percent"] < DETECTED
 
 
 def test_large_sets_are_measured_on_a_part(pictures, monkeypatch):
