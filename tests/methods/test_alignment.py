@@ -15,7 +15,7 @@ from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.progress import Progress
 from ue_bench.training.towers import contrastive_loss
 from ue_bench_methods._t2ue.augmentation import augmented, jiggled, turned
-from ue_bench_methods._t2ue.generator import seeded_ssagan
+from ue_bench_methods._t2ue.generator import SSAGAN, seeded_ssagan
 from ue_bench_methods._t2ue.public import frozen
 from ue_bench_methods._t2ue.training import Lessons, Training
 
@@ -94,6 +94,42 @@ class TestTraining:
         assert training.loss_without_noise() == pytest.approx(float(clean), rel=1e-4)
         sensitivity = training.curves["text_sensitivity_steps"]
         assert sensitivity[0] < 0.1 and sensitivity[-1] > 1, "it starts deaf"
+
+    def test_the_loss_is_clips_at_its_own_temperature(self):
+        """Worked again: cosines times the inverse temperature, cross-entropy along rows and columns."""
+        towers = frozen(build_victim("", 0, (32, 32), 7))
+        network = seeded_ssagan(4, 32, 32, 0)
+        training = Training(network, towers, pictures(), LESSONS, make_context())
+        images, texts = pictures(6).images / 255, training.texts[::2][:6]
+        draw = torch.Generator().manual_seed(5)
+        latent = torch.randn(6, 100, generator=torch.Generator().manual_seed(5))
+        with torch.no_grad():
+            noise = 16 / 255 * network(latent, texts)
+            seen = towers.encode_image((images + noise).clamp(0, 1))
+            cosines = seen @ (texts / texts.norm(dim=1, keepdim=True)).T
+        for scale in (100.0, 1.0, 7.0):
+            towers.clip.logit_scale.fill_(math.log(scale))
+            logits = scale * cosines
+            own = logits.diagonal()
+            wanted = (logits.logsumexp(1) - own).mean() / 2 + (logits.logsumexp(0) - own).mean() / 2
+            found = training.loss(images, texts, draw.manual_seed(5)).detach()
+            assert float(found) == pytest.approx(float(wanted), rel=1e-4), scale
+        assert float(found) != pytest.approx(math.log(6), abs=1e-3), "features are not all alike"
+
+    def test_batches_normalise_by_their_own_statistics_while_it_learns(self, monkeypatch):
+        """In evaluation mode a fresh network would see means of 0 and variances of 1 for ever."""
+        modes, forward = [], SSAGAN.forward
+        monkeypatch.setattr(
+            SSAGAN, "forward", lambda self, *given: modes.append(self.training) or forward(self, *given)
+        )
+        training, _ = teach(dataclasses.replace(LESSONS, epochs=2))
+        learning, judging = [True] * 3, [False] * 2  # batches of an epoch; then two texts are compared
+        assert modes == [*learning, *judging] * 2
+        for name, buffer in training.network.named_buffers():
+            if name.endswith("num_batches_tracked"):
+                assert int(buffer) == 6, name
+            elif name.endswith("running_mean"):
+                assert bool(buffer.any()), name
 
     def test_only_the_generator_learns(self):
         towers = frozen(build_victim("", 0, (32, 32), 7))

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from conftest import CPU
+from paired import described, fresh_context, small_clip, view_of
 from torch import nn
 from torch.nn import functional
 
+from ue_bench.crafting.pairs import PairNoise
+from ue_bench.crafting.pgd import Walk, frozen
+from ue_bench.training.towers import contrastive_loss
 from ue_bench_methods._mem.hotflip import candidates, search, token_gradients
+from ue_bench_methods._mem.triggers import TriggeredCaptions, TriggerStep, first_triggers
+from ue_bench_methods.mem import MEM
 
 WORDS, WIDTH = 50, 6
 
@@ -158,3 +165,45 @@ class TestSearch:
             low = float(loss(best))
         assert torch.equal(found, best) and float(before) == float(loss(start))
         assert float(after) == low < float(before)
+
+
+def test_words_are_judged_by_the_gradient_at_the_places_of_the_trigger():
+    """What it promises is what the loss does when one word's embedding, at its place alone, moves a little."""
+    model, data = small_clip().double(), described(6)
+    view = view_of(MEM(), data)
+    start = first_triggers(model, 12, 2, "random", None, torch.Generator().manual_seed(1))
+    captions = TriggeredCaptions(
+        model.tokenize(view.example_captions), start, model.end_token, CPU, bf16=False
+    )
+    noise = PairNoise(
+        view, fresh_context(), captions, Walk(8 / 255, 1 / 255, 1), rows=view.rows("pair"), batch_size=12
+    )
+    index, given = torch.arange(12), []
+    shown = noise.clean(index).double()
+    noise.protected = lambda index: shown
+    draw = torch.Generator().manual_seed(2)
+    toward = torch.randn(model.token_embedding.embedding_dim, generator=draw, dtype=torch.float64)
+
+    class Listening:
+        def options(self, index, gradients):
+            given.append(gradients.double())
+            return lambda position, triggers: triggers[:, position, None]
+
+    def loss(place: int, distance: float) -> float:
+        def move(module, inputs, embedded):
+            embedded = embedded.clone()
+            embedded[3, place] += distance * toward
+            return embedded
+
+        handle = model.token_embedding.register_forward_hook(move)
+        read = model.encode_text(captions.at(index))
+        handle.remove()
+        return float(contrastive_loss(model.encode_image(shown), read, model.scale))
+
+    with frozen(model), torch.no_grad():
+        TriggerStep(noise, captions, Listening(), [])(model, index)
+        (gradients,) = given
+        assert gradients.shape[:2] == (12, 2)
+        for number, place in enumerate((1, 2)):  # place 0 is the start token
+            slope = (loss(place, 1e-3) - loss(place, -1e-3)) / 2e-3
+            assert float(gradients[3, number] @ toward) == pytest.approx(slope, rel=0.05), place
