@@ -35,6 +35,7 @@ class Random(Method):
     access: ClassVar[Access] = Access.LABELS  # read only for class-wise noise
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("image", "class", "pair")
+    variants: ClassVar[frozenset[str]] = frozenset({"distribution"})
     control: ClassVar[str] = "random"
     cost: ClassVar[str] = "nothing"
 

@@ -28,7 +28,7 @@ from ue_bench.crafting.whole_noise import new_noise
 from ue_bench.errors import ConfigError
 from ue_bench.seeds import derive
 
-from ._t2ue.generator import LATENT, bounded, channel_plan, load_generator, resized, seeded_ssagan
+from ._t2ue.generator import LATENT, bounded, channel_plan, load_generator, resized, seeded_ssagan, untrained
 from ._t2ue.prompts import Requests, requests
 from ._t2ue.public import (
     Surrogate,
@@ -112,15 +112,18 @@ class T2UE(Method):
     checkpoint_epochs: Count = (
         10  # has no effect any more, see checkpoint_minutes; kept because older trials name it
     )
+    ablation: Literal["none", "untrained", "shuffled"] = (
+        "none"  # control, no method: a generator as it is drawn, or each class has another one's name; ours
+    )
     bf16: bool = True  # training, where the accelerator has it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.CAPTIONS | Access.LABELS | Access.CLASS_NAMES
     files: ClassVar[frozenset[str]] = frozenset({"surrogate_checkpoint"})
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("pair", "image", "class")
-    variants: ClassVar[frozenset[str]] = frozenset({"bound", "z", "surrogate_checkpoint"})
+    variants: ClassVar[frozenset[str]] = frozenset({"bound", "z", "surrogate_checkpoint", "ablation"})
     protect_only: ClassVar[frozenset[str]] = frozenset(
-        {"granularity", "z", "checkpoint", "checkpoint_epochs"}
+        {"granularity", "z", "checkpoint", "checkpoint_epochs", "ablation"}
     )
     cost: ClassVar[str] = (
         "67 GFLOP a noise at 256 pixels; once, 500 epochs over the public images, 230 GFLOP an image (A100-days)"
@@ -181,6 +184,8 @@ class T2UE(Method):
     @property
     def published_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """Its name in the paper's tables; other surrogates are compared with the paper's rows for ViT-B/32."""
+        if self.is_control:
+            return ()
         return PAPER_NAMES.get(self.surrogate, PAPER_NAMES["clip_vit_b_32"])
 
     def __post_init__(self) -> None:
@@ -194,6 +199,23 @@ class T2UE(Method):
             raise ConfigError(
                 f"t2ue's checkpoint {self.checkpoint} is none of its snapshots: set snapshots=[{self.checkpoint},...]"
             )
+
+    @property
+    def is_control(self) -> bool:
+        return self.ablation != "none"
+
+    @property
+    def prepares(self) -> bool:
+        return self.ablation != "untrained"
+
+    def left_out(self, paradigm: str = "") -> frozenset[str]:
+        """The method as it is was the only one once."""
+        return frozenset({"ablation"} if self.ablation == "none" else ())
+
+    def conflict(self, paradigm: str) -> str:
+        if self.ablation == "shuffled" and paradigm == "contrastive" and self.granularity != "class":
+            return "t2ue's ablation=shuffled exchanges the names of classes: in contrastive runs say granularity=class"
+        return ""
 
     def prepare(self, context: Context) -> Mapping[str, Tensor]:
         surrogate = self._surrogate()
@@ -222,11 +244,16 @@ class T2UE(Method):
         return kept
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
-        wanted = requests(view, self.granularity, self.z, context.generator)
+        shuffled = derive(context.seed, "shuffled names") if self.ablation == "shuffled" else None
+        wanted = requests(view, self.granularity, self.z, context.generator, shuffled)
         towers = self._reader(context)
         texts = text_features(towers, wanted.texts)
-        which = f"snapshot.{self.checkpoint}." if self.checkpoint else "generator."
-        network = load_generator(_part(context.prepared, which), context.device)
+        if self.ablation == "untrained":
+            seed = derive(context.seed, "generator")
+            network = untrained(self.filters, texts.shape[1], self.size, seed, context.device)
+        else:
+            which = f"snapshot.{self.checkpoint}." if self.checkpoint else "generator."
+            network = load_generator(_part(context.prepared, which), context.device)
         return Perturbation(
             self._noise(network, texts, wanted, view.image_size, context), wanted.rows, self.budget
         )
@@ -274,7 +301,7 @@ class T2UE(Method):
         """The surrogate with the text tower that the generator was trained with."""
         surrogate = self._surrogate()
         towers = surrogate.build(context)
-        if surrogate.trained_here:
+        if surrogate.trained_here and self.prepares:
             restore_text_tower(towers, _part(context.prepared, "text."))
         return frozen(towers)
 

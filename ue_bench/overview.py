@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ue_bench.dimensions import ROLES
 from ue_bench.gallery import Exhibit, collect, draw_gallery
 from ue_bench.report.cells import Cell
 from ue_bench.report.figures import draw_bars, draw_curves, draw_ratios
@@ -47,9 +48,9 @@ def draw_overview(report: Report, environment: Environment, folder: Path) -> Dra
 
 def best(report: Report, bars: Mapping[Key, Cell], exhibits: list[Exhibit]) -> Exhibit | None:
     """The noise that protects best, among methods that are no control and whose noise can be shown."""
-    controls = {cell.trial["method"] for cell in bars.values() if cell.control}
+    controls = {cell.trial["method"] for cell in bars.values() if cell.control in ROLES}
     order = sorted(
-        (cell for cell in bars.values() if cell.trial["method"] not in controls),
+        (cell for cell in bars.values() if not cell.control and cell.trial["method"] not in controls),
         key=lambda cell: _mean(cell) if report.measure.lower_protects else -_mean(cell),
     )
     by_trial = {exhibit.entry["id"]: exhibit for exhibit in exhibits}

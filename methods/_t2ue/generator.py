@@ -15,6 +15,7 @@ from ue_bench.errors import ConfigError, UnavailableError, unknown
 
 BOUNDS = ("scale", "clamp")
 LATENT = 100  # length of the random vector
+FIRST_BATCH = 32  # random vectors that an untrained network's statistics are of
 MASK_CHANNELS = 100  # hidden channels of each head that predicts a mask
 TEXT_HIDDEN = 256  # hidden units of each network that processes the text
 START = 4  # pixels: side of the first feature map
@@ -187,6 +188,24 @@ def seeded_ssagan(
         torch.manual_seed(seed)
         network = SSAGAN(filters, text_width, size)
     return network.to(device).to(memory_format=torch.channels_last).train()
+
+
+@torch.no_grad()
+def untrained(
+    filters: int, text_width: int, size: int, seed: int, device: torch.device | str = "cpu"
+) -> SSAGAN:
+    """A fresh network in evaluation mode: the control that shows what training adds. It ignores the text.
+
+    Its batch norms have the statistics of random vectors, as they have them after the first step of training. With
+    those that PyTorch starts from, mean 0 and variance 1, its noise would be less than half a step of 1/255.
+    """
+    network = seeded_ssagan(filters, text_width, size, seed, device)
+    latent = torch.randn(FIRST_BATCH, LATENT, generator=torch.Generator().manual_seed(seed)).to(device)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0  # the statistics of one batch, as they are
+    network(latent, torch.zeros(FIRST_BATCH, text_width, device=device))
+    return network.eval().requires_grad_(False)
 
 
 def load_generator(tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> SSAGAN:

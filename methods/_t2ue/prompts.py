@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,9 @@ class Requests:
         return len(self.text)
 
 
-def requests(view: ProtectorView, granularity: str, z: str, generator: torch.Generator) -> Requests:
+def requests(
+    view: ProtectorView, granularity: str, z: str, generator: torch.Generator, shuffled: int | None = None
+) -> Requests:
     """The noises that a dataset needs, by its captions or the names of its classes.
 
     Args:
@@ -57,30 +60,44 @@ def requests(view: ProtectorView, granularity: str, z: str, generator: torch.Gen
             a number n: n vectors, used in turns, for each class in supervised runs (so class-wise has n noises per
             class) or for all pairs in contrastive ones, as T2UE's code does with 32 and 16.
         generator: on the CPU; draws templates.
+        shuffled: a seed that gives each class another one's name; None: its own. Captions stay as they are.
     """
-    if granularity == "class":
-        return _of_classes(view, z)
-    if view.paradigm == "supervised":
-        return _of_images_by_class(view, z, generator)
+    if granularity == "class" or view.paradigm == "supervised":
+        names = view.class_names if shuffled is None else exchanged(view.class_names, shuffled)
+        return (
+            _of_classes(view, names, z) if granularity == "class" else _of_images(view, names, z, generator)
+        )
     texts = view.example_captions if granularity == "pair" else tuple(some[0] for some in view.captions)
     text = torch.arange(len(texts))
     return _distinct(texts, text, _in_turns(text, z), view.rows(granularity))
 
 
-def _of_classes(view: ProtectorView, z: str) -> Requests:
+def exchanged(texts: Sequence[str], seed: int) -> tuple[str, ...]:
+    """The texts in another order, in which none keeps its place: one random circle passes each on to the next.
+
+    Example: the circle 0, 2, 1 makes ``("c", "a", "b")`` of ``("a", "b", "c")``.
+    """
+    circle = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed)).tolist()
+    moved = list(texts)
+    for place, after in zip(circle, [*circle[1:], *circle[:1]], strict=True):
+        moved[place] = texts[after]
+    return tuple(moved)
+
+
+def _of_classes(view: ProtectorView, names: Sequence[str], z: str) -> Requests:
     """Class-wise noises: the first template, and each class's random vectors in turns."""
     labels = view.rows("class")
-    texts = tuple(TEMPLATES[0].format(name) for name in view.class_names)
+    texts = tuple(TEMPLATES[0].format(name) for name in names)
     latent = torch.zeros_like(labels) if z == "shared" else labels
     if z.isdecimal():
         latent = labels * int(z) + _rank(labels) % int(z)
     return _distinct(texts, labels, latent, torch.arange(len(labels)))
 
 
-def _of_images_by_class(view: ProtectorView, z: str, generator: torch.Generator) -> Requests:
+def _of_images(view: ProtectorView, names: Sequence[str], z: str, generator: torch.Generator) -> Requests:
     """Image-wise noises: templates are drawn per image, or change after every n images of a class (T2UE's code)."""
     labels, count = view.labels, len(TEMPLATES)
-    texts = tuple(template.format(name) for name in view.class_names for template in TEMPLATES)
+    texts = tuple(template.format(name) for name in names for template in TEMPLATES)
     if z.isdecimal():
         rank = _rank(labels)
         template, latent = (rank // int(z) + 1) % count, labels * int(z) + rank % int(z)

@@ -6,7 +6,7 @@ import torch
 from captioned import pictures
 
 from ue_bench import ProtectorView
-from ue_bench_methods._t2ue.prompts import TEMPLATES, requests
+from ue_bench_methods._t2ue.prompts import TEMPLATES, exchanged, requests
 from ue_bench_methods.t2ue import T2UE
 
 
@@ -61,3 +61,23 @@ class TestRequests:
         assert [image.texts[image.text[row]] for row in image.rows] == [
             texts[0] for texts in captions for _ in texts
         ]
+
+    def test_shuffled_names_give_each_class_another_ones(self):
+        asked = requests(self.view("supervised"), "class", "row", torch.Generator(), shuffled=0)
+        own = [f"a photo of a {name}." for name in ("cat", "dog", "sea_lion")]
+        given = [asked.texts[text] for text in asked.text]
+        assert sorted(given) == sorted(own) and all(a != b for a, b in zip(given, own, strict=True))
+        plain = self.ask("supervised", "class", "row")
+        assert asked.latent.equal(plain.latent) and asked.rows.equal(plain.rows)
+
+
+def test_every_text_moves_and_the_seed_says_where():
+    texts = tuple("abcdefgh")
+    moved = exchanged(texts, 3)
+    assert sorted(moved) == list(texts) and all(a != b for a, b in zip(moved, texts, strict=True))
+    assert moved == exchanged(texts, 3) and moved != exchanged(texts, 4)
+    circle = torch.randperm(3, generator=torch.Generator().manual_seed(0)).tolist()
+    first, second, third = circle
+    assert [exchanged(("a", "b", "c"), 0)[place] for place in circle] == [
+        "abc"[place] for place in (second, third, first)
+    ]

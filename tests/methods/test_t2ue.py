@@ -276,3 +276,41 @@ class TestSettings:
     def test_settings_that_do_not_fit(self, wrong):
         with pytest.raises(ConfigError):
             T2UE(**wrong)
+
+
+class TestAblations:
+    """An untrained generator, and one that is given the names of other classes: controls, no methods."""
+
+    def test_ids_are_as_they_were_and_the_generator_is_shared(self):
+        assert "ablation" not in SMOKE.recorded() and "ablation" in T2UE.protect_only
+        for ablation in ("untrained", "shuffled"):
+            method = with_fields(ablation=ablation)
+            assert method.recorded()["ablation"] == ablation
+            assert method.is_control and not method.published_names
+        assert not SMOKE.is_control and SMOKE.published_names
+
+    def test_without_training_nothing_is_prepared_and_the_text_does_not_matter(self):
+        method = with_fields(ablation="untrained", granularity="class")
+        assert not method.prepares and SMOKE.prepares
+        made = protect({}, method, paradigm="supervised")
+        assert made.noise.float().std() > 1, (
+            "a network without statistics would give noise of less than a step"
+        )
+        assert made.noise.abs().max() <= 8 and (made.noise > 0).any() and (made.noise < 0).any()
+        assert len({tuple(row.flatten().tolist()) for row in made.noise}) == 3, "one for each class"
+        again = protect({}, dataclasses.replace(method, z="shared"), paradigm="supervised").noise
+        assert again[0].equal(again[1]), "one random vector and three names give one noise"
+
+    def test_other_names_move_the_noises_of_a_generator_that_reads(self, prepared):
+        """With one random vector for all, the noises are those of the names, in another order."""
+        method = with_fields(granularity="class", z="shared")
+        own = protect(prepared, method, paradigm="supervised").noise
+        given = protect(
+            prepared, dataclasses.replace(method, ablation="shuffled"), paradigm="supervised"
+        ).noise
+        moved = [next(k for k in range(3) if noise.equal(own[k])) for noise in given]
+        assert sorted(moved) == [0, 1, 2] and all(a != b for a, b in enumerate(moved))
+
+    def test_captions_are_not_exchanged_yet(self):
+        assert "granularity=class" in with_fields(ablation="shuffled").conflict("contrastive")
+        assert not with_fields(ablation="shuffled").conflict("supervised")

@@ -10,6 +10,7 @@ from test_committed import COMMITTED, read
 from test_several_metrics import made as retrieval
 
 from ue_bench.report import FORMATS, View, build_report, render
+from ue_bench.report.ablations import beyond
 from ue_bench.report.display import Text
 from ue_bench.report.sheets import Column, Legend, Sheet, arrange
 
@@ -262,3 +263,48 @@ def test_what_others_wrote_steers_neither_page_nor_terminal(format):
                 )
         if format == "json":
             json.loads(text)
+
+
+ABLATED = [
+    *seeds(CLEAN, [90.0]),
+    *seeds(RANDOM, [88.0]),
+    *seeds({**RANDOM, "granularity": "class", "control": "ablation"}, [11.0]),
+    *seeds({"method": "em", "granularity": "class"}, [10.0]),
+    *seeds({"method": "weak", "granularity": "class"}, [70.0]),
+    *seeds(
+        {"granularity": "class", "control": "ablation", "chosen": {"part": ["no", "yes"]}, "id": "b"}, [8.0]
+    ),
+    *seeds({"granularity": "class", "chosen": {}}, [12.0]),
+    *seeds({}, [20.0]),
+]
+
+
+def test_what_a_method_adds_to_random_noise_per_class_is_told_and_is_no_method_itself():
+    """Ablations lead no table and are not called methods, even where they end lowest (8 and 11 of 90)."""
+    report = build_report(*world(ABLATED))
+    text = render(report)
+    assert words(ABLATED).startswith(
+        "em (class), mine (class) and mine (image) protect, weak (class) does not;"
+    )
+    assert "**10.00**" in text and "**8.00**" not in text
+    assert beyond(report) == [
+        "beyond dice (class), Linf 8/255: em (class) -1.0, weak (class) +59.0, mine (class) +1.0",
+        "beyond mine (class), part=no, Linf 8/255: mine (class) +4.0",
+    ]
+    rows = {row["method"]: row for row in cells_of(text)}
+    assert rows["em (class)"]["vs random"] == "-78.0", "the control is still random noise of each image"
+    assert set(rows) >= {"mine (class), part=no", "mine (class)"}
+
+
+def test_what_a_method_adds_has_an_interval_and_a_number_for_each_column():
+    table = {"rows": ["method"], "columns": ["defense"], "metric": "accuracy_last"}
+    values = []
+    for defense in ("none", "jpeg"):
+        ablation = {**RANDOM, "granularity": "class", "control": "ablation", "defense": defense}
+        values += seeds({**RANDOM, "defense": defense}, [80.0, 80.0])
+        values += seeds(ablation, [10.0, 12.0])
+        values += seeds({"granularity": "class", "defense": defense}, [11.0, 15.0])
+    # differences 1 and 3: mean 2, standard deviation 1.414, t(1) = 12.706, half width 12.706
+    assert beyond(build_report(*world(values, table=table))) == [
+        "beyond dice (class), Linf 8/255: mine (class) +2.0 [-10.7, +14.7] / +2.0 [-10.7, +14.7]"
+    ]

@@ -315,3 +315,17 @@ def test_a_page_of_nothing_and_of_what_is_missing():
     assert "Nothing is measured yet" in render(build_report({}, {}), "html")
     assert "missing" in page_of([(trial, None) for trial, _ in SOUND])
     assert render([], "html").startswith("<!doctype html>")
+
+
+def test_ablations_have_no_rank_and_rows_of_their_own():
+    pairs = [
+        *seeds(CLEAN, [90.0]),
+        *seeds({"method": "a"}, [40.0]),
+        *seeds({"method": "a", "control": "ablation", "chosen": {"part": ["no", "yes"]}, "id": "x"}, [5.0]),
+    ]
+    (board,) = make_boards(entries_of(pairs))
+    assert [(row.full_name, row.rank) for row in board.rows] == [
+        ("plain", None),
+        ("a (image), part=no", None),
+        ("a (image)", 1),
+    ]

@@ -224,6 +224,20 @@ def test_random_noise_is_an_arm_at_every_budget_that_takes_part_and_at_no_other(
     assert budgets("synper", "em", size=16) == ["Linf 8/255", "L2 0.6521"]
 
 
+def test_what_shows_the_part_of_a_method_is_no_method():
+    """Random noise per class stands among the methods of a suite, and is a control all the same."""
+    words = "method=[{random: {granularity: class}},{random: {granularity: class, distribution: uniform}},em]"
+    found = plan(words).header["trials"]
+    assert [(entry["method"], entry["granularity"], entry["control"]) for entry in found] == [
+        ("clean", "", "clean"),
+        ("random", "image", "random"),
+        ("random", "class", "ablation"),
+        ("random", "class", "ablation"),
+        ("em", "image", None),
+    ]
+    assert found[3]["chosen"] == {"distribution": ["uniform", "sign"]} and not found[3]["reduced"]
+
+
 def test_a_budget_that_follows_the_size_is_the_stated_one_where_it_is_stated():
     """Random noise at 32 pixels keeps its id: its radius is the default's, to the last digit."""
     ours = [trial.method for trial in plan("method=synper", "image_size=32").trials]

@@ -48,6 +48,17 @@ def test_every_profile_names_what_exists(name):
                 REGISTRY.create(f"{kind}s", found, stored)
 
 
+@pytest.mark.parametrize("name", SUITES)
+def test_class_wise_methods_stand_beside_random_noise_per_class(name):
+    """Random signs for each class alone end at chance on CIFAR-10; what does a method add?"""
+    content = read_suite(REGISTRY.find("suites", name).path)
+    for profile in set(content["profiles"]) - {"smoke"}:
+        config = compose(name, content, {"profile": profile, "mem.bert": "FOLDER"}, NAMES)
+        given = [next(iter(word.items())) if isinstance(word, dict) else (word, {}) for word in config.method]
+        by_class = {method for method, values in given if (values or {}).get("granularity") == "class"}
+        assert not by_class or "random" in by_class, profile
+
+
 @pytest.mark.parametrize(
     "name", ["supervised", "supervised_transfer", "poison_ratio", "augmentation_defenses", "training_curves"]
 )

@@ -152,6 +152,11 @@ class Method(Content):
         return self
 
     @property
+    def is_control(self) -> bool:
+        """Whether it shows what a method adds and is none itself: such rows are not ranked and lead no table."""
+        return bool(self.control)
+
+    @property
     def prepares(self) -> bool:
         """Whether it prepares something once for any number of datasets."""
         return type(self).prepare is not Method.prepare

@@ -110,7 +110,7 @@ def compare(cell: Cell, others: Sequence[Cell]) -> Cell:
             c for c in others if c.control == kind and validity.place(c.trial) == validity.place(cell.trial)
         ]
         if kind == "random":
-            controls = [c for c in controls if _size(c.trial) == _size(cell.trial)]
+            controls = [c for c in controls if size_of(c.trial) == size_of(cell.trial)]
         if kind == "share":
             controls = [c for c in controls if c.trial["poison_ratio"] == cell.trial.get("poison_ratio")]
         nearest = max(controls, key=lambda c: _likeness(c.trial, cell.trial), default=None)
@@ -124,7 +124,7 @@ def _likeness(one: Trial, other: Trial) -> tuple[bool, ...]:
     return tuple(one.get(key) == other.get(key) for key in ("poison_ratio", "granularity"))
 
 
-def _size(trial: Trial) -> str:
+def size_of(trial: Trial) -> str:
     """The budget without its signs: noise that must be positive has random noise of both signs as its control."""
     return str(trial.get("budget", "")).partition(",")[0]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ue_bench.dimensions import method_in_words, trial_in_words
+from ue_bench.report.ablations import beyond
 from ue_bench.report.efficiency import break_even
 from ue_bench.report.findings import Finding
 from ue_bench.report.mixtures import mixtures
@@ -47,7 +48,7 @@ def scales(report: Report) -> list[str]:
     notes: list[str] = []
     if any(view.measure.cost for view in report.measured):
         notes += break_even(report.findings, report.layout.variants)
-    notes += _guesses(report)
+    notes += [*_guesses(report), *beyond(report)]
     floors = report.plan.get("floors") or {}
     if report.findings and not any(floors[name] for name in floors if name.startswith("clean_")):
         notes.append("No floor is stated for the clean victim, so nothing shows that it learns.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ue_bench.dimensions import DIMENSIONS, OF_METHOD, SET_UP, full_name
+from ue_bench.dimensions import ABLATION, DIMENSIONS, OF_METHOD, SET_UP, full_name
 
 Trial = Mapping[str, Any]
 Key = tuple[Any, ...]
@@ -96,9 +96,14 @@ def _variants(trials: Sequence[Trial]) -> dict[str, str]:
         groups.setdefault(_method_key(trial), []).append(trial)
     found: dict[str, str] = {}
     for group in groups.values():
-        texts = {trial["id"]: trial.get("variant") or _setting(trial, group) for trial in group}
+        methods = [trial for trial in group if trial.get("control") != ABLATION]
+        texts = {
+            trial["id"]: trial.get("variant") or _setting(trial, methods if trial in methods else group)
+            for trial in group
+        }
         if len(set(texts.values())) > 1:
-            found |= {key: text or "defaults" for key, text in texts.items()}
+            several = len({texts[trial["id"]] for trial in methods}) > 1
+            found |= {key: text or ("defaults" if several else "") for key, text in texts.items()}
     return found
 
 

@@ -21,7 +21,7 @@ from ue_bench.contracts.method import Method
 from ue_bench.contracts.victim import Victim
 from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import PARADIGMS, ImageSet, Split
-from ue_bench.dimensions import skipped_in_words
+from ue_bench.dimensions import ABLATION, skipped_in_words
 from ue_bench.errors import ConfigError, DataError, UnavailableError, unknown
 from ue_bench.floors import check_floors
 from ue_bench.parameters import check_parameters
@@ -278,7 +278,7 @@ def _entry(
         "comparable_training": defense.comparable_training,
         "poison_ratio": trial.poison_ratio,
         "seed": trial.seed,
-        "control": arm.role or None,
+        "control": arm.role or (ABLATION if arm.method.is_control else None),
         "published_names": list(arm.method.published_as(trial.paradigm)),
         "prepares_once": arm.method.prepares,
         "reduced": reduced,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ue_bench.dimensions import OF_METHOD
+from ue_bench.dimensions import ABLATION, OF_METHOD, ROLES
 from ue_bench.report.cells import Cell
 from ue_bench.report.layout import Key
 from ue_bench.report.tables import Report
@@ -101,19 +101,21 @@ def cells(report: Report) -> Iterator[Cell]:
 
 def looks(report: Report) -> dict[Key, Look]:
     """The look of each arm's line."""
-    controls = {arm[0]: cell.control for arm, cell in arms(report).items() if cell.control}
+    found_arms = arms(report)
+    played = {arm[0]: cell.control for arm, cell in found_arms.items() if cell.control in ROLES}
+    controls = {arm: played.get(arm[0]) or cell.control for arm, cell in found_arms.items()}
     methods: dict[str, int] = {}
     taken: dict[str, list[int]] = {}
     found: dict[Key, Look] = {}
-    for arm in arms(report):
+    for arm in found_arms:
         method, granularity = arm[0], str(arm[1]) if len(arm) > 1 else ""
         turn = USUAL.index(granularity) if granularity in USUAL else 0
         while turn in taken.setdefault(method, []):
             turn += 1
         taken[method].append(turn)
-        if method in controls:
-            colour = GREY if controls[method] == "random" else BLACK
-            dash = DASHES[1] if controls[method] == "share" else DASHES[turn % len(DASHES)]
+        if controls[arm]:
+            colour = GREY if controls[arm] in ("random", ABLATION) else BLACK
+            dash = DASHES[1] if controls[arm] == "share" else DASHES[turn % len(DASHES)]
             found[arm] = Look(colour, dash, ".", 1.8, 1)
             continue
         number = methods.setdefault(method, len(methods))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ue_bench.dimensions import full_name
+from ue_bench.dimensions import ROLES, full_name
 from ue_bench.measures import WAYS, Measure
 from ue_bench.report.layout import make_layout
 from ue_bench.report.reading import leading
@@ -187,7 +187,7 @@ def _board(key: tuple[Any, ...], entries: Sequence[Entry]) -> Board:
     places = sorted({_place(entry): None for entry in entries}, key=lambda p: (p.way, p.victim))
     arms: dict[Any, dict[Place, Entry]] = {}
     for entry in entries:
-        variant = variants.get(entry.trial["id"], "") if not entry.cell.control else ""
+        variant = variants.get(entry.trial["id"], "") if entry.cell.control not in ROLES else ""
         budget = "" if entry.cell.control == "clean" else str(entry.trial.get("budget") or "")
         here = arms.setdefault((entry.name, budget, variant), {})
         kept = here.get(_place(entry))
