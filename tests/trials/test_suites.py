@@ -59,6 +59,22 @@ def test_class_wise_methods_stand_beside_random_noise_per_class(name):
         assert not by_class or "random" in by_class, profile
 
 
+@pytest.mark.parametrize("profile", ["laptop", "paper"])
+@pytest.mark.parametrize("name", ["supervised", "defenses_full"])
+def test_every_method_on_labels_stands_in_the_tables_of_all_methods(name, profile):
+    content = read_suite(REGISTRY.find("suites", name).path)
+    config = compose(name, content, {"profile": profile}, NAMES)
+    rows = [next(iter(word.items())) if isinstance(word, dict) else (word, {}) for word in config.method]
+    methods = {word: REGISTRY.load("methods", word) for word in REGISTRY.names("methods") if word != "file"}
+    wanted = {
+        word
+        for word, method in methods.items()
+        if "supervised" in method.paradigms and word not in ("clean", "clean_share")
+    }
+    assert wanted == {word for word, _ in rows}
+    assert ("rem", {"stable": True}) in rows, "SEM"
+
+
 @pytest.mark.parametrize(
     "name", ["supervised", "supervised_transfer", "poison_ratio", "augmentation_defenses", "training_curves"]
 )
