@@ -207,6 +207,7 @@ class Checkpoints:
         _set_randomness(state["random"], self.clock.device)
         for phase, (seconds, device_seconds) in state["spent"].items():
             self.clock.add(phase, seconds, device_seconds, state["share"])
+            self.clock.add_flop(phase, None)
         self.clock.peak_bytes = max(self.clock.peak_bytes, state["peak_bytes"])
         self._last = self.now()
         self.resumed.append(f"{loop.label} {state['number']}")

@@ -6,7 +6,7 @@ import contextlib
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -58,6 +58,9 @@ class Clock:
         peak_bytes: the largest amount of device memory (accelerator) or process memory (CPU) in use.
         shared: phases timed while others used the device too, with the smallest share that this process had;
             their times are longer than the work takes alone.
+        images: training or test images that went through a phase, where they were counted.
+        flop: floating-point operations by phase and dtype, where they were counted; None for a phase of which a part
+            was done elsewhere and not counted.
     """
 
     device: torch.device
@@ -65,6 +68,8 @@ class Clock:
     device_seconds: dict[str, float] = field(default_factory=dict)
     peak_bytes: int = 0
     shared: dict[str, float] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
+    flop: dict[str, dict[str, float] | None] = field(default_factory=dict)
     _stack: list[_Phase] = field(default_factory=list, repr=False)
 
     @contextlib.contextmanager
@@ -113,6 +118,20 @@ class Clock:
         self.device_seconds[name] = self.device_seconds.get(name, 0.0) + device_seconds
         if share < 1:
             self.shared[name] = min(share, self.shared.get(name, share))
+
+    def count_flop(self, dtype: str, flop: float) -> None:
+        """Counts operations of the present phase; outside phases nothing is counted."""
+        if self._stack:
+            self.add_flop(self._stack[-1].name, {dtype: flop})
+
+    def add_flop(self, name: str, flop: Mapping[str, float] | None) -> None:
+        """Adds operations by dtype to a phase; None: it is not known how many there were."""
+        known = self.flop.setdefault(name, {})
+        if known is None or flop is None:
+            self.flop[name] = None
+            return
+        for dtype, count in flop.items():
+            known[dtype] = known.get(dtype, 0.0) + count
 
     def _leave_out(self, spent: Pair) -> None:
         """Takes what an inner phase or a pause took from the phase around it."""

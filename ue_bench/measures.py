@@ -27,13 +27,15 @@ class Cost:
 
     Attributes:
         phase: the phase of a record's seconds.
-        unit: number of seconds in one unit.
-        each: True to divide by the number of noises.
+        unit: number of seconds, or of what the figure counts, in one unit.
+        each: True to divide by the number of noises, or of the images that a figure tells.
+        figure: a figure of the phase in a record's ``speed``, which is shown in place of its seconds.
     """
 
     phase: str
-    unit: float
+    unit: float = 1.0
     each: bool = False
+    figure: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,9 @@ class Measure:
 
     @property
     def direction(self) -> str:
-        """``lower protects``, ``higher protects`` or, of a cost, ``lower is cheaper``."""
+        """``lower protects``, ``higher protects`` or, of a cost, ``lower is cheaper`` or ``higher is faster``."""
         if self.cost:
-            return "lower is cheaper"
+            return "lower is cheaper" if self.lower_protects else "higher is faster"
         return "lower protects" if self.lower_protects else "higher protects"
 
     @property
@@ -148,7 +150,18 @@ _ALL = (
     Measure(
         "protect_ms", "protect", unit="ms a noise", epoch="", decimals=1, cost=Cost("protect", 0.001, True)
     ),
+    *(
+        Measure(f"{phase}_{figure}", phase, unit=unit, epoch="", lower_protects=lower, decimals=1, cost=cost)
+        for figure, unit, lower, one, each in (
+            ("images_per_second", "images/s", False, 1.0, False),
+            ("flop", "MFLOP an image", True, 1e6, True),
+            ("peak_percent", "% of peak", False, 1.0, False),
+        )
+        for phase in ("prepare", "protect", "train", "evaluate")
+        for cost in [Cost(phase, one, each, figure)]
+    ),
 )
+SPEEDS = tuple(one for one in _ALL if one.cost and one.cost.figure)
 MEASURES = {one.name: one for one in _ALL}
 FLOORS = tuple(one.floor for one in _ALL if one.floor)
 HEADLINES = {"supervised": "accuracy_last", "contrastive": "i2t_hit@10"}  # of a table that names no metric
@@ -200,7 +213,14 @@ def lookup(record: Mapping[str, Any] | None, name: str) -> float | None:
 
 
 def _spent(record: Mapping[str, Any], cost: Cost) -> float | None:
-    """The cost of a record's noise by wall clock, in the unit of ``cost``; None without noise or on a shared device."""
+    """The cost of a record's noise by wall clock, in the unit of ``cost``; None without noise or on a shared device.
+
+    A figure of a phase's speed may also belong to a victim.
+    """
+    if cost.figure:
+        figures = (record.get("speed") or {}).get(cost.phase) or {}
+        found, count = number(figures.get(cost.figure)), number(figures.get("images")) if cost.each else 1.0
+        return found / cost.unit / count if found is not None and count else None
     noise, spent = record.get("noise"), number((record.get("seconds") or {}).get(cost.phase))
     if not noise or spent is None or cost.phase in (record.get("shared") or {}):
         return None

@@ -172,6 +172,29 @@ def test_csv_has_one_line_a_cell_with_raw_numbers():
     assert (lines[3]["state"], lines[3]["mean"], lines[3]["n"]) == ("missing", "", "0")
 
 
+def test_speeds_are_shown_where_records_have_them():
+    """Two seeds with 100 and 300 images a second; a record of an earlier version and one without noise have fewer."""
+    fast = {"train": {"images": 50, "images_per_second": 100.0, "flop": 2e8, "peak_percent": 20.0}}
+    made = seeds({}, [12.0, 14.0])
+    made[0][1]["speed"], made[1][1]["speed"] = fast, {"train": {"images_per_second": 300.0}}
+    values = [*seeds(CLEAN, [90.0]), *made]
+    old = render(build_report(*world([*seeds(CLEAN, [90.0]), *seeds({}, [12.0, 14.0])])), "markdown", WIDE)
+    assert "images/s" not in old and "peak)" not in old
+    row = cells_of(render(build_report(*world(values)), "markdown", WIDE))
+    assert [row[0][f"train ({unit})"] for unit in ("images/s", "MFLOP an image", "% of peak")] == ["–"] * 3
+    assert [row[1][f"train ({unit})"] for unit in ("images/s", "MFLOP an image", "% of peak")] == [
+        "200.0",
+        "4.0",
+        "20.0",
+    ]
+    lines = list(csv.DictReader(io.StringIO(render(build_report(*world(values)), "csv"))))
+    assert [line["train_images_per_second"] for line in lines] == ["", "200.0"]
+    told = json.loads(render(build_report(*world(values)), "json"))["rows"]
+    assert told[1]["costs"]["train_peak_percent"] == 20 and "train_peak_percent" not in told[0]["costs"]
+    assert measure("train_images_per_second").direction == "higher is faster"
+    assert measure("train_flop").direction == "lower is cheaper"
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1"])
 def test_csv_holds_no_formula(text):
     assert csv_cell(text) == "'" + text.strip()

@@ -47,7 +47,7 @@ def left_behind(store: Path) -> list[str]:
 
 def values(store: Path) -> dict[str, dict]:
     """What the records say apart from times, host and memory."""
-    passing = ("seconds", "device_seconds", "created", "checksum", "peak_bytes", "attempts")
+    passing = ("speed", "seconds", "device_seconds", "created", "checksum", "peak_bytes", "attempts")
     found = {path.stem: json.loads(path.read_text()) for path in (store / "trials").glob("*.json")}
     return {key: {k: v for k, v in record.items() if k not in passing} for key, record in found.items()}
 

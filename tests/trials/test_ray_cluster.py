@@ -95,7 +95,7 @@ def attempts(store: Path) -> list[int]:
 
 def meant(record: dict) -> dict:
     """A record without times, places and attempts."""
-    away = ("seconds", "device_seconds", "peak_bytes", "created", "attempts", "checksum")
+    away = ("speed", "seconds", "device_seconds", "peak_bytes", "created", "attempts", "checksum")
     noise = {key: value for key, value in (record["noise"] or {}).items() if key != "attempts"}
     return {**{key: value for key, value in record.items() if key not in away}, "noise": noise}
 

@@ -10,12 +10,13 @@ import pytest
 
 from ue_bench.contracts.method import Method
 from ue_bench.trials import evaluate as evaluating
+from ue_bench.trials import making, speed
 from ue_bench.trials import work as working
 from ue_bench.trials.artefacts import load_perturbation
 from ue_bench.trials.store import Store
 
 DESIGN = """schema id suite status dataset method granularity victim defense poison_ratio seed config metrics curves
-noise seconds device_seconds peak_bytes device versions commit warnings error"""
+noise speed seconds device_seconds peak_bytes device versions commit warnings error"""
 
 
 @pytest.fixture
@@ -58,6 +59,31 @@ def test_a_record_holds_what_the_design_promises(command, store):
         assert 0 <= record["noise"][name] <= 100
     assert 0 <= record["metrics"]["probe_accuracy"] <= 100 and record["seconds"]["probe"] > 0
     assert record["peak_bytes"] > 0
+    told, count = record["speed"], len(record["curves"]["train_loss"])
+    assert told["train"]["images"] == 64 * count and told["protect"]["images"] == 64
+    assert told["evaluate"]["images"] == 32 * count
+    for phase in ("protect", "train", "evaluate"):
+        rate = told[phase]["images"] / record["seconds"][phase]
+        assert told[phase]["images_per_second"] == pytest.approx(rate)
+    pooled = 3 * 4 * 4  # of the linear victim, whose input needs no gradient
+    assert told["train"]["flop"] == 64 * count * 2 * (2 * pooled * 4)
+    assert told["evaluate"]["flop"] == 32 * count * (2 * pooled * 4)
+
+
+def test_the_peak_is_measured_in_no_phase(command, monkeypatch):
+    """Neither noise nor training is timed while it is, and it is asked for with every clock that counted operations."""
+    asked = []
+    real = speed.speed_of
+
+    def outside(clock):
+        assert not clock._stack
+        asked.append(clock.flop)
+        return real(clock)
+
+    for module in (evaluating, making):
+        monkeypatch.setattr(module, "speed_of", outside)
+    assert command("run", "suite=toy", "method=fragile").status == 0
+    assert any("train" in flop for flop in asked)
 
 
 def test_clean_images_that_a_hacker_has_are_not_trained_on(command, store, monkeypatch):

@@ -108,7 +108,9 @@ def report(
     format: Annotated[str | None, typer.Option(help=format_help(FORMATS), show_default=False)] = None,
     wide: Annotated[
         bool,
-        typer.Option("--wide", help="Print one table with all columns: best epochs, PSNR, phases, memory."),
+        typer.Option(
+            "--wide", help="Print one table with all columns: best epochs, PSNR, phases, memory, speed."
+        ),
     ] = False,
     details: Annotated[
         bool,

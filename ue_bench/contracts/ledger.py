@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ue_bench.canonical import digest
+from ue_bench.canonical import digest, plain
 from ue_bench.checkpoints import Checkpoints
 from ue_bench.clock import Clock
 from ue_bench.data.imageset import ImageSet, Split
@@ -96,6 +96,7 @@ class Ledger:
             tensors, told = kept
             share = float(told.get("share", 1.0))
             clock.add(phase, float(told["seconds"]), float(told["device_seconds"]), share)
+            clock.add_flop(phase, told.get("flop"))
             notes.update(told.get("notes") or {})
         (self.prepare_keys if phase == "prepare" else self.protect_keys).append(key)
         return tensors
@@ -110,11 +111,14 @@ class Ledger:
         notes: dict[str, Any],
     ) -> Mapping[str, Tensor]:
         before, noted = clock.spent(phase), dict(notes)
+        earlier = clock.flop.pop(phase, {})
         with clock.phase(phase):
             tensors = make()
+        flop = plain(clock.flop.get(phase, {}))
+        clock.add_flop(phase, earlier)
         cost = [after - was for after, was in zip(clock.spent(phase), before, strict=True)]
         if self.shelf is not None:
-            facts = {"what": what, "seconds": cost[0], "device_seconds": cost[1]}
+            facts = {"what": what, "seconds": cost[0], "device_seconds": cost[1], "flop": flop}
             if phase in clock.shared:
                 facts["share"] = clock.shared[phase]
             new = {name: note for name, note in notes.items() if name not in noted or noted[name] != note}

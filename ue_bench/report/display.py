@@ -22,6 +22,7 @@ _COSTS = {
     "protect_seconds": ("protect s", 1.0),
     "train_seconds": ("train s", 1.0),
     "peak_bytes": ("peak GB", 1e9),
+    **{one.name: (one.label, 1.0) for one in measures.SPEEDS},
 }
 _ALWAYS = ("psnr_db", "protect_seconds", "train_seconds", "peak_bytes")  # the others where a row has them
 
@@ -53,7 +54,7 @@ def grid(report: Report) -> Grid:
     values = [(column, view) for column in report.columns for view in report.measured]
     single = len(values) <= 1
     origins = _origins(report)
-    costs = [name for name in _COSTS if name in _ALWAYS or any(r.costs[name] for r in report.rows)]
+    costs = [name for name in _COSTS if name in _ALWAYS or any(r.costs.get(name) for r in report.rows)]
     with_marks = any(row.marks for row in report.rows)
     headings = [heading(dimension) for dimension in report.layout.rows]
     if single:

@@ -61,7 +61,8 @@ def as_csv(report: Report) -> str:
     ]
     origins = list(dict.fromkeys(m.figure.origin for _, _, cell in cells for m in cell.printed))
     lines = [_line(view, row, cell, origins) for view, row, cell in cells]
-    names = list(lines[0]) if lines else [*_IDENTITY, "metric", "mean", "std", "n"]
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    names = names or [*_IDENTITY, "metric", "mean", "std", "n"]
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ue_bench.measures import Measure, headlines, measure, number
+from ue_bench.measures import SPEEDS, Measure, headlines, lookup, measure, number
 from ue_bench.report import cost, validity
 from ue_bench.report.cells import Cell, add_printed, compare, make_cell, mark_leaders
 from ue_bench.report.findings import Finding, judge
@@ -134,7 +134,10 @@ def _build(
 
 
 def row_costs(cells: Iterable[Cell]) -> dict[str, float | None]:
-    """Mean seconds by phase over distinct work, mean measures over distinct noise, and the highest peak of memory."""
+    """Mean seconds by phase over distinct work, mean measures over distinct noise, and the highest peak of memory.
+
+    Mean figures of speed over distinct work are among them where they are known.
+    """
     records = [record for cell in cells for record in cell.records]
     noises = {(r.get("noise") or {}).get("key", r.get("id")): r.get("noise") or {} for r in records}
     measured = {}
@@ -142,8 +145,15 @@ def row_costs(cells: Iterable[Cell]) -> dict[str, float | None]:
         known = [value for noise in noises.values() if (value := number(noise.get(name))) is not None]
         summary = summarise(known)
         measured[name] = summary.mean if summary else None
+    speeds = {}
+    for one in SPEEDS:
+        assert one.cost is not None
+        found = [lookup(record, one.name) for record in cost.distinct(records, one.cost.phase)]
+        if summary := summarise([value for value in found if value is not None]):
+            speeds[one.name] = summary.mean
     return {
         **measured,
+        **speeds,
         **{
             f"{phase}_seconds": cost.mean_seconds(records, phase) for phase in ("prepare", "protect", "train")
         },

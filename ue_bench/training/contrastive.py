@@ -107,6 +107,8 @@ def train_contrastive(
             gallery = Gallery(test, towers)
             curves.add(gallery.search(towers, device))
 
+    clock.images["train"] = recipe.epochs * len(batches) * batches.batch_size
+    clock.images["evaluate"] = (recipe.epochs + 1) * len(test) if test is not None else 0
     resumable = resuming(checkpoints, progress, batches, model=towers, optimizer=optimizer)
 
     def one(epoch: int) -> tuple[float, float]:

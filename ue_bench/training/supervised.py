@@ -102,6 +102,10 @@ def train(
     with clock.phase("train"):
         batches = Batches(images, recipe.batch_size, recipe.crop_padding, recipe.flip, device, seed)
         targets = functional.one_hot(data.labels, data.classes).to(device, torch.float32)
+    clock.images["train"] = recipe.epochs * len(batches) * batches.batch_size
+    clock.images["evaluate"] = recipe.epochs * sum(
+        len(seen) for seen in (test, validation) if seen is not None
+    )
 
     cost = functools.partial(functional.cross_entropy, label_smoothing=recipe.label_smoothing)
     resumable = resuming(checkpoints, progress, batches, model=model, optimizer=optimizer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ class Towers(nn.Module):
         context_length: token ids that a caption is padded to; 77.
         start_token, end_token: ids around each caption; 49406 and 49407. The latter is the largest.
         vocabulary: how many token ids there are; 49408.
+        watcher: called with ``image`` or ``text``, what the tower was given and what it returned; or None.
     """
 
     mean: Tensor
@@ -36,6 +37,7 @@ class Towers(nn.Module):
         super().__init__()
         self.clip: Any = clip
         self.tokenizer = tokenizer
+        self.watcher: Callable[[str, Tensor, Tensor], None] | None = None
         self.tower_size = (int(image_size[0]), int(image_size[1]))
         self.context_length = int(tokenizer.context_length)
         self.start_token, self.end_token = int(tokenizer.sot_token_id), int(tokenizer.eot_token_id)
@@ -69,6 +71,8 @@ class Towers(nn.Module):
         if tuple(images.shape[2:]) != self.tower_size:
             images = functional.interpolate(images, self.tower_size, mode="bicubic", antialias=True)
         features = self.clip.encode_image((images - self.mean) / self.std)
+        if self.watcher:
+            self.watcher("image", images, features)
         return functional.normalize(features.to(torch.float32), dim=1)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
@@ -80,7 +84,10 @@ class Towers(nn.Module):
         """
         if hasattr(self.clip, "positional_embedding"):  # OpenCLIP's plain model takes full-length rows only
             tokens = functional.pad(tokens, (0, self.context_length - tokens.shape[1]))
-        return functional.normalize(self.clip.encode_text(tokens).to(torch.float32), dim=1)
+        features = self.clip.encode_text(tokens)
+        if self.watcher:
+            self.watcher("text", tokens, features)
+        return functional.normalize(features.to(torch.float32), dim=1)
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
         """int64 [B, context_length]; captions that are too long are cut and keep their end token."""

@@ -22,6 +22,7 @@ from ue_bench.data.locate import cache_root
 from ue_bench.errors import ConfigError
 from ue_bench.provenance import commit, find_device, versions
 from ue_bench.registry import Registry
+from ue_bench.training.flop import watch
 from ue_bench.training.starts import begin
 from ue_bench.trials.claims import Claims
 from ue_bench.trials.states import States
@@ -126,10 +127,12 @@ class Environment:
         seed: int,
         parameters: dict | None = None,
         start: str = "",
+        clock: Clock | None = None,
     ) -> nn.Module:
         """A seeded, freshly initialised victim on the device, channels-last.
 
         Args:
+            clock: counts the operations of its calls by phase; or None.
             start: of an image classifier that serves as a surrogate; "": the victim's own parameter decides.
         """
         victim = self.registry().create("victims", name, parameters)
@@ -138,7 +141,10 @@ class Environment:
             torch.manual_seed(seed)
             model = victim.build(classes, image_size)
             begin(model, (start or usual) if "supervised" in victim.paradigms else usual)
-        return model.to(self.find_device()).to(memory_format=torch.channels_last)
+        model = model.to(self.find_device()).to(memory_format=torch.channels_last)
+        if clock is not None:
+            watch(model, [name, parameters, classes], image_size, clock)
+        return model
 
 
 @functools.lru_cache(maxsize=8)

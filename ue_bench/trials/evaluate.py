@@ -30,6 +30,7 @@ from ue_bench.trials.guard import guarded
 from ue_bench.trials.noise import load_noise
 from ue_bench.trials.paradigms import WAYS
 from ue_bench.trials.poison import poison_mask
+from ue_bench.trials.speed import speed_of
 from ue_bench.trials.trial import Trial
 
 
@@ -60,7 +61,7 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
     """Trains and measures one trial's victim: the parts of its record that are measured.
 
     Returns:
-        ``metrics curves noise mask seconds device_seconds peak_bytes device notes warnings status sources``; the
+        ``metrics curves noise mask speed seconds device_seconds peak_bytes device notes warnings status sources``; the
         status is ``invalid`` for a result that must not count, ``mask`` None unless a part of the images is protected.
         ``shared`` too if a phase was timed on a device that others used: phase -> the share that was left for it.
     """
@@ -85,6 +86,7 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
             **made.get("measures", {}),
         },
         "mask": _kept_mask(trial, environment),
+        "speed": {**made.get("speed", {}), **speed_of(clock)},
         "seconds": _with_protection(made["seconds"], clock.seconds),
         "device_seconds": _with_protection(made["device_seconds"], clock.device_seconds),
         "peak_bytes": max(made["peak_bytes"], clock.peak_bytes),
@@ -133,7 +135,7 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
     clock = Clock(device)
     sources = sources_of(trial, environment.registry())
     checkpoints = environment.checkpoints(f"trial-{trial.id}", sources, clock)
-    victim = build_victim(trial, environment)
+    victim = build_victim(trial, environment, clock)
     defense = environment.registry().create("defenses", trial.defense.name, trial.defense.parameters)
     torch.manual_seed(derive(trial.seed, "dropout"))  # networks with dropout draw from global state
     published, more = _own_images(trial, split.train, published, defense)
@@ -171,8 +173,8 @@ def _own_images(
     }
 
 
-def build_victim(trial: Trial, environment: Environment) -> nn.Module:
-    """The trial's victim before its training."""
+def build_victim(trial: Trial, environment: Environment, clock: Clock | None = None) -> nn.Module:
+    """The trial's victim before its training; its operations count in the clock's phases."""
     train = environment.load(trial).train
     return environment.build_victim(
         trial.victim.name,
@@ -180,6 +182,7 @@ def build_victim(trial: Trial, environment: Environment) -> nn.Module:
         train.image_size,
         derive(trial.seed, "victim"),
         dict(trial.victim.parameters),
+        clock=clock,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -28,6 +29,7 @@ from ue_bench.trials.claims import Claims
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.guard import guarded
 from ue_bench.trials.overlap import hashes, key_of
+from ue_bench.trials.speed import speed_of
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Choice, key_of_noise, told_threads
 
@@ -97,6 +99,7 @@ def run_method(
         share = (preparation.get("shared") or {}).get("prepare", 1.0)
         seconds, device_seconds = preparation["seconds"], preparation["device_seconds"]
         context.clock.add("prepare", seconds["prepare"], device_seconds["prepare"], share)
+        context.clock.add_flop("prepare", preparation.get("flop", {}).get("prepare"))
         context.ledger.prepare_keys.append(preparation["prepare_key"])
     promised = method.promised_budget(view.image_size)
     with guarded(choice.name, context.warn):
@@ -106,6 +109,8 @@ def run_method(
     if type(perturbation) is not Perturbation:  # a class of its own could check otherwise
         raise PerturbationError(f"protect must return a Perturbation, not {type(perturbation).__name__}")
     perturbation.check(len(view), view.image_size, promised)
+    if not perturbation.budget.empty:
+        context.clock.images["protect"] = len(view)
     return Made(perturbation, context, preparation)
 
 
@@ -219,7 +224,7 @@ def _context(
         clock=clock,
         progress=progress,
         ledger=Ledger(
-            environment.build_victim,
+            functools.partial(environment.build_victim, clock=clock),
             environment.find_public,
             StoreShelf(environment.open_store(), progress, environment.claims()),
             _with_threads("", environment),
@@ -239,6 +244,8 @@ def _facts(context: Context) -> dict[str, Any]:
         "seconds": clock.seconds,
         "device_seconds": clock.device_seconds,
         "peak_bytes": clock.peak_bytes,
+        "flop": clock.flop,
+        "speed": speed_of(clock),
         "notes": context.notes,
         "warnings": context.ledger.warnings,
         "device": describe_device(clock.device),
