@@ -56,7 +56,7 @@ class AAP(Method):
     iterations: Count = 250  # sign steps per image, from zero, each on a new view; paper
     step_size: Positive | None = None  # steps of 1/255; None: 2.5 budgets / iterations, 0.08 of 8 (paper)
     batch_size: Count = 256  # images, for noise
-    bf16: bool = True  # where the accelerator has it; False: float32
+    bf16: bool = True  # where the device gains by it; False: float32
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})

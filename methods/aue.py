@@ -62,7 +62,7 @@ class AUE(Method):
     learning_rate: Positive = 0.1  # SGD, cosine to 1e-6 by the epoch; paper
     momentum: NotNegative = 0.9  # SGD; paper
     weight_decay: NotNegative = 1e-4  # SGD; paper
-    bf16: bool = True  # where the accelerator has it; False: float32
+    bf16: bool = True  # where the device gains by it; False: float32
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})

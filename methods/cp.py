@@ -117,7 +117,7 @@ class CP(Method):
     )
     both_branches: bool = True  # noise gradients also pass through moco's and byol's momentum encoder; paper
     official_moving_target: bool = False  # update momentum encoder and queue in noise steps; authors' code
-    bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
+    bf16: bool = True  # where the device gains by it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS  # image-wise from random noise reads no labels
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})

@@ -72,7 +72,7 @@ class EM(Method):
     subset_share: PositiveShare = 0.2  # class-wise only: share of each class to make noise on; authors' code
     official_one_sided: bool = False  # supervised only: drop negative noise, as the authors' code does
     official_floor: bool = False  # supervised only: truncate to whole steps (0.8 to 0, -0.8 to -1); code
-    bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
+    bf16: bool = True  # where the device gains by it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS | Access.CAPTIONS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})

@@ -65,7 +65,7 @@ class Emax(Method):
     subset_share: PositiveShare = 0.2  # class-wise only: share of each class to use; authors' code
     official_one_sided: bool = False  # drop negative noise, as the authors' code does
     official_floor: bool = False  # truncate to whole steps (0.8 to 0, -0.8 to -1), as the authors' code does
-    bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
+    bf16: bool = True  # where the device gains by it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})

@@ -57,7 +57,7 @@ class HYPO(Method):
     iterations: Count = 100  # steps per image; paper
     step_size: Positive | None = None  # in the budget's unit; None: a tenth of linf (0.8 of 8), a fifth of l2
     batch_size: Count = 256  # images, for noise; paper
-    bf16: bool = True  # where the accelerator has it; False: float32
+    bf16: bool = True  # where the device gains by it; False: float32
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})

@@ -58,7 +58,7 @@ class HypoRobust(Method):
     iterations: Count = 100  # sign steps per image, each on a new shift and flip; paper
     step_size: Positive | None = None  # steps of 1/255; None: a tenth of the budget, 0.8 of 8 (paper)
     batch_size: Count = 256  # images, for noise; paper
-    bf16: bool = True  # where the accelerator has it; False: float32
+    bf16: bool = True  # where the device gains by it; False: float32
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})

@@ -90,7 +90,7 @@ class MEM(Method):
     likely_words: Count = 5  # bert only: words that it proposes per position; authors' code
     bert: str = ""  # bert only: folder of a fill-mask model, such as bert-base-uncased (paper)
     publish_trigger: bool = True  # False: the same noise with the captions as they were (T2UE's tables)
-    bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
+    bf16: bool = True  # where the device gains by it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES | Access.CAPTIONS
     files: ClassVar[frozenset[str]] = frozenset({"surrogate_checkpoint", "bert"})

@@ -75,7 +75,7 @@ class REM(Method):
     attack_step_size: Positive = 0.8  # steps of 1/255; code: a fifth of the radius. Does not follow it
     crop_padding: Whole = 4  # black pixels around the image before a random crop, 0: no crop; code
     flip: bool = True  # mirror each image with probability one half; code
-    bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
+    bf16: bool = True  # where the device gains by it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS
     granularities: ClassVar[tuple[str, ...]] = ("image",)

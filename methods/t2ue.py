@@ -115,7 +115,7 @@ class T2UE(Method):
     ablation: Literal["none", "untrained", "shuffled"] = (
         "none"  # control, no method: a generator as it is drawn, or each class has another one's name; ours
     )
-    bf16: bool = True  # training, where the accelerator has it; False: float32, as the authors' code
+    bf16: bool = True  # training, where the device gains by it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.CAPTIONS | Access.LABELS | Access.CLASS_NAMES
     files: ClassVar[frozenset[str]] = frozenset({"surrogate_checkpoint"})

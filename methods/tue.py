@@ -96,7 +96,7 @@ class TUE(Method):
     queue: Count = 4096  # moco only: keys; released
     moving_queue: bool = True  # moco only: noise steps renew the queue, too; released
     encoder_momentum: float = 0.99  # moco only: share that the momentum encoder keeps in a step; released
-    bf16: bool = True  # where the accelerator has it; False: float32, as released
+    bf16: bool = True  # where the device gains by it; False: float32, as released
 
     version: ClassVar[int] = (
         2  # the discriminant is one of noise before pixels are clipped, and MoCo's head is linear

@@ -84,7 +84,7 @@ class UC(Method):
     scaled_tanh: bool = False  # radius x tanh instead of tanh clamped at the radius; ours
     official_all_images: bool = False  # each generator learns from all images, as in the authors' code
     official_order: bool = False  # batches in the data's own order, not shuffled, as in the authors' code
-    bf16: bool = True  # surrogate, where the accelerator has it; False: float32, as the authors' code
+    bf16: bool = True  # surrogate, where the device gains by it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES
     files: ClassVar[frozenset[str]] = frozenset({"checkpoint"})

@@ -14,6 +14,10 @@ os.environ.setdefault(
     "LOKY_MAX_CPU_COUNT", "1"
 )  # workers=auto is one: tests say themselves when several are wanted
 
+os.environ["UE_BENCH_BF16"] = (
+    "off"  # what a machine gains by bf16 is no part of tests: they say when it is on
+)
+
 import pytest
 import torch
 

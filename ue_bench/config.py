@@ -91,6 +91,7 @@ class Config(SuiteConfig):
     threads: int = (
         1  # threads that compute one noise or training; on a CPU another number makes another trial
     )
+    cuda_graphs: bool = False  # capture steps as CUDA graphs; on a GPU trials with them are other trials
     executor: str = "local"
     workers: str = "auto"  # processes that work side by side; auto: as many as the machine has room for
     ray_address: str = "auto"  # address of a Ray cluster: auto, local or HOST:PORT

@@ -47,7 +47,7 @@ def describe_device(device: torch.device) -> dict[str, Any]:
             "name": torch.cuda.get_device_name(device),
             "threads": torch.get_num_threads(),
         }
-    return {"type": device.type, "name": _processor(), "threads": torch.get_num_threads()}
+    return {"type": device.type, "name": processor(), "threads": torch.get_num_threads()}
 
 
 @functools.lru_cache(maxsize=1)
@@ -83,7 +83,8 @@ def _git(folder: Path, *words: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's CPU."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

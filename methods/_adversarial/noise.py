@@ -70,7 +70,7 @@ class AdversarialNoise(Method):
     step_size: Positive | None = None  # steps of 1/255; None: a twentieth of the budget, 0.4 of 8; codes
     batch_size: Count = 512  # images or pairs, for noise; authors' codes
     restarts: Count = 8  # supervised only: from new random noise; the one of lowest mean loss is kept; code
-    bf16: bool = True  # where the accelerator has it; False: float32, as the authors' code
+    bf16: bool = True  # where the device gains by it; False: float32, as the authors' code
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS | Access.CAPTIONS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})

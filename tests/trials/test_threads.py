@@ -12,6 +12,7 @@ import ue_bench
 from ue_bench.configure import configure
 from ue_bench.threads import computing_with
 from ue_bench.trials import plan
+from ue_bench.trials.arithmetic import Arithmetic
 from ue_bench.trials.making import prepare_key
 from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Choice, Trial
@@ -33,7 +34,7 @@ def test_a_preparation_is_told_by_its_threads():
     class Method:
         protect_only = ()
 
-    keys = [prepare_key(NOTHING, 0, Method(), threads) for threads in (1, 2, 3)]
+    keys = [prepare_key(NOTHING, 0, Method(), Arithmetic(threads)) for threads in (1, 2, 3)]
     assert keys[0] == prepare_key(NOTHING, 0, Method()) and len(set(keys)) == 3
 
 

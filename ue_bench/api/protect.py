@@ -24,6 +24,7 @@ from ue_bench.data.imageset import ImageSet, Split
 from ue_bench.errors import ConfigError, PerturbationError, UnavailableError, unknown
 from ue_bench.progress import Progress, choose_progress
 from ue_bench.threads import computing_with
+from ue_bench.training.gain import bf16_pays
 from ue_bench.trials.claims import when_free
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.making import prepare_key
@@ -87,14 +88,15 @@ def protect(
     environment = _Own(
         os.fspath(store), device, tuple(os.fspath(path) for path in plugins), threads, train=train
     )
-    environment.find_device()
+    if environment.find_device().type == "cpu":
+        environment = dataclasses.replace(environment, cpu_bf16=bf16_pays(threads))
     chosen = _choose(environment, method, paradigm, profile, epsilon, parameters)
     _check(method, chosen, train, paradigm)
     trial = _as_trial(Choice(method, plain(chosen.parameters()), chosen.edition()), train, paradigm, seed)
-    trial = dataclasses.replace(trial, threads=environment.counted_threads)
+    trial = dataclasses.replace(trial, **vars(environment.arithmetic))
     if chosen.prepares:
         kept = environment.open_store().names("prepared", ".safetensors")
-        if prepare_key(trial.method, seed, chosen, trial.threads) not in kept:
+        if prepare_key(trial.method, seed, chosen, trial.arithmetic) not in kept:
             warnings.warn(
                 f"{method}: what it prepares once is not in the store {environment.store} and is made now (at the "
                 f"paper's settings: {chosen.cost})",

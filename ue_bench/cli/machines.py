@@ -1,4 +1,4 @@
-"""The commands for several processes on one store: status, slurm."""
+"""The commands about machines and processes: env, status, slurm."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ue_bench.errors import ConfigError
 from ue_bench.text import visible
 from ue_bench.words import read_number, read_whole, read_words, split_words
 
+ENV = {"threads": "1"}
 STATUS = {"store": "runs", "suite": ""}
 SLURM = {"gpus": "", "hours": ""}
 MOST_JOBS = 1000  # schedulers accept no longer array
@@ -41,6 +42,34 @@ def status(words: Words = None) -> None:
         typer.echo(visible(tell_status(plan, records, alive)))
     for line in tell_claims(claims):
         typer.echo(visible(line))
+
+
+@app.command()
+def env(words: Words = None) -> None:
+    """Say what this machine computes with: versions, CPU and GPUs, bf16, folders: ue-bench env [threads=N]."""
+    import joblib
+    import torch
+
+    from ue_bench.bounds import MOST_THREADS
+    from ue_bench.data.locate import cache_root, data_root
+    from ue_bench.provenance import commit, versions
+    from ue_bench.training.gain import bf16_in_words, name_of_cpu
+
+    given = read_words(words or [], ENV, (), "ue-bench env [threads=N]")
+    threads = read_whole(given, "threads", 1, MOST_THREADS)
+    graphics = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    lines = {
+        "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
+        "commit": commit() or "unknown: not a checkout",
+        "CPU": f"{name_of_cpu()}, {joblib.cpu_count()} cores for this process",
+        "GPUs": ", ".join(f"{each.name} ({each.total_memory / 2**30:.0f} GiB)" for each in graphics)
+        or "none",
+        "bf16 on this CPU": bf16_in_words(threads),
+        "cache": str(cache_root()),
+        "data": str(data_root() or "UE_BENCH_DATA is not set"),
+    }
+    for name, text in lines.items():
+        typer.echo(visible(f"{name}: {text}"))
 
 
 @app.command()

@@ -19,7 +19,8 @@ from ue_bench.contracts.context import Context
 from ue_bench.crafting.views import Augmentation, view
 from ue_bench.errors import ConfigError, unknown
 from ue_bench.seeds import derive
-from ue_bench.training.epochs import autocast, training_step
+from ue_bench.training.arithmetic import autocast
+from ue_bench.training.epochs import training_step
 
 FRAMEWORKS = ("simclr", "simsiam", "moco", "byol")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ue_bench.crafting.resident import Index
-from ue_bench.training.epochs import autocast
+from ue_bench.training.arithmetic import autocast
 
 
 class Objective(Protocol):

@@ -17,7 +17,8 @@ from ue_bench.crafting.resident import ResidentImages
 from ue_bench.crafting.whole_noise import WholeNoise
 from ue_bench.errors import ConfigError, TrainingError
 from ue_bench.seeds import derive
-from ue_bench.training.epochs import autocast, training_step
+from ue_bench.training.arithmetic import autocast
+from ue_bench.training.epochs import training_step
 from ue_bench.training.optim import make_contrastive_optimizer
 from ue_bench.training.recipe import ContrastiveRecipe
 from ue_bench.training.towers import Towers, contrastive_loss, trim

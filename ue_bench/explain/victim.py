@@ -13,6 +13,7 @@ from ue_bench.errors import DamagedError, UEBenchError
 from ue_bench.explain.subject import Subject, load_subject
 from ue_bench.progress import Progress
 from ue_bench.provenance import commit, describe_device, versions
+from ue_bench.training.arithmetic import computing_as
 from ue_bench.trials.artefacts import load_tensors, save_tensors
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.evaluate import build_victim, train_victim
@@ -38,7 +39,8 @@ def recover_victim(subject: Subject, environment: Environment, progress: Progres
     except DamagedError as error:
         reason = str(error)
     progress.say(f"    {reason}: the victim is trained again")
-    done = train_victim(subject.trial, environment, progress)
+    with computing_as(subject.trial.arithmetic.switches, subject.device):
+        done = train_victim(subject.trial, environment, progress)
     facts = {
         "trial": subject.trial.config(),
         "metrics": plain(done.curves.metrics()),

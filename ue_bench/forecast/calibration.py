@@ -266,7 +266,7 @@ def _lend(trial: Trial, environment: Environment, scratch: Environment) -> float
     if not method.prepares:
         return 0.0
     lender, borrower = (StoreShelf(one.open_store(), Progress()) for one in (environment, scratch))
-    key = prepare_key(trial.method, trial.seed, method, trial.threads)
+    key = prepare_key(trial.method, trial.seed, method, trial.arithmetic)
     kept = lender.load(key)
     if kept is None:
         return 0.0

@@ -12,6 +12,7 @@ from ue_bench.contracts.method import Method
 from ue_bench.data.imageset import Split
 from ue_bench.provenance import describe_device
 from ue_bench.report.cost import seconds, work_seconds
+from ue_bench.trials.arithmetic import Arithmetic
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.making import create_method
 from ue_bench.trials.store import Store
@@ -108,19 +109,27 @@ def sizes_of(plans: Iterable[Mapping[str, Any]], records: Iterable[Record]) -> d
 def training_of(config: Config) -> str:
     """A key that is equal for trainings with the same cost per image and epoch."""
     recipe, names = config["recipe"], ("paradigm", "victim", "defense")
-    return dumps([*(config[name] for name in names), recipe.get("batch_size"), recipe.get("bf16")])
+    return dumps(
+        [*(config[name] for name in names), recipe.get("batch_size"), recipe.get("bf16"), _arithmetic(config)]
+    )
 
 
 def noise_of(config: Config) -> str:
     """A key that is equal for noises that differ only by data and seed."""
-    return dumps([config["paradigm"], config["method"]])
+    return dumps([config["paradigm"], config["method"], _arithmetic(config, config["method"])])
 
 
 def preparation_of(config: Config, method: Method) -> str:
     """A key that is equal for preparations that differ only by seed; ``method`` says which fields do not matter."""
     chosen = config["method"]
     parameters = {k: v for k, v in (chosen["parameters"] or {}).items() if k not in method.protect_only}
-    return dumps({**chosen, "parameters": parameters})
+    return dumps([{**chosen, "parameters": parameters}, _arithmetic(config, chosen)])
+
+
+def _arithmetic(config: Config, method: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """How a trial computes, as far as costs depend on it; of a method's noise, the part that belongs to the method."""
+    arithmetic = Arithmetic(1, config.get("cpu_bf16", False), config.get("cuda_graphs", False))
+    return (arithmetic if method is None else arithmetic.of(method["parameters"] or {})).told()
 
 
 def empty(config: Config) -> bool:

@@ -107,7 +107,7 @@ def _preparation(
     """(a key that is equal for trials that share a preparation, its piece or None if the store holds it)."""
     once = evidence.once.get(trial.method.name)
     if once:
-        key = prepare_key(trial.method, trial.seed, once, trial.threads)
+        key = prepare_key(trial.method, trial.seed, once, trial.arithmetic)
         return key, None if key in evidence.prepared else _once(trial, config, once, evidence)
     work = sharing.work(config)
     kept = sharing.kept(work, evidence.prepared)

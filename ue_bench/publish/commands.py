@@ -29,6 +29,7 @@ from ue_bench.publish.preparation import (
 from ue_bench.publish.training_set import export_training_set
 from ue_bench.text import visible
 from ue_bench.threads import set_threads
+from ue_bench.training.gain import bf16_pays
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.store import Store
 from ue_bench.words import number, read_flag, read_number, read_plugins, read_whole, read_words, split_words
@@ -92,8 +93,9 @@ def noise_command(words: Sequence[str]) -> int:
         threads,
         checkpoint_minutes=read_number(given, "checkpoint_minutes"),
     )
-    environment.find_device()
     set_threads(threads)
+    if environment.find_device().type == "cpu":
+        environment = dataclasses.replace(environment, cpu_bf16=bf16_pays(threads))
     parameters = _parameters(given, name, environment)
     overwrite, size, seed = read_flag(given, "overwrite"), _size(given["size"]), read_whole(given, "seed")
     epsilon = read_number(given, "epsilon") if given["epsilon"] else None
@@ -111,7 +113,7 @@ def noise_command(words: Sequence[str]) -> int:
         check_settings(preparation, method)
     else:
         method = choose_method(environment.registry(), name, parameters, epsilon, given["profile"])
-    request = Request(name, method, read_captions(given["captions"]), size, seed, environment.counted_threads)
+    request = Request(name, method, read_captions(given["captions"]), size, seed, environment.arithmetic)
     if given["prepared"]:
         preparation.put(environment.open_store(), request.preparation)
     if out.exists() and not overwrite:

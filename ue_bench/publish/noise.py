@@ -24,13 +24,14 @@ from ue_bench.errors import ConfigError, DataError, StoreError, UEBenchError, un
 from ue_bench.progress import Progress
 from ue_bench.publish.header import check_header
 from ue_bench.registry import Registry
+from ue_bench.trials.arithmetic import USUAL, Arithmetic
 from ue_bench.trials.artefacts import content_hash, save_tensors
 from ue_bench.trials.claims import when_free
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.making import Made, prepare_key, run_method
 from ue_bench.trials.overlap import caption_hashes, key_of, told_of_captions
 from ue_bench.trials.store import Store
-from ue_bench.trials.trial import Choice, key_of_noise, told_threads
+from ue_bench.trials.trial import Choice, key_of_noise
 
 KIND = "ue-bench noise"
 SCHEMA = 1
@@ -76,7 +77,7 @@ class Request:
         captions: the captions of each picture, by the picture's name.
         image_size: (height, width) of the noise in pixels.
         seed: the seed from which the method's seeds derive.
-        threads: to compute with on a CPU; 1 on an accelerator.
+        arithmetic: in which it is computed.
     """
 
     name: str
@@ -84,7 +85,7 @@ class Request:
     captions: Mapping[str, tuple[str, ...]]
     image_size: tuple[int, int]
     seed: int
-    threads: int = 1
+    arithmetic: Arithmetic = USUAL
 
     @property
     def captions_hash(self) -> str:
@@ -99,18 +100,18 @@ class Request:
     @property
     def preparation(self) -> str:
         """The key of the method's preparation."""
-        return prepare_key(self.choice, self.seed, self.method, self.threads)
+        return prepare_key(self.choice, self.seed, self.method, self.arithmetic)
 
     @property
     def work(self) -> str:
         """The name under which a killed search keeps its state."""
-        return f"noise-{key_of_noise(self.captions_hash, PARADIGM, self.choice, self.seed, self.threads)}"
+        return f"noise-{key_of_noise(self.captions_hash, PARADIGM, self.choice, self.seed, self.arithmetic)}"
 
     @property
     def key(self) -> str:
         """A key that is equal for requests that give the same noise."""
         parts = [self.choice, self.captions_hash, self.image_size, self.seed]
-        return digest([*parts, *told_threads(self.threads)])
+        return digest([*parts, *self.arithmetic.of(self.choice.parameters).told()])
 
 
 def choose_method(

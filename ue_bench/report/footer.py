@@ -139,17 +139,19 @@ def _in_words(recipe: Mapping[str, Any]) -> list[str]:
 
 
 def _devices(records: Iterable[Mapping[str, Any]]) -> str:
-    texts = list(dict.fromkeys(_device(record["device"]) for record in records if record.get("device")))
+    texts = list(dict.fromkeys(_device(record) for record in records if record.get("device")))
     mixed = "; MIXED DEVICES: compare no costs across rows" if len(texts) > 1 else ""
     return "; ".join(texts) + mixed
 
 
-def _device(device: Mapping[str, Any]) -> str:
+def _device(record: Mapping[str, Any]) -> str:
+    device, config = record["device"], record.get("config") or {}
     kind, name, threads = (device.get(key) for key in ("type", "name", "threads"))
     text = f"{kind} {name}" if name and name != kind else str(kind)
-    if not threads or kind != "cpu":
-        return text
-    return f"{text}, {threads} threads" if threads > 1 else f"{text}, one thread"
+    if threads and kind == "cpu":
+        text += f", {threads} threads" if threads > 1 else ", one thread"
+    words = {"cpu_bf16": ", in bf16", "cuda_graphs": ", with CUDA graphs"}
+    return text + "".join(word for name, word in words.items() if config.get(name))
 
 
 def _versions(records: Iterable[Mapping[str, Any]]) -> str:

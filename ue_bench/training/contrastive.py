@@ -17,8 +17,9 @@ from ue_bench.data.imageset import ImageSet
 from ue_bench.measures import measure_more
 from ue_bench.progress import Progress
 from ue_bench.retrieval import retrieval
+from ue_bench.training.arithmetic import autocast
 from ue_bench.training.batches import plain_batches
-from ue_bench.training.epochs import autocast, resuming, run_epochs, set_learning_rate, training_step
+from ue_bench.training.epochs import resuming, run_epochs, set_learning_rate, training_step
 from ue_bench.training.optim import contrastive_learning_rate, make_contrastive_optimizer
 from ue_bench.training.pairs import PairBatches, Pairs
 from ue_bench.training.recipe import ContrastiveRecipe

@@ -1,4 +1,4 @@
-"""What all trainers share: the loop over epochs, the optimizer step and the choice of bf16."""
+"""What all trainers share: the loop over epochs and the optimizer step."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ue_bench.checkpoints import Checkpoints
 from ue_bench.clock import Clock
 from ue_bench.errors import TrainingError
 from ue_bench.progress import Progress
+from ue_bench.training.arithmetic import autocast as autocast  # for methods that compute step by step
 from ue_bench.training.recipe import ContrastiveRecipe, Recipe
 
 AnyRecipe = Recipe | ContrastiveRecipe
@@ -102,9 +103,3 @@ def training_step(
     if gradient_clip:
         nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
     optimizer.step()
-
-
-def autocast(device: torch.device, wanted: bool) -> torch.autocast:
-    """bf16 arithmetic if it is wanted and the device is a GPU that supports it; on CPUs it is slower."""
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted and able)

@@ -33,7 +33,7 @@ class Recipe:
     flip: bool = True  # horizontal, with probability 0.5
     label_smoothing: BelowOne = 0.0
     gradient_clip: NotNegative = 0.0  # global norm; 0: none
-    bf16: bool = True  # only on accelerators that have it
+    bf16: bool = True  # on GPUs that have it, on CPUs that gain by it
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
@@ -69,7 +69,7 @@ class ContrastiveRecipe:
     off_by_one: bool = False  # True: the authors' schedule, one epoch ahead and past its end
     max_scale: Annotated[float, Range(1)] = 100.0  # of the inverse temperature, after every step
     gradient_clip: NotNegative = 0.0  # global norm; 0: none
-    bf16: bool = True  # only on accelerators that have it; losses and evaluation stay float32
+    bf16: bool = True  # on GPUs that have it, on CPUs that gain by it; losses and evaluation stay float32
 
     def __post_init__(self) -> None:
         check_fields(self, "recipe")

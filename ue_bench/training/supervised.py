@@ -17,8 +17,9 @@ from ue_bench.errors import TrainingError
 from ue_bench.measures import measure_more
 from ue_bench.progress import Progress
 from ue_bench.seeds import derive
+from ue_bench.training.arithmetic import autocast
 from ue_bench.training.batches import Batches, plain_batches
-from ue_bench.training.epochs import autocast, resuming, run_epochs, set_learning_rate, training_step
+from ue_bench.training.epochs import resuming, run_epochs, set_learning_rate, training_step
 from ue_bench.training.optim import learning_rate, make_optimizer
 from ue_bench.training.recipe import Recipe
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -24,6 +25,7 @@ from ue_bench.provenance import commit, find_device, versions
 from ue_bench.registry import Registry
 from ue_bench.training.flop import watch
 from ue_bench.training.starts import begin
+from ue_bench.trials.arithmetic import Arithmetic, arithmetic_on
 from ue_bench.trials.claims import Claims
 from ue_bench.trials.states import States
 from ue_bench.trials.store import Store
@@ -39,6 +41,7 @@ class Environment:
         device: as configured, such as ``auto``.
         plugins: files and folders with more content.
         threads: to compute with.
+        cpu_bf16, cuda_graphs: see ``Arithmetic``; a trial's own have precedence.
         owner: a word that all processes of one run share, in whose name they claim work; "": each its own.
         checkpoint_minutes: from one state of a long loop that is kept to the next; 0: none is kept.
     """
@@ -49,6 +52,8 @@ class Environment:
     threads: int = 1
     owner: str = ""
     checkpoint_minutes: float = 0.0
+    cpu_bf16: bool = False
+    cuda_graphs: bool = False
 
     def open_store(self) -> Store:
         """The store."""
@@ -80,9 +85,13 @@ class Environment:
         return find_device(self.device)
 
     @property
-    def counted_threads(self) -> int:
-        """The threads that stand in ids and keys: on an accelerator results do not depend on their number."""
-        return self.threads if self.find_device().type == "cpu" else 1
+    def arithmetic(self) -> Arithmetic:
+        """What stands in ids and keys of how is computed here."""
+        return arithmetic_on(self.find_device(), self.threads, self.cpu_bf16, self.cuda_graphs)
+
+    def as_planned(self, trial: Trial) -> Self:
+        """This environment with the arithmetic of a trial, which was decided when its run was planned."""
+        return dataclasses.replace(self, cpu_bf16=trial.cpu_bf16, cuda_graphs=trial.cuda_graphs)
 
     def registry(self) -> Registry:
         """All content, read once a process."""

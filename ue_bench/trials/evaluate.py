@@ -23,6 +23,7 @@ from ue_bench.errors import ConfigError, StoreError
 from ue_bench.progress import Progress
 from ue_bench.provenance import describe_device
 from ue_bench.seeds import derive
+from ue_bench.training.arithmetic import computing_as
 from ue_bench.training.last_layer import probe_accuracy
 from ue_bench.trials.agreement import sources_of
 from ue_bench.trials.environment import Environment
@@ -66,7 +67,8 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         ``shared`` too if a phase was timed on a device that others used: phase -> the share that was left for it.
     """
     leaks: list[str] = []
-    with guarded(_who(trial), leaks.append):
+    as_planned = computing_as(trial.arithmetic.switches, environment.find_device())
+    with as_planned, guarded(_who(trial), leaks.append):
         done = train_victim(trial, environment, progress)
     made, clock = done.made, done.clock
     remarks = WAYS[trial.paradigm].remarks(done.curves, environment.load(trial).test)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,8 @@ from ue_bench.errors import DamagedError, PerturbationError
 from ue_bench.progress import Progress
 from ue_bench.provenance import commit, describe_device, versions
 from ue_bench.seeds import derive
+from ue_bench.training.arithmetic import computing_as
+from ue_bench.trials.arithmetic import USUAL, Arithmetic
 from ue_bench.trials.artefacts import load_tensors, save_tensors
 from ue_bench.trials.claims import Claims
 from ue_bench.trials.environment import Environment
@@ -31,7 +34,7 @@ from ue_bench.trials.guard import guarded
 from ue_bench.trials.overlap import hashes, key_of
 from ue_bench.trials.speed import speed_of
 from ue_bench.trials.store import Store
-from ue_bench.trials.trial import Choice, key_of_noise, told_threads
+from ue_bench.trials.trial import Choice, key_of_noise
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,10 @@ def run_method(
     """
     method = create_method(choice, environment, view.paradigm)
     prepared, preparation = prepare(choice, seed, environment, progress)
-    work = f"noise-{key_of_noise(data_key, view.paradigm, choice, seed, environment.counted_threads)}"
+    work = f"noise-{key_of_noise(data_key, view.paradigm, choice, seed, environment.arithmetic)}"
     context = _context(seed, "protect", environment, progress, choice, work)
     context.prepared = prepared
-    context.ledger.data_key = _with_threads(data_key, environment)
+    context.ledger.data_key = _with_arithmetic(data_key, choice, environment)
     if preparation:
         share = (preparation.get("shared") or {}).get("prepare", 1.0)
         seconds, device_seconds = preparation["seconds"], preparation["device_seconds"]
@@ -102,10 +105,8 @@ def run_method(
         context.clock.add_flop("prepare", preparation.get("flop", {}).get("prepare"))
         context.ledger.prepare_keys.append(preparation["prepare_key"])
     promised = method.promised_budget(view.image_size)
-    with guarded(choice.name, context.warn):
-        _seed_everything(context.seed)
-        with context.clock.phase("protect"):
-            perturbation = method.protect(view, context)
+    with _running(choice, environment, context), context.clock.phase("protect"):
+        perturbation = method.protect(view, context)
     if type(perturbation) is not Perturbation:  # a class of its own could check otherwise
         raise PerturbationError(f"protect must return a Perturbation, not {type(perturbation).__name__}")
     perturbation.check(len(view), view.image_size, promised)
@@ -131,7 +132,7 @@ def prepare(
     if not method.prepares:
         return {}, {}
     shelf = StoreShelf(environment.open_store(), progress, environment.claims())
-    key = prepare_key(choice, seed, method, environment.counted_threads)
+    key = prepare_key(choice, seed, method, environment.arithmetic)
     kept = shelf.load(key)
     source = environment.registry().source("methods", choice.name)
     if kept is not None:
@@ -151,10 +152,8 @@ def _prepare(
     shelf, source = context.ledger.shelf, environment.registry().source("methods", choice.name)
     assert shelf is not None
     with context.ledger.checkpoints.of(f"prepared-{key}"):
-        with guarded(choice.name, context.warn):
-            _seed_everything(context.seed)
-            with context.clock.phase("prepare"):
-                tensors = method.prepare(context)
+        with _running(choice, environment, context), context.clock.phase("prepare"):
+            tensors = method.prepare(context)
         for about, data in context.ledger.public:
             shelf.save(key_of(about), hashes(data), about)
         facts = {
@@ -170,17 +169,17 @@ def _prepare(
     return tensors, facts
 
 
-def prepare_key(choice: Choice, seed: int, method: Method, threads: int = 1) -> str:
+def prepare_key(choice: Choice, seed: int, method: Method, arithmetic: Arithmetic = USUAL) -> str:
     """Equal for all that share what the method prepares: parameters that only ``protect`` reads are left out.
 
     Args:
         choice: the method with every parameter.
         seed: of the trial.
         method: knows which parameters those are.
-        threads: that prepare it, 1 on an accelerator.
+        arithmetic: in which it is prepared.
     """
     parameters = {name: value for name, value in choice.parameters.items() if name not in method.protect_only}
-    return digest([replace(choice, parameters=parameters), seed, *told_threads(threads)])
+    return digest([replace(choice, parameters=parameters), seed, *arithmetic.of(choice.parameters).told()])
 
 
 @dataclass(frozen=True)
@@ -227,14 +226,14 @@ def _context(
             functools.partial(environment.build_victim, clock=clock),
             environment.find_public,
             StoreShelf(environment.open_store(), progress, environment.claims()),
-            _with_threads("", environment),
+            _with_arithmetic("", choice, environment),
             checkpoints=environment.checkpoints(work, source, clock),
         ),
     )
 
 
-def _with_threads(data_key: str, environment: Environment) -> str:
-    told = told_threads(environment.counted_threads)
+def _with_arithmetic(data_key: str, choice: Choice, environment: Environment) -> str:
+    told = environment.arithmetic.of(choice.parameters).told()
     return digest([data_key, *told]) if told else data_key
 
 
@@ -257,6 +256,15 @@ def _facts(context: Context) -> dict[str, Any]:
     if clock.shared:
         found["shared"] = clock.shared
     return found
+
+
+@contextlib.contextmanager
+def _running(choice: Choice, environment: Environment, context: Context) -> Iterator[None]:
+    """Runs a method's code: in its arithmetic, in a seeded process, and watched."""
+    switches = environment.arithmetic.of(choice.parameters).switches
+    with computing_as(switches, context.device), guarded(choice.name, context.warn):
+        _seed_everything(context.seed)
+        yield
 
 
 def _seed_everything(seed: int) -> None:

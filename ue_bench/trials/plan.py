@@ -27,6 +27,7 @@ from ue_bench.floors import check_floors
 from ue_bench.parameters import check_parameters
 from ue_bench.provenance import find_device
 from ue_bench.registry import Registry, convert
+from ue_bench.trials.arithmetic import planned
 from ue_bench.trials.arms import Arm, arms_for, create, make_arms
 from ue_bench.trials.guard import no_way_out
 from ue_bench.trials.needs import lacks
@@ -84,7 +85,9 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
         recipe = make_recipe(config.recipe, config.paradigm)
         splits = _load(datasets, config, download)
     seeds = range(config.seed, config.seed + config.seeds)
-    threads = config.threads if find_device(config.device).type == "cpu" else 1
+    arithmetic = planned(
+        find_device(config.device), config.threads, config.cuda_graphs, _said_bf16(config, recipe)
+    )
     entries: dict[str, dict[str, Any]] = {}
     grid = (
         (data, *cell)
@@ -110,19 +113,24 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
                 {"what": f"{arm.name} on {dataset.name} at ratio {100 * ratio:g}%", "reason": reason}
             )
             continue
+        own = recipe_for(victim, recipe, config.recipe)
+        method = Choice(arm.name, plain(arm.method.recorded(config.paradigm)), arm.method.edition())
+        noise_arithmetic = arithmetic.of(method.parameters)
         trial = Trial(
             paradigm=config.paradigm,
             dataset=_choice(dataset),
             image_size=config.image_size,
             train_fingerprint=split.train.fingerprint,
             test_fingerprint=split.test.fingerprint,
-            method=Choice(arm.name, plain(arm.method.recorded(config.paradigm)), arm.method.edition()),
+            method=method,
             victim=_choice(victim),
             defense=_choice(defense),
-            recipe=plain(recipe_for(victim, recipe, config.recipe)),
+            recipe=plain(own),
             poison_ratio=share,
             seed=seed,
-            threads=threads,
+            threads=arithmetic.threads,
+            cpu_bf16=(own.bf16 and arithmetic.cpu_bf16) or noise_arithmetic.cpu_bf16,
+            cuda_graphs=arithmetic.cuda_graphs,
         )
         if trial.id not in entries:
             reading = registry.find("methods", arm.name).reading
@@ -138,6 +146,11 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
     plan.header = _header(config, command, list(entries.values()), plan.skipped)
     plan.header["data"] = {key: _size(data[key]) for key in used_data}
     return plan
+
+
+def _said_bf16(config: Config, recipe: Any) -> bool | None:
+    """Whether victims are to compute in bf16, as a person or a suite said; None if nobody did."""
+    return recipe.bf16 if isinstance(config.recipe, Mapping) and "bf16" in config.recipe else None
 
 
 def _share(arm: Arm, ratio: float) -> float | None:

@@ -46,6 +46,7 @@ def make_noise(
     trial: Trial, environment: Environment, progress: Progress
 ) -> tuple[Perturbation, dict[str, Any]]:
     """Runs the method. Returns (checked noise, the facts that are kept with it)."""
+    environment = environment.as_planned(trial)
     train, method = environment.load(trial).train, create_method(trial.method, environment, trial.paradigm)
     view = ProtectorView(train, method.access, trial.paradigm, trial.method.name)
     made = run_method(trial.method, trial.seed, view, trial.train_fingerprint, environment, progress)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ue_bench.canonical import digest, plain
+from ue_bench.trials.arithmetic import USUAL, Arithmetic
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Trial:
         poison_ratio: share of the training images that are protected; 0 for a method without noise.
         recipe: every field of the victim's recipe.
         seed: from which every role's seed derives.
-        threads: that compute it on a CPU; 1 on an accelerator, whose results do not depend on them.
+        threads, cpu_bf16, cuda_graphs: see ``Arithmetic``.
     """
 
     paradigm: str
@@ -52,6 +53,13 @@ class Trial:
     poison_ratio: float
     seed: int
     threads: int = 1
+    cpu_bf16: bool = False
+    cuda_graphs: bool = False
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """How it is computed."""
+        return Arithmetic(self.threads, self.cpu_bf16, self.cuda_graphs)
 
     @functools.cached_property
     def id(self) -> str:
@@ -61,24 +69,20 @@ class Trial:
     @functools.cached_property
     def noise_key(self) -> str:
         """A hash that is equal for all trials that use the same noise."""
-        return key_of_noise(self.train_fingerprint, self.paradigm, self.method, self.seed, self.threads)
+        return key_of_noise(self.train_fingerprint, self.paradigm, self.method, self.seed, self.arithmetic)
 
     def config(self) -> dict[str, Any]:
-        """The trial as plain JSON values; one thread, as usual, is left out."""
+        """The trial as plain JSON values; of its arithmetic, what is as usual is left out."""
         config: dict[str, Any] = plain(self)
-        if self.threads == 1:
-            del config["threads"]
+        for name, value in plain(USUAL).items():
+            if config[name] == value:
+                del config[name]
         return config
 
 
-def key_of_noise(data_key: str, paradigm: str, method: Choice, seed: int, threads: int) -> str:
+def key_of_noise(data_key: str, paradigm: str, method: Choice, seed: int, arithmetic: Arithmetic) -> str:
     """A hash of all that can change noise; ``data_key`` is one of the data that it is made for."""
-    return digest([data_key, paradigm, method, seed, *told_threads(threads)])
-
-
-def told_threads(threads: int) -> list[dict[str, int]]:
-    """What a number of threads adds to the keys of work: nothing for one, so that keys are as they were before."""
-    return [] if threads == 1 else [{"threads": threads}]
+    return digest([data_key, paradigm, method, seed, *arithmetic.of(method.parameters).told()])
 
 
 def read_trial(config: Mapping[str, Any]) -> Trial:
