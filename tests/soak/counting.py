@@ -81,7 +81,9 @@ class Scene:
         print(f"|{'--:|' * len(row)}")
         print(f"| {' | '.join(map(str, row.values()))} |", flush=True)
         if any(counts.values()):
-            print(self.left(), self.errors.read_text()[-6000:], sep="\n", file=sys.stderr)
+            said = self.errors.read_text()
+            raised = [trace[:4000] for trace in said.split("Traceback")[1:]]
+            print(self.left(), said[-6000:], *raised, sep="\n\n", file=sys.stderr)
         return int(any(counts.values()))
 
 

@@ -12,6 +12,7 @@ import torch
 from ue_bench.clock import Clock, share_device
 from ue_bench.errors import ConfigError, StoreError
 from ue_bench.measures import lookup
+from ue_bench.progress import Progress
 from ue_bench.report.cost import spent_pieces
 from ue_bench.trials import work as working
 from ue_bench.trials.environment import Environment
@@ -159,3 +160,25 @@ def test_a_lost_task_is_the_schedules_which_counts_how_often(began, monkeypatch)
     why = "its process on the node host is gone, perhaps out of memory"
     assert actors._lose(held, RuntimeError()) == [Event(7, "lost", why=why, again=True, begun=began)]
     assert not actors.given and not actors.held
+
+
+def test_a_run_without_nodes_says_once_that_it_waits(monkeypatch):
+    said: list[str] = []
+
+    class Heard(Progress):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    def node(key: str, wrong: str = "") -> Node:
+        return Node(key, key, 1, 0, share=0.0, wrong=wrong)
+
+    nodes = iter([[node("a")], [node("a", "it differs")], [], [node("b")], []])
+    monkeypatch.setattr("ue_bench.trials.executors.ray.alive_nodes", lambda ray, known: next(nodes))
+    actors = object.__new__(Actors)
+    actors.setup = Setup(None, Environment("x", "cpu"), progress=Heard())
+    actors.ray, actors.nodes, actors.cpus, actors.gpus, actors.deserted = None, [], 1, 0, False
+    counts = []
+    for _ in range(5):
+        actors._look_at_nodes()
+        counts.append(len(said))
+    assert counts == [0, 1, 1, 1, 2] and "the run waits" in said[0]

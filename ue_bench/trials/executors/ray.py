@@ -105,6 +105,7 @@ class Actors:
         self.started: set[int] = set()
         self.alone: set[str] = set()  # names of tasks that need a GPU of their own
         self.failed_starts, self.looked = 0, time.monotonic()
+        self.deserted = False  # whether no node has room for a trial
         self.store = setup.environment.open_store()
         nonce = f"ray.{mark()}.{uuid.uuid4().hex[:8]}.tmp", uuid.uuid4().hex.encode()
         self.store.write(("claims", nonce[0]), nonce[1])
@@ -162,6 +163,12 @@ class Actors:
         self.looked = time.monotonic()
         self.nodes = alive_nodes(self.ray, self.nodes)
         self._find_shares()
+        before, self.deserted = self.deserted, not any(node.room(self.cpus) for node in self.nodes)
+        if self.deserted and not before:
+            self.setup.progress.say(
+                "    warning: no node of the cluster can take part any more: the run waits for one that can. Ctrl-C "
+                "ends it, and what is finished is kept"
+            )
 
     def _find_shares(self) -> None:
         """Sets for new nodes how many GPUs, or which share of a GPU, a trial takes there."""
