@@ -97,7 +97,7 @@ def test_every_hook_of_the_contract_is_passed_on_in_order():
     """A hook that the contract gains must be composed too."""
     members = vars(Defense).items()
     hooks = [name for name, member in members if inspect.isfunction(member) and not name.startswith("_")]
-    assert set(hooks) - {"in_epoch"} == {name for stages in STAGES for name in stages}
+    assert set(hooks) - {"in_epoch", "held_out"} == {name for stages in STAGES for name in stages}
     assert set(hooks) <= set(vars(Composed))
     both = composed(one=Scribe(1), two=Scribe(2))
     empty, generator = torch.tensor([], dtype=torch.int64), torch.Generator()
@@ -330,3 +330,16 @@ def test_show_tells_of_every_part(capsys):
     assert not end.value.code
     assert "in this order: jpeg, then bit_depth" in out
     assert "jpeg.quality = 10" in out and "bit_depth.bits = 2" in out
+
+
+def test_one_hacker_chooses_the_epoch_by_one_set_of_images():
+    both = REGISTRY.create("defenses", "jpeg+early_stopping", {"early_stopping": {"images": 7}})
+    assert both.stops and both.holds_clean and both.held_out(100) == 7
+    assert both.recorded() == {"jpeg": {"quality": 10}, "early_stopping": {"clean": 0.05, "images": 7}}
+    held = REGISTRY.create("defenses", "jpeg+held_out_stopping", {})
+    assert held.held_out(100) == 10 and not held.holds_clean
+    assert not REGISTRY.create("defenses", "jpeg+grayscale", {}).stops
+    share = REGISTRY.create("defenses", "jpeg+early_stopping", {}).recorded()
+    assert share["early_stopping"] == {"clean": 0.05}, "ids are those from before there was a number"
+    with pytest.raises(ConfigError, match="early_stopping and held_out_stopping.*each choose the epoch"):
+        REGISTRY.create("defenses", "early_stopping+held_out_stopping", {})

@@ -308,3 +308,26 @@ def test_what_a_method_adds_has_an_interval_and_a_number_for_each_column():
     assert beyond(build_report(*world(values, table=table))) == [
         "beyond dice (class), Linf 8/255: mine (class) +2.0 [-10.7, +14.7] / +2.0 [-10.7, +14.7]"
     ]
+
+
+def test_the_last_and_the_best_epoch_have_columns_of_their_own():
+    """The second hacker's best is what early stopping can give at most."""
+    table = {"rows": ["method"], "columns": ["defense"], "metrics": ["accuracy_last", "accuracy_best"]}
+    values = []
+    for defense, last in (("none", 10.0), ("stops", 30.0)):
+        values += seeds({**CLEAN, "defense": defense}, [90.0])
+        values += seeds({"defense": defense}, [last])
+    text = render(build_report(*world(values, table={**table, "worst": True})))
+    found = {}
+    for rows in tables(text):
+        found |= rows[1]
+    assert found == {
+        "method": "mine (image)",
+        "no defense accuracy %": "**10.00**",
+        "no defense accuracy best %": "**20.00**",
+        "stops accuracy %": "**30.00**",
+        "stops accuracy best %": "**40.00**",
+        "core time": "16.0 s",
+        "worst accuracy %": "30.00",
+        "worst accuracy best %": "40.00",
+    }

@@ -184,7 +184,7 @@ class Spy(Defense):
         return self
 
 
-def test_a_hacker_with_clean_images_stops_where_they_are_best(make_images):
+def test_a_hacker_who_holds_images_out_stops_where_they_are_best(make_images):
     """The accuracies of that epoch take the place of the last one's; the best on test images stays beside them."""
     curves = Curves([3.0, 2.0, 1.0], [50.0, 80.0, 99.0], [40.0, 60.0, 30.0], [20.0, 15.0, 10.0])
     found = curves.metrics()

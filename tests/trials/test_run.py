@@ -107,6 +107,34 @@ def test_clean_images_that_a_hacker_has_are_not_trained_on(command, store, monke
     assert max(seen[0][1]) - min(seen[0][1]) <= 1
 
 
+def test_the_images_that_choose_the_epoch_are_clean_or_as_published(command, store, monkeypatch):
+    """Who has no clean image holds out protected ones: the same ones, with their noise, and trains on the others."""
+    seen = {}
+    real = evaluating.WAYS["supervised"].train
+
+    def spy(victim, data, *rest, **more):
+        seen.setdefault(more["defense"].name, []).append((data.images, more["validation"]))
+        return real(victim, data, *rest, **more)
+
+    way = dataclasses.replace(evaluating.WAYS["supervised"], train=spy)
+    monkeypatch.setitem(evaluating.WAYS, "supervised", way)
+    for defense in ("early_stopping", "held_out_stopping"):
+        words = {
+            "early_stopping": "early_stopping.images=8",
+            "held_out_stopping": "held_out_stopping.share=0.125",
+        }
+        ended = command("run", "suite=toy", "method=fragile", f"defense={defense}", words[defense])
+        assert ended.status == 0, ended.err
+    for (rest, clean), (others, published) in zip(*seen.values(), strict=True):
+        assert rest.equal(others) and len(rest) == 56 and len(clean) == len(published) == 8
+        assert clean.labels.equal(published.labels)
+    changes = [
+        int((published.images.int() - clean.images.int()).abs().max())
+        for (_, clean), (_, published) in zip(*seen.values(), strict=True)
+    ]
+    assert changes == [0, 8, 8], "clean data, random noise and the method's, each within its budget"
+
+
 def test_only_what_is_missing_is_done(command, store, monkeypatch):
     command("run", "suite=toy")
     victim = next(key for key, record in records(store).items() if record["granularity"] == "class")

@@ -45,12 +45,17 @@ class Composed(Defense):
         for part in self.parts:
             if names.count(part.name) > 1:
                 raise ConfigError(f"defense '{whole}' names '{part.name}' twice: each part acts once")
-            if not acting(part) and not part.clean_share:
+            if not acting(part) and not part.stops:
                 raise ConfigError(f"'{part.name}' does nothing in defense '{whole}': leave it out")
         losses = [part.name for part in self.parts if "loss" in acting(part)]
         if len(losses) > 1:
             raise ConfigError(
                 f"{' and '.join(losses)} of defense '{whole}' each replace the loss: keep one of them"
+            )
+        stops = [part.name for part in self.parts if part.stops]
+        if len(stops) > 1:
+            raise ConfigError(
+                f"{' and '.join(stops)} of defense '{whole}' each choose the epoch: keep one of them"
             )
         for part, later in itertools.combinations(self.parts, 2):
             contradiction = _too_late(part, later)
@@ -97,6 +102,9 @@ class Composed(Defense):
         """Each part's parameters under its name."""
         return {part.name: part.parameters() for part in self.parts}
 
+    def recorded(self, paradigm: str = "") -> dict[str, Any]:
+        return {part.name: part.recorded(paradigm) for part in self.parts}
+
     def changed_parameters(self) -> dict[str, Any]:
         """Each part's changed parameters under its name; parts without any are left out."""
         return {part.name: changed for part in self.parts if (changed := part.changed_parameters())}
@@ -112,9 +120,17 @@ class Composed(Defense):
         return any(part.fits for part in self.parts)
 
     @property
-    def clean_share(self) -> float:
-        """The largest share that a part has."""
-        return max(part.clean_share for part in self.parts)
+    def stops(self) -> bool:
+        """Whether a part does; at most one may."""
+        return any(part.stops for part in self.parts)
+
+    @property
+    def holds_clean(self) -> bool:  # type: ignore[override]
+        """As the part that stops."""
+        return any(part.holds_clean for part in self.parts if part.stops)
+
+    def held_out(self, count: int) -> int:
+        return sum(part.held_out(count) for part in self.parts)
 
     def fit_once(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """What the parts make of the set one after the other; one that does not fit takes 8-bit images."""

@@ -23,11 +23,13 @@ class Defense(Content):
     Attributes:
         paradigms: the paradigms in which it makes sense.
         comparable_training: False if the accuracy on training batches does not show how well the model fits (mixed
-            labels, attacked images); then no floor of the training accuracy applies.
+            labels, attacked images, an early epoch); then no floor of the training accuracy applies.
+        holds_clean: whether the hacker has clean versions of the images that are held out, and not those published.
     """
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
     comparable_training: ClassVar[bool] = True
+    holds_clean: ClassVar[bool] = False
 
     def images_once(self, images: Tensor) -> Tensor:
         """Changes the whole training set before training: uint8 [N, 3, H, W] -> the same."""
@@ -39,12 +41,13 @@ class Defense(Content):
         return type(self).fit_once is not Defense.fit_once
 
     @property
-    def clean_share(self) -> float:
-        """Share of the training images of which this hacker has clean versions, to choose the epoch to stop at by.
+    def stops(self) -> bool:
+        """Whether it chooses the epoch that counts by images that it does not train on."""
+        return type(self).held_out is not Defense.held_out
 
-        They are not trained on; 0 for all who have none. Tables name the defense, so that they tell what it needs.
-        """
-        return 0.0
+    def held_out(self, count: int) -> int:
+        """How many of ``count`` training images are not trained on, drawn by class, to choose the epoch by; 0: none."""
+        return 0
 
     def fit_once(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Changes the whole training set by what it learns from it, in place of ``images_once``.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ue_bench import Defense, PositiveShare
+from ue_bench import Defense, PositiveShare, Whole
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,14 @@ class EarlyStopping(Defense):
     """
 
     clean: PositiveShare = 0.05  # share of the training images that are clean and not trained on; ours
+    images: Whole = 0  # their number, in place of the share; 0: the share
 
-    @property
-    def clean_share(self) -> float:
-        """Those that stopping needs."""
-        return self.clean
+    comparable_training: ClassVar[bool] = False  # an early epoch does not fit the training data yet
+    holds_clean: ClassVar[bool] = True
+
+    def left_out(self, paradigm: str = "") -> frozenset[str]:
+        """The share was the only way to say it once."""
+        return frozenset() if self.images else frozenset({"images"})
+
+    def held_out(self, count: int) -> int:
+        return self.images or round(self.clean * count)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ue_bench.dimensions import NOTHING, UNBOUNDED, heading, method_in_words, value_in_words
-from ue_bench.measures import WAYS
+from ue_bench.measures import BEST_EPOCH, MEAN5, WAYS
 from ue_bench.progress import duration
 from ue_bench.report import cost
 from ue_bench.report.display import Text, signs, spread, value_of
@@ -217,8 +217,10 @@ def _short(view: Report) -> str:
     if wanted.cost:
         return wanted.label
     text = wanted.short.removeprefix(f"{wanted.way} ")
-    if wanted.name.startswith(("best.", "mean5.")):
-        text = f"{text} {'best' if wanted.name.startswith('best.') else 'mean5'}"
+    if wanted.epoch == BEST_EPOCH:
+        text = f"{text} best"
+    if wanted.name.startswith(MEAN5):
+        text = f"{text} mean5"
     return text if wanted.way else f"{text} %"
 
 

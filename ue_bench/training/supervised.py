@@ -36,14 +36,14 @@ class Curves:
     train_loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     test_accuracy: list[float] = field(default_factory=list)
-    validation_accuracy: list[float] = field(default_factory=list)  # of a hacker who has clean images
+    validation_accuracy: list[float] = field(default_factory=list)  # of images that choose the epoch
     more: dict[str, list[float]] = field(default_factory=dict)  # by name, see ``ue_bench.measures``
 
     def metrics(self) -> dict[str, float]:
         """Metrics of the last epoch, which is the headline, and of the best one, because a hacker may stop early.
 
-        Epochs are counted from 1. A hacker with clean images stops at the epoch that is best on them, which is then the
-        last one here (``stopped_epoch``).
+        Epochs are counted from 1. A hacker who holds images out stops at the epoch that is best on them, which is then
+        the last one here (``stopped_epoch``).
         """
         best, end = max(self.test_accuracy), -1
         stopped: dict[str, float] = {}
@@ -80,7 +80,7 @@ def train(
         model: float [B, 3, H, W] in [0, 1] -> logits [B, classes].
         data: the training set as published: 8-bit, noise included.
         test: clean test images; None for surrogates.
-        validation: clean images of the hacker's, by which the epoch is chosen; or None.
+        validation: images by which the hacker chooses the epoch, clean or as published; or None.
         defense: the hacker's defense, or None.
         seed: for order, crops, flips and the defense.
         clock: times the phases ``warmup`` (what only the first training of a process costs), ``fit`` (what a defense

@@ -140,7 +140,7 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
     victim = build_victim(trial, environment, clock)
     defense = environment.registry().create("defenses", trial.defense.name, trial.defense.parameters)
     torch.manual_seed(derive(trial.seed, "dropout"))  # networks with dropout draw from global state
-    published, more = _own_images(trial, split.train, published, defense)
+    published, more = _held_out(trial, split.train, published, defense)
     curves = way.train(
         victim,
         published,
@@ -157,22 +157,21 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
     return Training(victim, curves, clock, made, noise, warnings, checkpoints.resumed)
 
 
-def _own_images(
+def _held_out(
     trial: Trial, clean: ImageSet, published: Any, defense: Defense
 ) -> tuple[Any, dict[str, ImageSet]]:
-    """(what is trained on, {"validation": clean images that the hacker has instead} or {})."""
-    count = round(defense.clean_share * len(clean))
+    """(what is trained on, {"validation": images that choose the epoch instead} or {})."""
+    count = defense.held_out(len(clean))
     if not count:
         return published, {}
     order = stratified(clean.labels, len(clean), derive(trial.seed, "clean images")).argsort(stable=True)
     if len(published) != len(clean) or count >= len(clean):
         raise ConfigError(
-            f"{trial.defense.name} takes clean versions of {count} of {len(clean)} images, and leaves nothing sound to "
-            "train on: lower its share, and use it where all images are published"
+            f"{trial.defense.name} holds out {count} of {len(clean)} images, and leaves nothing sound to train on: "
+            "hold out less, and use it where all images are published"
         )
-    return published.take(order[count:].sort().values), {
-        "validation": clean.take(order[:count].sort().values)
-    }
+    chosen_by = (clean if defense.holds_clean else published).take(order[:count].sort().values)
+    return published.take(order[count:].sort().values), {"validation": chosen_by}
 
 
 def build_victim(trial: Trial, environment: Environment, clock: Clock | None = None) -> nn.Module:

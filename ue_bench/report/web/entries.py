@@ -84,7 +84,7 @@ class Entry:
 def collect(reports: Iterable[Report]) -> list[Entry]:
     """Every cell in every metric that is no cost, suite by suite, controls first; a shared one is listed once."""
     reports = list(reports)
-    sizes = _sizes(reports)
+    sizes = sizes_of(reports)
     found: dict[Any, Entry] = {}
     figures = (*printed.load(), *printed.load_field())
     orders: dict[Any, tuple[int, bool]] = {}
@@ -121,7 +121,7 @@ def training_set(cell: Cell) -> str:
     return next((str(c["train_fingerprint"]) for c in configs if "train_fingerprint" in c), str(label))
 
 
-def _sizes(reports: Iterable[Report]) -> dict[str, int]:
+def sizes_of(reports: Iterable[Report]) -> dict[str, int]:
     """Training set -> how many examples it holds: every record of noise says so."""
     found = {}
     for report in reports:
