@@ -17,6 +17,7 @@ from ue_bench_methods.em import EM
 from ue_bench_methods.emax import Emax
 from ue_bench_methods.hypo_robust import HypoRobust
 from ue_bench_methods.mem import MEM
+from ue_bench_methods.ntga import NTGA
 from ue_bench_methods.rem import REM
 from ue_bench_methods.tap import TAP
 from ue_bench_methods.tue import TUE
@@ -41,6 +42,7 @@ SEARCHES = {
     "cp class": CP(**TINY, granularity="class", class_rounds=2, noise_batches=2, noise_steps=1),
     "rem": REM(**TINY, training_steps=3, noise_steps=1, draws=1, attack_steps=1),
     "aue": AUE(**TINY, epochs=2, noise_steps=1),
+    "ntga": NTGA(block_size=6, iterations=2),
     "hypo_robust": HypoRobust(
         **TINY, surrogate_epochs=1, surrogate_batch_size=8, robust_steps=1, iterations=2, shift=1.0
     ),
