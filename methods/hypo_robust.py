@@ -24,8 +24,8 @@ from ue_bench.crafting.descent import descend
 from ue_bench.crafting.pgd import Walk
 from ue_bench.crafting.surrogates import trained_on_clean
 
+from ._adversarial.robust import RobustTraining
 from ._adversarial.transforms import ShiftFlip, mean_colour
-from ._hypo.robust import RobustTraining
 
 
 @dataclass(frozen=True)

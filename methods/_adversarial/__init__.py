@@ -1,1 +1,1 @@
-"""What TAP and UAP share."""
+"""What methods that make adversarial examples share."""

@@ -12,7 +12,7 @@ from ue_bench import Budget, ImageSet, ProtectorView
 from ue_bench.contracts.perturbation import sizes
 from ue_bench.training.optim import learning_rate
 from ue_bench_methods import hypo, hypo_robust
-from ue_bench_methods._hypo.robust import RobustTraining
+from ue_bench_methods._adversarial.robust import RobustTraining
 from ue_bench_methods.hypo import HYPO
 from ue_bench_methods.hypo_robust import HypoRobust
 

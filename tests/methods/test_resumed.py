@@ -15,6 +15,8 @@ from ue_bench_methods.aue import AUE
 from ue_bench_methods.cp import CP
 from ue_bench_methods.em import EM
 from ue_bench_methods.emax import Emax
+from ue_bench_methods.entf import EntF
+from ue_bench_methods.gue import GUE
 from ue_bench_methods.hypo_robust import HypoRobust
 from ue_bench_methods.mem import MEM
 from ue_bench_methods.ntga import NTGA
@@ -42,7 +44,9 @@ SEARCHES = {
     "cp class": CP(**TINY, granularity="class", class_rounds=2, noise_batches=2, noise_steps=1),
     "rem": REM(**TINY, training_steps=3, noise_steps=1, draws=1, attack_steps=1),
     "aue": AUE(**TINY, epochs=2, noise_steps=1),
-    "ntga": NTGA(block_size=6, iterations=2),
+    "ntga": NTGA(block_size=3, iterations=2),
+    "gue": GUE(**TINY, width=2, epochs=2, inner_steps=1),
+    "entf": EntF(**TINY, surrogate_epochs=1, surrogate_batch_size=8, robust_steps=1, iterations=2),
     "hypo_robust": HypoRobust(
         **TINY, surrogate_epochs=1, surrogate_batch_size=8, robust_steps=1, iterations=2, shift=1.0
     ),

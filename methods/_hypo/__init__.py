@@ -1,1 +1,0 @@
-"""What only the robust hypocritical method needs."""
