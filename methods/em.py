@@ -54,7 +54,9 @@ class EM(Method):
     """
 
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
-    granularity: str = "image"  # image (the paper's "sample-wise") or class; contrastive: pair or image
+    granularity: str = (
+        "image"  # image (the paper's "sample-wise") or class; contrastive: pair (MEM's) or image
+    )
     surrogate: str = "resnet18"  # a victim, trained from scratch; papers
     surrogate_start: Literal["pytorch", "torchvision", "own"] = (
         "pytorch"  # supervised only: first weights; authors' code
@@ -122,6 +124,7 @@ class EM(Method):
     }
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "contrastive": {
+            "granularity": "pair",
             "surrogate": "clip_rn50",
             "model_steps": 50,
             "noise_steps": 8,

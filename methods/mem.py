@@ -16,6 +16,7 @@ from ue_bench import (
     Count,
     Method,
     Norms,
+    NotNegative,
     Perturbation,
     Positive,
     ProtectorView,
@@ -60,10 +61,12 @@ class MEM(Method):
     behind the triggers are shuffled, so that noise belongs to the trigger and not to the caption. Victims learn
     that shortcut. Without its trigger (``publish_trigger=false``, as in T2UE's tables) the noise does little.
 
-    The paper stops at a loss of 0.01 and starts from "the". The authors' code, which the numbers are from, takes a
-    fixed number of rounds and starts from random tokens, as here. In that code the last, incomplete batch of each pass
-    gets no noise, and victims see images outside [0, 1]; neither happens here. ``vocabulary=bert`` starts from the
-    language model's words and shows it the words chosen so far; the authors' starts from random tokens and does not.
+    Triggers start from "the", as in the paper; the authors' code starts from random tokens below 30,522, BERT's
+    vocabulary and not CLIP's (``trigger_start=official``). The paper stops at a loss of 0.01 (``stop_loss=0.01``); that
+    code, which the numbers are from, takes a fixed number of rounds, as here. It gives the last, incomplete batch of
+    each pass no noise and shows victims images outside [0, 1]; neither happens here. ``vocabulary=bert`` starts from
+    the language model's words and shows it the words chosen so far; the authors' starts from random tokens, shows it
+    blanks, and takes any word of it, or "the" where CLIP has none like it (``bert_official``).
     """
 
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
@@ -73,7 +76,10 @@ class MEM(Method):
     surrogate_checkpoint: str = ""  # local file of weights to start from; "": none
     surrogate_quickgelu: bool = True  # as OpenAI's weights need it; loaded weights only
     trigger_length: Whole = 3  # tokens before each caption, the k of MEM-k; paper: 1, 3, 5, 7. 0: EM
-    rounds: Count = 20  # authors' code
+    rounds: Count = 20  # authors' code; with stop_loss the most
+    stop_loss: NotNegative = (
+        0.0  # end when a round's last noise steps see this loss; paper 0.01, 0: all rounds
+    )
     model_steps: Count = 200  # training steps per round; authors' code
     trigger_rounds: Whole | None = None  # the first so many rounds change triggers; None: a quarter, bert all
     noise_steps: Count = 8  # sign steps per batch and round; authors' code
@@ -82,13 +88,15 @@ class MEM(Method):
     learning_rate: Positive = 1e-4  # AdamW, constant; authors' code
     weight_decay: float = 0.2  # AdamW; authors' code
     caption_shuffle: bool = True  # new captions behind the triggers in every noise step; paper
-    vocabulary: Literal["free", "roundtrip", "bert"] = "free"  # roundtrip: words that stay one token as text
+    vocabulary: Literal["free", "roundtrip", "bert", "bert_official"] = (
+        "free"  # roundtrip: words that stay one token as text; bert_official: as in the authors' code
+    )
     trigger_start: Literal["random", "the", "official"] = (
-        "random"  # random: ours; the: paper; official: id < 30,522
+        "the"  # free and roundtrip only: paper; official: a random id below 30,522 (code); random: any token
     )
     candidates: Count | None = None  # tokens tried per position. None: 16, bert 3 of its 5 likeliest (codes)
-    likely_words: Count = 5  # bert only: words that it proposes per position; authors' code
-    bert: str = ""  # bert only: folder of a fill-mask model, such as bert-base-uncased (paper)
+    likely_words: Count = 5  # bert and bert_official: words that it proposes per position; authors' code
+    bert: str = ""  # bert and bert_official: folder of a fill-mask model, such as bert-base-uncased (paper)
     publish_trigger: bool = True  # False: the same noise with the captions as they were (T2UE's tables)
     bf16: bool = True  # where the device gains by it; False: float32, as the authors' code
 
@@ -149,22 +157,30 @@ class MEM(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.vocabulary == "bert" and not self.bert:
+        if self._by_bert and not self.bert:
             raise UnavailableError(
-                "mem's vocabulary=bert needs a fill-mask model on this machine: say mem.bert=FOLDER, a folder that "
-                "holds one, such as bert-base-uncased, or mem.vocabulary=free"
+                f"mem's vocabulary={self.vocabulary} needs a fill-mask model on this machine: say mem.bert=FOLDER, a "
+                "folder that holds one, such as bert-base-uncased, or mem.vocabulary=free"
             )
         whole_walk("mem", self.budget, self.step_size, self.noise_steps)
 
+    @property
+    def _by_bert(self) -> bool:
+        return self.vocabulary.startswith("bert")
+
     def unavailable(self) -> str:
-        return lacking(self.bert) if self.vocabulary == "bert" else ""
+        return lacking(self.bert) if self._by_bert else ""
+
+    def left_out(self, paradigm: str = "") -> frozenset[str]:
+        """Without a loss to stop at, it is the search from before there was one."""
+        return frozenset({"stop_loss"} if not self.stop_loss else ())
 
     @property
     def published_names(self) -> tuple[str, ...]:
         """Its name in the papers' tables."""
         if not self.trigger_length:
             return ()
-        name = f"MEM-{self.trigger_length}{'(BERT)' if self.vocabulary == 'bert' else ''}"
+        name = f"MEM-{self.trigger_length}{'(BERT)' if self._by_bert else ''}"
         return (name if self.publish_trigger else f"{name} (noise only)",)
 
     def _weights(self) -> dict[str, Any]:
@@ -178,7 +194,9 @@ class MEM(Method):
         }
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
-        settings = {name: value for name, value in self.parameters().items() if name != "publish_trigger"}
+        settings = {
+            name: value for name, value in self.recorded("contrastive").items() if name != "publish_trigger"
+        }
         what = {"noise and triggers": settings, "version": self.edition()}
         model = clip_surrogate(view, context, self.surrogate, self._weights())
         # Kept, so that noise is made only once for runs with and without published triggers.
@@ -187,6 +205,11 @@ class MEM(Method):
         clean, protected = made["judged"].tolist()
         context.notes |= search_notes(history, clean, protected)
         warn_without_effect(context, "mem", clean, protected)
+        if self.stop_loss and (loss := history["last_step_loss"][-1]) > self.stop_loss:
+            context.warn(
+                f"mem stopped at its cap of {self.rounds} rounds: its last noise steps still see a loss of "
+                f"{loss:.3g} (goal: {self.stop_loss:g})"
+            )
         rows, triggers = view.rows(self.granularity), made["triggers"]
         if not self.trigger_length:
             return Perturbation(made["noise"], rows, self.budget)
@@ -222,7 +245,7 @@ class MEM(Method):
         losses: list[list[tuple[Tensor, Tensor]]] = []  # by round
         last = self.trigger_rounds
         if last is None:  # 5 of 20 rounds as in the authors' code, or all with bert
-            last = self.rounds if self.vocabulary == "bert" else max(1, self.rounds // 4)
+            last = self.rounds if self._by_bert else max(1, self.rounds // 4)
 
         def before(number: int) -> TriggerStep | None:
             if words is None or number > last:
@@ -240,6 +263,7 @@ class MEM(Method):
             weight_decay=self.weight_decay,
             before=before,
             kept={"trigger_losses": losses},
+            stop_loss=self.stop_loss,
         )
         judged = noise.judge(model, plain, False)[0], noise.judge(model, captions, True)[0]
         found = {
@@ -259,12 +283,15 @@ class MEM(Method):
 
     def _words(self, model: nn.Module, view: ProtectorView, context: Context) -> tuple[Words, Tensor]:
         """(the tokens that triggers may be made of, the triggers to start from)."""
-        if self.vocabulary == "bert":
-            kept = self.candidates or 3
-            words = FillMask(self.bert, model, view.example_captions, max(self.likely_words, kept), kept)
-            return words, words.first_triggers(self.trigger_length, self.batch_size)
-        allowed = survivors(model) if self.vocabulary == "roundtrip" else None
-        generator = torch.Generator().manual_seed(derive(context.seed, "triggers"))
         count, length = view.examples, self.trigger_length
+        generator = torch.Generator().manual_seed(derive(context.seed, "triggers"))
+        if self._by_bert:
+            kept, official = self.candidates or 3, self.vocabulary == "bert_official"
+            tried = max(self.likely_words, kept)
+            words = FillMask(self.bert, model, view.example_captions, tried, kept, official)
+            if official:
+                return words, first_triggers(model, count, length, "official", None, generator)
+            return words, words.first_triggers(length, self.batch_size)
+        allowed = survivors(model) if self.vocabulary == "roundtrip" else None
         start = first_triggers(model, count, length, self.trigger_start, allowed, generator)
         return OpenWords(model, self.candidates or 16, allowed), start

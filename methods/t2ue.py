@@ -49,6 +49,9 @@ PIXELS_AT_ONCE = {
 PADDED = (
     112  # numbers drawn for each random vector of 100: in whole 16s, a row does not depend on how many follow
 )
+TEXT_PER_FILTER = (
+    8  # values of a text's features for each channel of the generator's last block; authors' code
+)
 DEAF = 0.01  # steps of 1/255: if noises of two texts differ by less, the text hardly matters
 PAPER_NAMES = {  # names in the paper's tables, by surrogate
     "clip_vit_b_16": ("T2UE(ViT/B-16)",),
@@ -60,11 +63,12 @@ PAPER_NAMES = {  # names in the paper's tables, by surrogate
 class T2UE(Method):
     """T2UE, text-to-unlearnable examples (arXiv 2508.03091, 2025), written from the paper and a specification.
 
-    SSA-GAN's generator, 31,329,281 weights with the defaults, turns a text's features and a random vector into noise.
-    It is trained on public pairs, so that a frozen CLIP matches any image with this noise to the text. To protect data
-    it needs only their texts and never reads an image. In contrastive runs the text is each pair's own caption (with
-    one noise per image, the first caption). In supervised runs it is a template with the class's name: class-wise, the
-    first of CLIP's 18 and one random vector per class; otherwise a template and a vector for each image.
+    SSA-GAN's generator turns a text's features and a random vector into noise; for ViT-B/32's 512 features it has
+    31,329,281 weights. It is trained on public pairs, so that a frozen CLIP matches any image with this noise to the
+    text. To protect data it needs only their texts and never reads an image. In contrastive runs the text is each
+    pair's own caption (with one noise per image, the first caption). In supervised runs it is a template with the
+    class's name: class-wise, the first of CLIP's 18 and one random vector per class; otherwise a template and a vector
+    for each image.
 
     The generator is trained once for all data, granularities and values of z. The record names the public data, and
     warns if they overlap with the data to protect.
@@ -83,7 +87,9 @@ class T2UE(Method):
         "pair"  # pair, image or class. Supervised: pair and image are the paper's "sample-wise"
     )
     size: int = 256  # pixels per side of the generator's noise, resized (nearest) to the images; paper
-    filters: Count = 64  # generator: channels of its last block (ngf); an eighth of the text's features, code
+    filters: Count | None = (
+        None  # channels of the last block (ngf); None: an eighth of the text's width, code
+    )
     bound: Literal["scale", "clamp"] = "scale"  # radius x output (equation 1), or clipped (code)
     z: str = "row"  # random vectors: one per noise (row), one for all (shared), or a number, as 32 (code)
     public: str = (
@@ -122,6 +128,7 @@ class T2UE(Method):
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
     granularities: ClassVar[tuple[str, ...]] = ("pair", "image", "class")
     variants: ClassVar[frozenset[str]] = frozenset({"bound", "z", "surrogate_checkpoint", "ablation"})
+    usual: ClassVar[Mapping[str, Any]] = {"filters": 64}  # with ViT-B/32 and ViT-B/16
     protect_only: ClassVar[frozenset[str]] = frozenset(
         {"granularity", "z", "checkpoint", "checkpoint_epochs", "ablation"}
     )
@@ -233,7 +240,8 @@ class T2UE(Method):
         towers = frozen(towers)
         width = text_features(towers, ["a"]).shape[1]
         seed = derive(context.seed, "generator")
-        network = seeded_ssagan(self.filters, width, self.size, seed, context.device)
+        filters = self.filters or max(1, width // TEXT_PER_FILTER)
+        network = seeded_ssagan(filters, width, self.size, seed, context.device)
         training = Training(network, towers, public, self._lessons(), context)
         training.run()
         self._report(training, context)

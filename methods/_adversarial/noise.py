@@ -50,7 +50,7 @@ class AdversarialNoise(Method):
     """
 
     budget: Annotated[Budget, Norms("linf")] = Budget("linf", 8)  # steps of 1/255; paper
-    granularity: str = "image"  # one noise per image; contrastive runs also pair (MEM's paper)
+    granularity: str = "image"  # one noise per image; contrastive: pair (MEM's paper) or image
     surrogate: str = "resnet18"  # a victim, trained on clean data; papers
     surrogate_start: Literal["pytorch", "torchvision", "own"] = (
         "torchvision"  # supervised only: first weights; code
@@ -79,6 +79,7 @@ class AdversarialNoise(Method):
     away: ClassVar[bool] = False
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "contrastive": {
+            "granularity": "pair",
             "surrogate": "clip_rn50",
             "surrogate_epochs": 32,
             "learning_rate": 5e-4,

@@ -23,12 +23,22 @@ class FillMask:
         captions: the caption of every pair, without its trigger.
         tried: number of words per position that the language model proposes.
         kept: how many of them CLIP's gradient selects to be tried.
+        official: as in MEM's code: the model sees blanks at all places of the trigger, whatever words stand there, and
+            proposes any of its words. What is no single token of CLIP's becomes "the".
 
     Raises:
         ConfigError: if transformers is not installed, or nothing that it can read is at ``path``.
     """
 
-    def __init__(self, path: str, towers: Towers, captions: Sequence[str], tried: int, kept: int):
+    def __init__(
+        self,
+        path: str,
+        towers: Towers,
+        captions: Sequence[str],
+        tried: int,
+        kept: int,
+        official: bool = False,
+    ):
         tokenizer, model = _load(path)
         self.embedding, self.tried, self.kept = towers.token_embedding, tried, kept
         self.device = self.embedding.weight.device
@@ -37,7 +47,8 @@ class FillMask:
         self.padding = tokenizer.pad_token_id or 0
         self.longest = int(model.config.max_position_embeddings)
         self.captions = tokenizer(list(captions), add_special_tokens=False)["input_ids"]
-        theirs, ours = _common_words(tokenizer, towers)
+        self.official = official
+        theirs, ours = (_all_words if official else _common_words)(tokenizer, towers)
         self.theirs, self.ours = theirs.to(self.device), ours.to(self.device)
         self.back = torch.zeros(towers.vocabulary, dtype=torch.int64)
         self.back[ours] = theirs
@@ -57,8 +68,9 @@ class FillMask:
         """See ``ue_bench_methods._mem.triggers.Words``: the likely words that CLIP's gradient ranks highest."""
 
         def here(position: int, triggers: Tensor) -> Tensor:
-            masks = triggers.shape[1] - position
-            likely = self.propose(index, triggers[:, :position], masks, self.tried)
+            known = 0 if self.official else position
+            masks = triggers.shape[1] - known
+            likely = self.propose(index, triggers[:, :known], masks, self.tried, position - known)
             scores = -torch.einsum("be,bce->bc", gradients[:, position], self.embedding(likely).float())
             best = scores.topk(min(self.kept, likely.shape[1]), dim=1).indices
             return likely.gather(1, best)
@@ -66,24 +78,25 @@ class FillMask:
         return here
 
     @torch.no_grad()
-    def propose(self, index: Tensor, before: Tensor, masks: int, count: int) -> Tensor:
-        """int64 [B, count], on the device: CLIP's ids of the likeliest words at the first of ``masks`` blanks.
+    def propose(self, index: Tensor, before: Tensor, masks: int, count: int, blank: int = 0) -> Tensor:
+        """int64 [B, count], on the device: CLIP's ids of the likeliest words at one of ``masks`` blanks.
 
         Args:
             index: int64 [B], which captions follow the blanks.
             before: int64 [B, p], CLIP's ids of the words before the blanks.
+            blank: which one, from 0.
         """
-        opening, blank, closing = self.marks
+        opening, mask_token, closing = self.marks
         lines = []
         for pair, known in zip(index.tolist(), self.back[before.cpu()].tolist(), strict=True):
-            line = [opening, *known, *[blank] * masks, *self.captions[pair]]
+            line = [opening, *known, *[mask_token] * masks, *self.captions[pair]]
             lines.append([*line[: self.longest - 1], closing])
         width = max(len(line) for line in lines)
         ids = torch.tensor([line + [self.padding] * (width - len(line)) for line in lines])
         lengths = torch.tensor([len(line) for line in lines])
         mask = (torch.arange(width) < lengths[:, None]).long()
         logits = self.model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device)).logits
-        scores = logits[:, 1 + before.shape[1]][:, self.theirs]
+        scores = logits[:, 1 + before.shape[1] + blank][:, self.theirs]
         return self.ours[scores.topk(min(count, len(self.ours)), dim=1).indices]
 
 
@@ -128,3 +141,12 @@ def _common_words(tokenizer: Any, towers: Towers) -> tuple[Tensor, Tensor]:
         raise ConfigError("the fill-mask model and CLIP have no word in common that is one token for both")
     ours, theirs = zip(*sorted(chosen.items()), strict=True)
     return torch.tensor(theirs), torch.tensor(ours)
+
+
+def _all_words(tokenizer: Any, towers: Towers) -> tuple[Tensor, Tensor]:
+    """(the language model's ids, CLIP's ids), int64 [W] each, of all its words; "the" where CLIP has no one token."""
+    words = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    tokens = towers.tokenize([word for word, _ in words])
+    single = (tokens[:, 2] == towers.end_token) & (tokens[:, 1] != towers.end_token)
+    the = int(towers.tokenize(["the"])[0, 1])
+    return torch.tensor([number for _, number in words]), torch.where(single, tokens[:, 1], the)

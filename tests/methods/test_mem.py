@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 import pytest
@@ -254,9 +253,20 @@ class TestMEM:
             unset = {"rounds": rounds, "trigger_rounds": None, "model_steps": 1, "noise_steps": 4}
             run = protect(MEM(**QUICK | unset), described(9))
             assert len(run.context.notes["trigger_loss_after_by_round"]) == changed, "a quarter, as 5 of 20"
-        fixed = protect(MEM(**QUICK | {"trigger_rounds": 0, "trigger_start": "the"}), described(9))
+        fixed = protect(MEM(**QUICK | {"trigger_rounds": 0}), described(9))
         assert set(fixed.noise.triggers) == {"the the the"}
         assert fixed.context.notes["surviving_triggers_percent"] == 100
+
+    def test_it_may_stop_at_a_loss_and_says_so_where_it_did_not(self):
+        never, at_once = (
+            protect(MEM(**QUICK | {"rounds": 3, "model_steps": 1, "stop_loss": goal}), described(9))
+            for goal in (1e-9, 1e9)
+        )
+        assert never.context.notes["rounds"] == 3 and at_once.context.notes["rounds"] == 1
+        assert not at_once.context.ledger.warnings
+        assert any("cap of 3 rounds" in line for line in never.context.ledger.warnings)
+        assert "stop_loss" not in MEM().recorded("contrastive"), "ids of before stay"
+        assert MEM(stop_loss=0.01).recorded("contrastive")["stop_loss"] == 0.01
 
     def test_words_that_survive_as_text(self):
         run = protect(MEM(**QUICK, vocabulary="roundtrip"), described(9))
@@ -281,6 +291,7 @@ class TestParameters:
         assert (method.noise_steps, method.step_size, method.batch_size) == (8, 1.0, 128)
         assert (method.learning_rate, method.weight_decay) == (1e-4, 0.2)
         assert method.caption_shuffle and method.publish_trigger and method.vocabulary == "free"
+        assert method.trigger_start == "the" and method.stop_loss == 0
         assert method.budget == Budget("linf", 8)
 
     def test_its_name_in_tables_tells_the_length(self):
@@ -315,78 +326,6 @@ class TestParameters:
     def test_smoke_keeps_the_structure(self):
         smoke, laptop = (MEM(**MEM.presets[name]) for name in ("smoke", "laptop"))
         assert smoke.rounds > smoke.trigger_rounds > 0 and laptop.rounds == 4 * laptop.trigger_rounds
-
-
-class TestLanguageModel:
-    def bert(self, folder, words: list[str]) -> str:
-        """A small random BERT that knows these words."""
-        transformers = pytest.importorskip("transformers")
-        (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
-        tokenizer = transformers.BertTokenizerFast(str(folder / "vocab.txt"))
-        tokenizer.save_pretrained(folder)
-        config = transformers.BertConfig(
-            vocab_size=5 + len(words),
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=16,
-            max_position_embeddings=24,
-        )
-        torch.manual_seed(0)
-        transformers.BertForMaskedLM(config).save_pretrained(folder)
-        return str(folder)
-
-    words = ("dog", "horse", "red", "blue", "there", "he", "saw", "##ing", "unbelievablywhatever", "a", "by")
-
-    def method(self, path: str) -> MEM:
-        return MEM(**QUICK | {"candidates": None, "trigger_rounds": None}, vocabulary="bert", bert=path)
-
-    def test_triggers_are_words_that_both_models_know(self, tmp_path):
-        run = protect(self.method(self.bert(tmp_path, list(self.words))), described(9))
-        used = {word for text in run.noise.triggers for word in text.split()}
-        assert used <= {"dog", "horse", "red", "blue", "there", "he", "saw", "a", "by"} and len(used) > 1
-        assert run.context.notes["surviving_triggers_percent"] == 100
-        assert len(run.context.notes["trigger_loss_after_by_round"]) == 2  # all rounds
-
-    def test_each_blank_is_filled_in_sight_of_the_words_before_it(self, tmp_path):
-        from ue_bench_methods._mem.fill_mask import FillMask
-
-        model = small_clip()
-        fill = FillMask(self.bert(tmp_path, list(self.words)), model, ["a dog by", "red " * 60], 5, 3)
-        seen, forward = [], fill.model.forward
-        fill.model.forward = lambda **given: seen.append(given) or forward(**given)
-        first = fill.first_triggers(2, 2)
-        (one, two), mark = seen, 4
-        assert one["input_ids"][0, :6].tolist() == [2, mark, mark, 14, 5, 15] and one["input_ids"].shape == (
-            2,
-            24,
-        )
-        assert one["attention_mask"].sum(dim=1).tolist() == [7, 24] and one["input_ids"][1, -1] == 3
-        assert (
-            two["input_ids"][0, 2] == mark and fill.ours[fill.theirs == two["input_ids"][0, 1]] == first[0, 0]
-        )
-        gradients = torch.zeros(2, 2, 16)
-        gradients[:, 1] = -model.token_embedding.weight.detach()[fill.ours[0]]
-        likely = fill.propose(torch.arange(2), first[:, :1], 1, 5)
-        kept = fill.options(torch.arange(2), gradients)(1, first)
-        scores = -(model.token_embedding(likely) @ gradients[0, 1])
-        assert kept.shape == (2, 3) and torch.equal(kept, likely.gather(1, scores.topk(3, dim=1).indices))
-
-    def test_without_the_package_or_the_folder_it_says_what_to_do(self, tmp_path, monkeypatch):
-        if "transformers" not in sys.modules or sys.modules["transformers"] is not None:
-            with monkeypatch.context() as patch:
-                patch.setitem(sys.modules, "transformers", None)
-                assert "ue-bench[text]" in self.method(str(tmp_path)).unavailable()
-                assert MEM().unavailable() == ""
-                with pytest.raises(ConfigError, match=r"ue-bench\[text\]"):
-                    protect(self.method(str(tmp_path)), described(6))
-        pytest.importorskip("transformers")
-        assert "nowhere" in self.method(str(tmp_path / "nowhere")).unavailable(), "told before any work"
-        assert self.method(str(tmp_path)).unavailable() == ""
-        with pytest.raises(ConfigError, match="nowhere"):
-            protect(self.method(str(tmp_path / "nowhere")), described(6))
-        with pytest.raises(ConfigError, match="no fill-mask model"):
-            protect(self.method(str(tmp_path)), described(6))
 
 
 def test_the_data_of_these_tests_has_captions_of_different_lengths():

@@ -236,9 +236,28 @@ class TestPreparation:
 class TestSettings:
     def test_the_docstring_counts_the_weights(self):
         with torch.device("meta"):
-            network = SSAGAN(T2UE.filters, 512, T2UE.size)
+            network = SSAGAN(512 // 8, 512, T2UE.size)
         count = sum(weight.numel() for weight in network.parameters())
         assert f"{count:,} weights" in " ".join(inspect.getdoc(T2UE).split())
+
+    @pytest.mark.parametrize(
+        ("width", "filters", "wanted"), [(512, None, 64), (1024, None, 128), (1024, 16, 16)]
+    )
+    def test_filters_follow_the_texts_width_unless_said(self, width, filters, wanted, monkeypatch):
+        built = []
+
+        def stop(*sizes):
+            built.append(sizes)
+            raise InterruptedError
+
+        monkeypatch.setattr(
+            "ue_bench_methods.t2ue.text_features", lambda towers, texts: torch.zeros(1, width)
+        )
+        monkeypatch.setattr("ue_bench_methods.t2ue.seeded_ssagan", stop)
+        monkeypatch.setattr("ue_bench_methods._t2ue.public.Surrogate.learn", lambda *words: None)
+        with pytest.raises(InterruptedError):
+            with_fields(filters=filters).prepare(make_context())
+        assert built[0][:2] == (wanted, width)
 
     def test_names_in_the_papers_tables(self):
         assert T2UE().published_names == ("T2UE", "T2UE(ViT/B-32)")

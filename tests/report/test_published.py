@@ -81,7 +81,7 @@ def test_a_plan_may_name_what_to_stand_beside():
 
 def test_retrieval_numbers_are_found_by_direction():
     plan = {"paradigm": "contrastive"}
-    entry = trial("Random Guess", dataset="flickr8k", victim="rn50")
+    entry = trial("Random Guess", "pair", dataset="flickr8k", victim="rn50")
     assert values(entry, plan, 2, measure("i2t_hit@10")) == [(1.2, "")]
     assert values(entry, plan, 2, measure("t2i_medr")) == [(490.0, "")]
 
@@ -90,12 +90,22 @@ def test_mem_with_its_trigger_and_without_are_two_rows():
     plan = {"paradigm": "contrastive"}
 
     def printed_in(name):
-        entry = trial(name, dataset="flickr8k", victim="rn50")
+        entry = trial(name, "pair", dataset="flickr8k", victim="rn50")
         matches = find(entry, plan, measure("i2t_medr"), load())
         return {(match.figure.source, match.figure.table) for match in matches}
 
     assert ("t2ue", 2) not in printed_in("MEM-3") and ("mem", 1) in printed_in("MEM-3")
     assert printed_in("MEM-3 (noise only)") == {("t2ue", 2)}
+
+
+def test_what_is_printed_of_noise_per_pair_stands_beside_no_noise_per_image():
+    plan, wanted = {"paradigm": "contrastive"}, (measure("i2t_hit@10"), measure("protect_hours"))
+    place = {"dataset": "flickr8k", "victim": "rn50"}
+    for metric, table, printed in zip(wanted, (2, 8), (11.6, 0.3), strict=True):
+        assert values(trial("T2UE", "pair", **place), plan, table, metric) == [(printed, "")]
+        assert values(trial("T2UE", "image", **place), plan, table, metric) == []
+    clean = trial("No Protection", "", control="clean", poison_ratio=0.0, **place)
+    assert values(clean, plan, 2, wanted[0]) == [(17.7, "")]
 
 
 def test_a_missing_ratio_means_any():

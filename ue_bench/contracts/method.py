@@ -101,9 +101,9 @@ class Method(Content):
         """The parameters as trial ids hash them and records keep them; ``complete`` reads them back.
 
         A field whose default depends on the paradigm is None while it holds that default. Older versions had None as
-        the field's own default, so the ids of earlier trials stay as they are.
+        the field's own default, so the ids of earlier trials stay as they are. The granularity always stands as it is.
         """
-        defaults, own = self.defaults_in(paradigm), self._depending_on_the_paradigm()
+        defaults, own = self.defaults_in(paradigm), self._depending_on_the_paradigm() - {"granularity"}
         return {
             name: None if name in own and value == defaults[name] else value
             for name, value in super().recorded(paradigm).items()

@@ -212,8 +212,9 @@ def alternate(
     weight_decay: float,
     before: Callable[[int], Step | None] = lambda number: None,
     kept: Mapping[str, Any] | None = None,
+    stop_loss: float = 0.0,
 ) -> dict[str, list[float]]:
-    """Alternates between training the surrogate on the protected pairs and improving the noise, for fixed rounds.
+    """Alternates between training the surrogate on the protected pairs and improving the noise.
 
     The optimizer is AdamW at a constant rate. Each round continues in the pass over the data where the last one
     stopped. The temperature is not bounded.
@@ -221,6 +222,7 @@ def alternate(
     Args:
         before: (number of the round, from 1) -> what ``PairNoise.improve`` calls before each batch.
         kept: what that changes from round to round, by name, see ``Context.resumable``.
+        stop_loss: the search ends after a round whose ``last_step_loss`` is no higher; 0: after all rounds.
 
     Returns:
         Lists with a value per round: ``surrogate_loss``, the loss of the last training step, and ``first_step_loss``
@@ -246,6 +248,8 @@ def alternate(
             first, last = noise.improve(model, before(number))
         for name, value in zip(history, (float(loss.detach()), first, last), strict=True):
             history[name].append(value)
+        if stop_loss and last <= stop_loss:
+            break
     return history
 
 

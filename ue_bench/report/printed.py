@@ -119,8 +119,9 @@ def find(
 ) -> tuple[Match, ...]:
     """The figures for the same method, data, victim, defense and ratio, from every table that prints one.
 
-    A method that a table lists under a single granularity matches a trial of any granularity; a note says so. A
-    control without noise matches at any ratio and granularity.
+    A method that a table lists under a single granularity matches a trial of any granularity; a note says so. What is
+    printed for pairs is of one noise per pair, and stands beside no other. A control without noise matches at any ratio
+    and granularity.
     """
     names = set(trial.get("published_names") or [])
     place = {key: beside(plan, trial, key) for key in ("dataset", "victim", "defense")}
@@ -191,6 +192,8 @@ def _by_granularity(group: Sequence[Figure], trial: Trial) -> list[Match]:
     if trial.get("control") == "clean":
         return [Match(figure) for figure in {figure.value: figure for figure in group}.values()]
     wanted = GRANULARITIES.get(str(trial.get("granularity")), "")
+    if group[0].paradigm.startswith("contrastive") and trial.get("granularity") != "pair":
+        return []
     exact = [figure for figure in group if figure.granularity == wanted]
     if exact:
         return [Match(figure) for figure in exact]
