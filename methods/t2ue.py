@@ -240,8 +240,7 @@ class T2UE(Method):
         towers = frozen(towers)
         width = text_features(towers, ["a"]).shape[1]
         seed = derive(context.seed, "generator")
-        filters = self.filters or max(1, width // TEXT_PER_FILTER)
-        network = seeded_ssagan(filters, width, self.size, seed, context.device)
+        network = seeded_ssagan(self._channels(width), width, self.size, seed, context.device)
         training = Training(network, towers, public, self._lessons(), context)
         training.run()
         self._report(training, context)
@@ -258,7 +257,9 @@ class T2UE(Method):
         texts = text_features(towers, wanted.texts)
         if self.ablation == "untrained":
             seed = derive(context.seed, "generator")
-            network = untrained(self.filters, texts.shape[1], self.size, seed, context.device)
+            network = untrained(
+                self._channels(texts.shape[1]), texts.shape[1], self.size, seed, context.device
+            )
         else:
             which = f"snapshot.{self.checkpoint}." if self.checkpoint else "generator."
             network = load_generator(_part(context.prepared, which), context.device)
@@ -280,6 +281,10 @@ class T2UE(Method):
             delta = bounded(resized(raw, size), self.budget.radius / 255, self.bound)
             noise[part] = quantise(delta, self.budget)
         return noise
+
+    def _channels(self, text_width: int) -> int:
+        """Of the generator's last block."""
+        return self.filters or max(1, text_width // TEXT_PER_FILTER)
 
     def _surrogate(self) -> Surrogate:
         return Surrogate(

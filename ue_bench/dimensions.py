@@ -13,6 +13,7 @@ SEED = "seed"  # a table may name it as well; otherwise a cell sums up all seeds
 OF_METHOD = ("granularity", "budget", "variant")  # belong to a method and stand beside it
 SET_UP = ("victim", "defense")  # may have several settings, each of which counts as a value
 ROLES = ("clean", "random", "share")  # the roles of controls
+DIAGNOSTIC = "diagnostic"  # no role: a victim that explains a method, and is no result
 ABLATION = "ablation"  # no role: noise without what a method adds, neither compared with nor called a method
 BESIDE = ("dataset", "victim", "defense")  # a suite may name other ones for the papers' numbers
 NOTHING = "–"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ue_bench import Victim
 
@@ -23,6 +23,9 @@ class ClipFamily(Victim):
     quickgelu: bool = (
         False  # QuickGELU as in MEM's code; OpenAI's weights need it, from scratch it is a choice
     )
+    init: Literal["fresh", "surrogate"] = (
+        "fresh"  # surrogate: the first weights of a method's surrogate of this name; diagnostic, no result
+    )
 
     files: ClassVar[frozenset[str]] = frozenset({"checkpoint"})
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
@@ -31,6 +34,10 @@ class ClipFamily(Victim):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_weights(self.pretrained, self.checkpoint, self.quickgelu, self.architecture)
+
+    def left_out(self, paradigm: str = "") -> frozenset[str]:
+        """With weights of its own, it is the victim from before there was a choice."""
+        return frozenset({"init"} if self.init == "fresh" else ())
 
     def build(self, classes: int, image_size: tuple[int, int]) -> Towers:
         return build_clip(

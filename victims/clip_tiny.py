@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ class ClipTiny(Victim):
     heads: Count = 4  # attention heads of the text tower; must divide width
     token_width: Count = 48  # of the token embedding
     embed: Count = 192  # dimensions of the space that both towers map to
+    init: Literal["fresh", "surrogate"] = (
+        "fresh"  # surrogate: the first weights of a method's surrogate of this name; diagnostic, no result
+    )
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"contrastive"})
 
@@ -38,6 +41,10 @@ class ClipTiny(Victim):
             raise ConfigError(f"clip_tiny.heads must divide width {self.width}, and {self.heads} does not")
         if self.channels % 2:
             raise ConfigError(f"clip_tiny.channels must be even, not {self.channels}")
+
+    def left_out(self, paradigm: str = "") -> frozenset[str]:
+        """With weights of its own, it is the victim from before there was a choice."""
+        return frozenset({"init"} if self.init == "fresh" else ())
 
     def build(self, classes: int, image_size: tuple[int, int]) -> Towers:
         return Towers(_Model(self), tokenizer(), image_size)

@@ -18,6 +18,11 @@ from ue_bench.progress import Progress
 from ue_bench.seeds import derive
 
 
+def surrogate_seed(seed: int, name: str) -> int:
+    """The seed of the first weights of a context's surrogate; ``seed`` is the context's."""
+    return derive(seed, "surrogate", name)
+
+
 @dataclass
 class Context:
     """Device, randomness, progress, surrogates and shared work for one call of ``prepare`` or ``protect``.
@@ -67,7 +72,7 @@ class Context:
             start: how an image classifier's first weights are drawn, ``pytorch``, ``torchvision`` or ``own``
                 (``ue_bench.training.starts``). Contrastive victims always keep their own.
         """
-        seed = derive(self.seed, "surrogate", name)
+        seed = surrogate_seed(self.seed, name)
         given = dict(parameters) if parameters else None
         return self.ledger.build_victim(name, classes, image_size, seed, given, start)
 

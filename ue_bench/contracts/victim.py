@@ -20,10 +20,21 @@ class Victim(Content):
         paradigms: what it can be trained for.
 
     A field ``start``, if it has one, says how its first weights are drawn (``ue_bench.training.starts``): the harness
-    draws them anew after ``build`` unless it is ``own``.
+    draws them anew after ``build`` unless it is ``own``. A field ``init``, if it has one, may be ``surrogate``: then
+    the harness builds it from the seed of a method's surrogate of the same name, so that both have equal weights.
     """
 
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})
+
+    @property
+    def diagnostic(self) -> str:
+        """Why its results explain a method and say nothing about protection, in a sentence; "" if they do say it."""
+        if getattr(self, "init", "fresh") != "surrogate":
+            return ""
+        return (
+            "diagnostic, no result: the victim starts with the first weights of the method's surrogate, which no "
+            "hacker has"
+        )
 
     @abstractmethod
     def build(self, classes: int, image_size: tuple[int, int]) -> nn.Module:

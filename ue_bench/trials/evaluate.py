@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ue_bench.clock import Clock
+from ue_bench.contracts.context import surrogate_seed
 from ue_bench.contracts.defense import Defense
 from ue_bench.contracts.perturbation import Perturbation
 from ue_bench.data.imageset import ImageSet
@@ -93,7 +94,7 @@ def evaluate(trial: Trial, environment: Environment, progress: Progress) -> dict
         "device_seconds": _with_protection(made["device_seconds"], clock.device_seconds),
         "peak_bytes": max(made["peak_bytes"], clock.peak_bytes),
         "device": describe_device(clock.device),
-        "notes": {**made["notes"], **remarks.notes},
+        "notes": {**made["notes"], **remarks.notes, **_diagnosis(trial, made["notes"], environment)},
         "warnings": [*done.warnings, *leaks, *remarks.warnings],
         "status": remarks.status,
         "sources": _sources(trial, made, environment),
@@ -176,12 +177,15 @@ def _held_out(
 
 def build_victim(trial: Trial, environment: Environment, clock: Clock | None = None) -> nn.Module:
     """The trial's victim before its training; its operations count in the clock's phases."""
-    train = environment.load(trial).train
+    train, name = environment.load(trial).train, trial.victim.name
+    seed = derive(trial.seed, "victim")
+    if trial.victim.parameters.get("init") == "surrogate":
+        seed = surrogate_seed(derive(trial.seed, "protect"), name)
     return environment.build_victim(
-        trial.victim.name,
+        name,
         train.classes,
         train.image_size,
-        derive(trial.seed, "victim"),
+        seed,
         dict(trial.victim.parameters),
         clock=clock,
     )
@@ -263,6 +267,13 @@ def _made_otherwise(trial: Trial, made: Mapping[str, Any], environment: Environm
             f"the noise was made with {before['threads']} threads, its victim trained with {threads}"
         )
     return found
+
+
+def _diagnosis(trial: Trial, notes: Mapping[str, Any], environment: Environment) -> dict[str, list[str]]:
+    """The notes' remarks, and that of a victim whose results are diagnostic; {} for others."""
+    chosen = trial.victim
+    reason = environment.registry().create("victims", chosen.name, chosen.parameters).diagnostic
+    return {"remarks": [*notes.get("remarks", []), reason]} if reason else {}
 
 
 def _who(trial: Trial) -> str:

@@ -21,7 +21,7 @@ from ue_bench.contracts.method import Method
 from ue_bench.contracts.victim import Victim
 from ue_bench.data.cache import load_cached
 from ue_bench.data.imageset import PARADIGMS, ImageSet, Split
-from ue_bench.dimensions import ABLATION, skipped_in_words
+from ue_bench.dimensions import ABLATION, DIAGNOSTIC, skipped_in_words
 from ue_bench.errors import ConfigError, DataError, UnavailableError, unknown
 from ue_bench.floors import check_floors
 from ue_bench.parameters import check_parameters
@@ -30,7 +30,7 @@ from ue_bench.registry import Registry, convert
 from ue_bench.trials.arithmetic import planned
 from ue_bench.trials.arms import Arm, arms_for, create, make_arms
 from ue_bench.trials.guard import no_way_out
-from ue_bench.trials.needs import lacks
+from ue_bench.trials.needs import lacks, starts_apart
 from ue_bench.trials.paradigms import WAYS
 from ue_bench.trials.trial import Choice, Trial
 
@@ -250,7 +250,7 @@ def _mismatch(used: tuple[Method, Victim, Defense], dataset: str, train: ImageSe
     for content in used:
         if paradigm not in content.paradigms:
             return f"{content.name} is for {' and '.join(sorted(content.paradigms))} training, not {paradigm}"
-    if reason := method.conflict(paradigm):
+    if reason := method.conflict(paradigm) or starts_apart(method, used[1]):
         return reason
     if paradigm == "supervised" and train.labels is None:
         return f"supervised training needs labels, {dataset} has none"
@@ -291,8 +291,10 @@ def _entry(
         "comparable_training": defense.comparable_training,
         "poison_ratio": trial.poison_ratio,
         "seed": trial.seed,
-        "control": arm.role or (ABLATION if arm.method.is_control else None),
-        "published_names": list(arm.method.published_as(trial.paradigm)),
+        "control": arm.role
+        or (ABLATION if arm.method.is_control else DIAGNOSTIC if victim.diagnostic else None),
+        "diagnostic": bool(victim.diagnostic),
+        "published_names": [] if victim.diagnostic else list(arm.method.published_as(trial.paradigm)),
         "prepares_once": arm.method.prepares,
         "reduced": reduced,
         "sources": {name: sources.get(name, "default") for name in reduced},

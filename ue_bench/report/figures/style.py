@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ue_bench.dimensions import ABLATION, OF_METHOD, ROLES
+from ue_bench.dimensions import ABLATION, DIAGNOSTIC, OF_METHOD, ROLES
 from ue_bench.report.cells import Cell
 from ue_bench.report.layout import Key
 from ue_bench.report.tables import Report
@@ -103,7 +103,10 @@ def looks(report: Report) -> dict[Key, Look]:
     """The look of each arm's line."""
     found_arms = arms(report)
     played = {arm[0]: cell.control for arm, cell in found_arms.items() if cell.control in ROLES}
-    controls = {arm: played.get(arm[0]) or cell.control for arm, cell in found_arms.items()}
+    controls = {
+        arm: played.get(arm[0]) or (cell.control if cell.control != DIAGNOSTIC else None)
+        for arm, cell in found_arms.items()
+    }
     methods: dict[str, int] = {}
     taken: dict[str, list[int]] = {}
     found: dict[Key, Look] = {}

@@ -144,11 +144,16 @@ def lost(entry: Entry) -> float | None:
 
 
 def _counts(entry: Entry) -> bool:
-    """True for full protection, in the metric that leads in its direction of retrieval."""
+    """True for full protection, in the metric that leads in its direction of retrieval; diagnostic victims are none."""
     measured = [view for view in entry.report.measured if view.measure.way == entry.view.measure.way]
     ratio = entry.trial.get("poison_ratio")
     whole = ratio in (1.0, None) or entry.cell.control == "clean"
-    return whole and entry.view.measure == leading(measured).measure and entry.cell.summary is not None
+    return (
+        not entry.trial.get("diagnostic")
+        and whole
+        and entry.view.measure == leading(measured).measure
+        and entry.cell.summary is not None
+    )
 
 
 def _group(entry: Entry) -> tuple[Any, ...]:
