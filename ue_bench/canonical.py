@@ -34,7 +34,12 @@ def plain(value: Any) -> Any:
 
 def dumps(value: Any, indent: int | None = None) -> str:
     """JSON with sorted keys: equal configurations give equal text. Lone surrogates are spelled as JSON's escapes."""
-    return writable(json.dumps(plain(value), sort_keys=True, indent=indent, ensure_ascii=False))
+    return dumps_plain(plain(value), indent)
+
+
+def dumps_plain(value: Any, indent: int | None = None) -> str:
+    """What ``dumps`` gives for a value that is ``plain`` already, such as one that was read from JSON, sooner."""
+    return writable(json.dumps(value, sort_keys=True, indent=indent, ensure_ascii=False))
 
 
 def writable(text: str) -> str:

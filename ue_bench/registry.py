@@ -90,6 +90,12 @@ class Registry:
         """Entries of a kind, sorted by name."""
         return [self._entries[kind, name] for name in self.names(kind)]
 
+    def measured(self) -> tuple[str, ...]:
+        """The victims that ``ue-bench bench`` measures where none is named: ``MEASURED`` of their packages."""
+        packages = sorted({entry.origin for entry in self.entries("victims") if entry.module})
+        modules = [sys.modules.get(name) or importlib.import_module(name) for name in packages]
+        return tuple(name for module in modules for name in getattr(module, "MEASURED", ()))
+
     def parameters(self) -> dict[str, str]:
         """``NAME.parameter`` -> its annotation, of all methods, victims, defenses and datasets."""
         return {

@@ -374,7 +374,7 @@ def test_a_measurement_borrows_what_the_store_has_prepared(toy, monkeypatch, tmp
     plugin = tmp_path / "oncer.py"
     plugin.write_text(MADE_ONCE)
     trials, environment = toy("method=oncer", f"plugins=[{plugin}]")
-    evidence = gather(trials, environment.open_store(), environment)
+    evidence = gather(trials, {}, environment)
     assert list(evidence.once) == ["oncer"] and not evidence.prepared
     (mine,) = [of for of in trials if of.method.name == "oncer"]
     key = prepare_key(mine.method, mine.seed, evidence.once["oncer"])
@@ -382,7 +382,7 @@ def test_a_measurement_borrows_what_the_store_has_prepared(toy, monkeypatch, tmp
     save_tensors(environment.open_store(), "prepared", key, {"sign": torch.full((1,), 2.0)}, kept)
     monkeypatch.setattr(calibrating, "Worker", Here)
     monkeypatch.setattr(calibrating, "TRAINING_SECONDS", 0.0)
-    evidence = gather(trials, environment.open_store(), environment)
+    evidence = gather(trials, {}, environment)
     progress = Saying()
     pieces = predict(trials, calibrate(trials, evidence, environment, progress))
     assert {piece.source for piece in pieces} == {"calibration"} and sum(p.seconds for p in pieces) < 100

@@ -17,7 +17,7 @@ FLOORS = (  # of rooms (folders and modules of ue_bench); a room may import its 
     "contracts training",
     "crafting composition registry parameters floors configure describe datasets defenses",
     "trials",
-    "report gallery overview explain publish forecast conformance",
+    "report gallery overview explain publish forecast conformance bench",
     "api cli",
 )
 AUTHORS = (

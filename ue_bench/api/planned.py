@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -72,7 +73,14 @@ class PlannedRun:
 
     def pending(self) -> tuple[dict[str, dict[str, Any]], list[Trial]]:
         """(records of trials that are done, trials still to do)."""
-        return pending(self.plan, self.environment.open_store())
+        store = self.environment.open_store()
+        return pending(self.plan, store.read_records(trial.id for trial in self.plan.trials))
+
+    @functools.cached_property
+    def _records(self) -> dict[str, dict[str, Any]]:
+        """All records of the store by trial, read once: what a forecast rests on may be some minutes old."""
+        store = self.environment.open_store()
+        return store.read_records(store.names("trials", ".json"))
 
     def foretell(self, progress: Progress, measure: bool = False, short: bool = False) -> list[Any]:
         """The pieces of work to do, each with its predicted cost, from the store's records.
@@ -82,8 +90,8 @@ class PlannedRun:
             measure: True to measure costs that are in no record, on slices of the data.
             short: True to measure for two minutes at most.
         """
-        todo = self.pending()[1]
-        evidence = gather(todo, self.environment.open_store(), self.environment)
+        todo = pending(self.plan, self._records)[1]
+        evidence = gather(todo, self._records, self.environment)
         if measure:
             limits = {"cap": SHORT_SECONDS / 4, "total": SHORT_SECONDS} if short else {}
             evidence = calibrate(todo, evidence, self.environment, progress, **limits)
@@ -94,9 +102,8 @@ class PlannedRun:
         if not pieces:
             return ""
         store, device = self.environment.open_store(), describe_device(self.environment.find_device())
-        records = store.read_records(store.names("trials", ".json"))
         threads = device["threads"] if device["type"] == "cpu" else 0
-        return in_words(pieces, look_around(store.read_plans(), records, threads))
+        return in_words(pieces, look_around(store.read_plans(), self._records, threads))
 
     def work(self, progress: Progress, measure: bool = False) -> Summary:
         """Does the missing work and keeps every result as soon as it exists.

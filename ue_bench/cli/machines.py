@@ -1,14 +1,15 @@
-"""The commands about machines and processes: env, status, slurm."""
+"""The commands about machines and processes: env, bench, status, slurm."""
 
 from __future__ import annotations
 
 import shlex
 from importlib.resources import files
 from string import Template
+from typing import Annotated
 
 import typer
 
-from ue_bench.cli.app import Words, app
+from ue_bench.cli.app import Words, app, one_of
 from ue_bench.errors import ConfigError
 from ue_bench.text import visible
 from ue_bench.words import read_number, read_whole, read_words, split_words
@@ -101,3 +102,20 @@ def slurm(words: Words = None) -> None:
         command=shlex.join(["ue-bench", "run", *run]),
     )
     typer.echo(script, nl=False)
+
+
+@app.command()
+def bench(
+    words: Words = None,
+    format: Annotated[str, typer.Option(help="markdown or json.")] = "markdown",
+) -> None:
+    """Measure how fast this machine trains: ue-bench bench [victim=[NAME,NAME] seconds=90 size=32 batch=128 threads=1].
+
+    Images a second of training and evaluation, in turns with an ordinary training loop, and the share of the device's
+    peak. NAME.parameter=value sets a victim's. A machine that does something else at the same time spoils the figures.
+    """
+    from ue_bench.bench.command import bench as measure_victims
+    from ue_bench.bench.table import FORMATS
+
+    one_of("format", format, tuple(FORMATS))
+    typer.echo(visible(measure_victims(words or [], format, lambda line: typer.echo(line, err=True))))

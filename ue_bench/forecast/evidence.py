@@ -15,7 +15,6 @@ from ue_bench.report.cost import seconds, work_seconds
 from ue_bench.trials.arithmetic import Arithmetic
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.making import create_method
-from ue_bench.trials.store import Store
 from ue_bench.trials.trial import Trial
 
 Record = Mapping[str, Any]
@@ -66,12 +65,12 @@ class Evidence:
     failures: Mapping[str, str] = field(default_factory=dict)
 
 
-def gather(todo: Sequence[Trial], store: Store, environment: Environment) -> Evidence:
-    """Everything that a store holds about the costs of these trials on this machine."""
+def gather(todo: Sequence[Trial], records: Mapping[str, Record], environment: Environment) -> Evidence:
+    """Everything that a store, whose records these are, holds about the costs of these trials on this machine."""
     if not todo:
         return Evidence()
-    records = store.read_records(store.names("trials", ".json")).values()
-    usable = usable_here(records, describe_device(environment.find_device()))
+    store = environment.open_store()
+    usable = usable_here(records.values(), describe_device(environment.find_device()))
     sizes = sizes_of(store.read_plans(), usable)
     for trial in {trial.train_fingerprint: trial for trial in todo}.values():
         sizes[trial.train_fingerprint] = Size.of(environment.load(trial))

@@ -99,16 +99,23 @@ def mark_leaders(cells: dict[Any, Cell], layout: Layout, wanted: Measure) -> dic
     return {key: dataclasses.replace(cell, leads=key in leaders) for key, cell in cells.items()}
 
 
+def compare_all(cells: Mapping[Any, Cell]) -> dict[Any, Cell]:
+    """Compares every cell with the controls in its place."""
+    controls: dict[Key, list[Cell]] = {}
+    for cell in cells.values():
+        if cell.control:
+            controls.setdefault(validity.place(cell.trial), []).append(cell)
+    return {key: compare(cell, controls.get(validity.place(cell.trial), [])) for key, cell in cells.items()}
+
+
 def compare(cell: Cell, others: Sequence[Cell]) -> Cell:
-    """Compares a cell with each control in the same place: the nearest one by ratio, then by granularity.
+    """Compares a cell with each control among ``others``, of its place: the nearest one by ratio, then by granularity.
 
     Random noise is a reference only for noise of the same budget, and the clean share alone only at the same ratio.
     """
     differences = {}
     for kind in ROLES:
-        controls = [
-            c for c in others if c.control == kind and validity.place(c.trial) == validity.place(cell.trial)
-        ]
+        controls = [c for c in others if c.control == kind]
         if kind == "random":
             controls = [c for c in controls if size_of(c.trial) == size_of(cell.trial)]
         if kind == "share":

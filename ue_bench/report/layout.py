@@ -97,8 +97,10 @@ def _variants(trials: Sequence[Trial]) -> dict[str, str]:
     found: dict[str, str] = {}
     for group in groups.values():
         methods = [trial for trial in group if trial.get("control") != ABLATION]
+        of_all, of_methods = _varying(group), _varying(methods)
         texts = {
-            trial["id"]: trial.get("variant") or _setting(trial, methods if trial in methods else group)
+            trial["id"]: trial.get("variant")
+            or _setting(trial, of_all if trial.get("control") == ABLATION else of_methods)
             for trial in group
         }
         if len(set(texts.values())) > 1:
@@ -111,18 +113,22 @@ def _method_key(trial: Trial) -> Key:
     return trial.get("method"), trial.get("granularity"), trial.get("budget")
 
 
-def _setting(trial: Trial, group: Sequence[Trial]) -> str:
-    """A trial's values of the parameters in which the group differs; a parameter it does not name has its default."""
-    defaults = {name: pair[1] for one in group for name, pair in _changed(one).items()}
-    values = {
-        name: [_changed(one).get(name, [default])[0] for one in group] for name, default in defaults.items()
+def _varying(group: Sequence[Trial]) -> dict[str, Any]:
+    """The parameters in which the group differs, with their defaults, which hold where a trial does not name one."""
+    changed = [_changed(trial) for trial in group]
+    defaults = {name: pair[1] for one in changed for name, pair in one.items()}
+    values = [{name: one.get(name, [default])[0] for name, default in defaults.items()} for one in changed]
+    return {
+        name: default
+        for name, default in defaults.items()
+        if any(own[name] != values[0][name] for own in values)
     }
+
+
+def _setting(trial: Trial, varying: Mapping[str, Any]) -> str:
+    """A trial's values of these parameters; one that it does not name has its default."""
     own = _changed(trial)
-    return ", ".join(
-        f"{name}={own.get(name, [defaults[name]])[0]}"
-        for name, all_values in values.items()
-        if any(value != all_values[0] for value in all_values)
-    )
+    return ", ".join(f"{name}={own.get(name, [default])[0]}" for name, default in varying.items())
 
 
 def _changed(trial: Trial) -> Mapping[str, Any]:

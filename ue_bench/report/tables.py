@@ -9,7 +9,7 @@ from typing import Any
 
 from ue_bench.measures import SPEEDS, Measure, headlines, lookup, measure, number
 from ue_bench.report import cost, validity
-from ue_bench.report.cells import Cell, add_printed, compare, make_cell, mark_leaders
+from ue_bench.report.cells import Cell, add_printed, compare_all, make_cell, mark_leaders
 from ue_bench.report.findings import Finding, judge
 from ue_bench.report.layout import Key, Layout, Trial, make_layout
 from ue_bench.report.statistics import summarise
@@ -114,7 +114,7 @@ def _build(
         )
     cells = {key: make_cell(tuple(group), wanted, verdicts) for key, group in groups.items()}
     cells = mark_leaders(cells, layout, wanted)
-    cells = {key: compare(cell, list(cells.values())) for key, cell in cells.items()}
+    cells = compare_all(cells)
     if published:
         cells = add_printed(cells, plan, wanted)
     by_row: dict[Key, dict[Key, Cell]] = {}

@@ -31,8 +31,10 @@ def verdicts(findings: Sequence[Finding], floors: Mapping[str, Any]) -> dict[Key
     """
     found: dict[Key, tuple[str, str]] = {}
     stated = {name: floor for name, floor in floors.items() if name.startswith("clean_")}
-    for key in dict.fromkeys(place(finding.trial) for finding in findings):
-        here = [finding for finding in findings if place(finding.trial) == key]
+    groups: dict[Key, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(place(finding.trial), []).append(finding)
+    for key, here in groups.items():
         floors_here = {name: floor_of(floor_for, here[0].trial) for name, floor_for in stated.items()}
         if stated and all(floor is None for floor in floors_here.values()):
             found[key] = UNCHECKED, _unstated(next(iter(stated)))

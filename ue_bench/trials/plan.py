@@ -84,7 +84,6 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
         _check_available([*victims, *defenses, *(arm.method for arm in arms)])
         recipe = make_recipe(config.recipe, config.paradigm)
         splits = _load(datasets, config, download)
-    seeds = range(config.seed, config.seed + config.seeds)
     arithmetic = planned(
         find_device(config.device), config.threads, config.cuda_graphs, _said_bf16(config, recipe)
     )
@@ -97,10 +96,9 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
             defenses,
             config.poison_ratio,
             arms_for(data[1], arms, config.paradigm, plan.skipped),
-            seeds,
         )
     )
-    for (dataset, split), victim, defense, ratio, arm, seed in grid:
+    for (dataset, split), victim, defense, ratio, arm in grid:
         if reason := _mismatch((arm.method, victim, defense), dataset.name, split.train, config.paradigm):
             plan.skipped.append({"what": f"{arm.name} on {dataset.name}, {victim.name}", "reason": reason})
             continue
@@ -116,7 +114,7 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
         own = recipe_for(victim, recipe, config.recipe)
         method = Choice(arm.name, plain(arm.method.recorded(config.paradigm)), arm.method.edition())
         noise_arithmetic = arithmetic.of(method.parameters)
-        trial = Trial(
+        first = Trial(
             paradigm=config.paradigm,
             dataset=_choice(dataset),
             image_size=config.image_size,
@@ -127,16 +125,19 @@ def make_plan(config: Config, registry: Registry, command: str, download: bool =
             defense=_choice(defense),
             recipe=plain(own),
             poison_ratio=share,
-            seed=seed,
+            seed=config.seed,
             threads=arithmetic.threads,
             cpu_bf16=(own.bf16 and arithmetic.cpu_bf16) or noise_arithmetic.cpu_bf16,
             cuda_graphs=arithmetic.cuda_graphs,
         )
-        if trial.id not in entries:
-            reading = registry.find("methods", arm.name).reading
-            sources = {item.name: item.source for item in reading.parameters} if reading else {}
-            entries[trial.id] = _entry(trial, arm, dataset, victim, defense, split.train.image_size, sources)
-            plan.trials.append(trial)
+        reading = registry.find("methods", arm.name).reading
+        sources = {item.name: item.source for item in reading.parameters} if reading else {}
+        entry = _entry(first, arm, dataset, victim, defense, split.train.image_size, sources)
+        for seed in range(config.seed, config.seed + config.seeds):
+            trial = dataclasses.replace(first, seed=seed)
+            if trial.id not in entries:
+                entries[trial.id] = {**entry, "id": trial.id, "seed": seed}
+                plan.trials.append(trial)
     plan.skipped = [dict(item) for item in dict.fromkeys(tuple(item.items()) for item in plan.skipped)]
     if not plan.trials:
         raise ConfigError(f"nothing is left to do. {'; '.join(skipped_in_words(plan.skipped))}")

@@ -53,9 +53,11 @@ class Summary:
     left: list[Trial] = field(default_factory=list)
 
 
-def pending(plan: Plan, store: Store) -> tuple[dict[str, dict[str, Any]], list[Trial]]:
+def pending(
+    plan: Plan, records: Mapping[str, dict[str, Any]]
+) -> tuple[dict[str, dict[str, Any]], list[Trial]]:
     """(records of trials that are done, trials still to do); failed ones are tried again."""
-    finished, _ = _divide(store.read_records(trial.id for trial in plan.trials))
+    finished, _ = _divide({trial.id: records[trial.id] for trial in plan.trials if trial.id in records})
     return finished, [trial for trial in plan.trials if trial.id not in finished]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ue_bench.canonical import dumps
+from ue_bench.canonical import dumps_plain, plain
 from ue_bench.errors import StoreError
 from ue_bench.trials.identity import mark
 
@@ -131,6 +131,8 @@ class Store:
     def read(self, *parts: str) -> bytes | None:
         """A file's content, or None if there is none."""
         try:
+            if self.local:
+                return Path(self.path(*parts)).read_bytes()
             content: bytes = self.fs.cat_file(self.path(*parts))
             return content
         except FileNotFoundError:
@@ -218,10 +220,10 @@ class Store:
             )
 
     def _write_json(self, parts: tuple[str, ...], content: Mapping[str, Any]) -> None:
-        body = {**content, "schema": SCHEMA}
+        body = plain({**content, "schema": SCHEMA})
         body.pop("checksum", None)
-        body["checksum"] = checksum(dumps(body).encode())
-        self.write(parts, (dumps(body, indent=1) + "\n").encode())
+        body["checksum"] = checksum(dumps_plain(body).encode())
+        self.write(parts, (dumps_plain(body, indent=1) + "\n").encode())
 
     def _read_json(self, *parts: str) -> dict[str, Any] | None:
         content = self.read(*parts)
@@ -243,7 +245,7 @@ class Store:
                 f"{SCHEMA}): update ue-bench, or name another folder with store=DIR"
             )
         stated = body.pop("checksum", None)
-        if stated != checksum(dumps(body).encode()):
+        if stated != checksum(dumps_plain(body).encode()):
             self._note_damage(name, "its checksum does not match its content")
             return None
         return body

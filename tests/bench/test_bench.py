@@ -1,0 +1,130 @@
+"""``ue-bench bench``: both loops in turns on the same images, figures worked by hand, and mistakes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import CONTENT
+
+from ue_bench.bench import measuring
+from ue_bench.bench.measuring import Measured, Request, measure
+from ue_bench.bench.ordinary import OrdinaryLoop, Samples
+from ue_bench.bench.table import as_markdown
+from ue_bench.registry import Registry
+from ue_bench.trials.environment import Environment
+
+MACHINE = {"type": "cpu", "name": "Some CPU", "threads": 2, "cores": 4, "torch": "2.6.0", "load": 0.25}
+MADE = Measured(
+    "net",
+    "bfloat16",
+    training=(100.0, 120.0, 110.0),
+    ordinary=(50.0, 40.0, 55.0),
+    evaluation=(300.0, 300.0, 500.0),
+    training_flop=3e6,
+    evaluation_flop=1e6,
+    peak=1e9,
+)
+
+
+def test_the_page_by_hand():
+    """The ratios of the turns are 2, 3 and 2; 110 images of 3 MFLOP a second are 33 % of 1 GFLOP a second."""
+    text = as_markdown([MADE], Request(32, 128, 10.0), MACHINE, "ue-bench bench victim=net")
+    heading, _, row = (line for line in text.splitlines() if line.startswith("|"))
+    cells = dict(
+        zip(*([part.strip() for part in line.split("|")[1:-1]] for line in (heading, row)), strict=True)
+    )
+    assert cells == {
+        "victim": "net",
+        "pixels": "32",
+        "batch": "128",
+        "dtype": "bf16",
+        "threads": "2",
+        "train images/s": "110",
+        "ordinary loop": "50",
+        "ratio": "2.00 (2.00 to 3.00, 3)",
+        "evaluate images/s": "300",
+        "MFLOP an image": "3",
+        "% of peak": "33",
+        "evaluate %": "30",
+    }
+    assert "Some CPU, 4 cores, 2 threads, torch 2.6.0, bf16 yes, load 0.2 when it began" in text
+    assert "bf16 1 GFLOP a second" in text and "`ue-bench bench victim=net`" in text
+
+
+def test_the_loops_take_turns_on_as_many_images_and_a_victim_is_measured(monkeypatch):
+    turns = []
+    real, own = OrdinaryLoop.epoch, measuring._own
+
+    def ordinary(self):
+        turns.append(("ordinary", len(self.loader.dataset)))
+        return real(self)
+
+    def ours(model, data, request, clock):
+        turns.append(("own", len(data)))
+        own(model, data, request, clock)
+
+    monkeypatch.setattr(OrdinaryLoop, "epoch", ordinary)
+    monkeypatch.setattr(measuring, "_own", ours)
+    monkeypatch.setattr(measuring, "MOST_BATCHES", 2)
+    made = measure("linear", {}, Request(16, 8, 1.0), Environment("", "cpu", (CONTENT,)))
+    assert turns[:2] == [("ordinary", 8), ("own", 8)], "warming up"
+    names, counts = zip(*turns[3:], strict=True)
+    assert names == ("own", "ordinary") * (len(names) // 2) and len(set(counts)) == 1
+    assert 3 <= len(made.training) == len(made.ordinary) == len(made.evaluation) <= 9
+    assert all(rate > 0 for rate in (*made.training, *made.ordinary, *made.evaluation, made.peak))
+    pooled = 3 * 4 * 4  # the linear victim's inputs, for ten classes
+    assert (made.training_flop, made.evaluation_flop) == (2 * 2 * pooled * 10, 2 * pooled * 10)
+
+
+def test_the_ordinary_loop_crops_and_flips_image_by_image():
+    data = measuring._images(4, 16)
+    image, label = Samples(data)[1]
+    assert (
+        image.shape == (3, 16, 16) and image.dtype == torch.float32 and 0 <= image.min() <= image.max() <= 1
+    )
+    assert label == 1
+    seen = {tuple(Samples(data)[1][0].flatten().tolist()) for _ in range(20)}
+    assert len(seen) > 5
+
+
+def test_the_command_prints_every_turn_as_json(command, monkeypatch):
+    monkeypatch.setattr("ue_bench.bench.command.measure", lambda *what: MADE)
+    ended = command("bench", f"plugins={CONTENT}", "victim=[linear]", "seconds=5", "--format", "json")
+    assert ended.status == 0, ended.err
+    told = json.loads(ended.out)
+    assert told["victims"][0]["training"] == [100.0, 120.0, 110.0] and told["machine"]["torch"]
+    assert told["request"]["seconds"] == 5 and "[1/1] linear: about 5 s" in ended.err
+
+
+def test_the_victims_that_are_measured_by_default_exist_and_are_classifiers():
+    registry = Registry()
+    assert registry.measured()
+    for name in registry.measured():
+        assert "supervised" in registry.create("victims", name, {}).paradigms
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["victim=resnet_tini"], ["resnet_tini", "did you mean 'resnet_tiny'", "ue-bench list victims"]),
+        (["seconds=-1"], ["seconds=-1", "from 1 to 3600", "seconds=90"]),
+        (["seconds=soon"], ["seconds=soon", "from 1 to 3600", "seconds=90"]),
+        (["size=2"], ["size=", "from 8 to 512", "'2'"]),
+        (
+            ["victim=clip_tiny"],
+            ["clip_tiny is trained on pairs", "image classifiers", "ue-bench list victims"],
+        ),
+        (["victim={resnet_tiny: 1}"], ["say a name, or several", "ue-bench bench [victim="]),
+        (["vgg19.start=own", "victim=resnet_tiny"], ["vgg19.start=", "one of resnet_tiny"]),
+        (["victims=resnet_tiny"], ["victims", "did you mean 'victim'"]),
+        (["--format", "html"], ["html", "markdown"]),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_measured(command, monkeypatch, words, told):
+    monkeypatch.setattr("ue_bench.bench.command.measure", lambda *what: pytest.fail("it measures"))
+    ended = command("bench", *words)
+    assert ended.status == 2 and not ended.out
+    assert all(part in ended.err for part in told), ended.err
+    assert "Traceback" not in ended.err

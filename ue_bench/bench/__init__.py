@@ -1,0 +1,1 @@
+"""How fast this machine trains victims, beside the loop that a user would otherwise write."""
