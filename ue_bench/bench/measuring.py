@@ -128,4 +128,5 @@ def _images(count: int, size: int) -> ImageSet:
     """Images of noise: what they show does not change how long a step takes."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 3, size, size), generator=generator, dtype=torch.uint8)
-    return ImageSet(images, torch.arange(count) % CLASSES)
+    names = tuple(f"class {number}" for number in range(CLASSES))
+    return ImageSet(images, torch.arange(count) % CLASSES, None, names)

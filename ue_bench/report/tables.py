@@ -145,10 +145,11 @@ def row_costs(cells: Iterable[Cell]) -> dict[str, float | None]:
         known = [value for noise in noises.values() if (value := number(noise.get(name))) is not None]
         summary = summarise(known)
         measured[name] = summary.mean if summary else None
+    told = [record for record in records if record.get("speed")]
+    work = {phase: cost.distinct(told, phase) for phase in {one.cost.phase for one in SPEEDS if one.cost}}
     speeds = {}
     for one in SPEEDS:
-        assert one.cost is not None
-        found = [lookup(record, one.name) for record in cost.distinct(records, one.cost.phase)]
+        found = [lookup(record, one.name) for record in work[one.cost.phase]] if one.cost else []
         if summary := summarise([value for value in found if value is not None]):
             speeds[one.name] = summary.mean
     return {
