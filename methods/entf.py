@@ -72,7 +72,7 @@ class EntF(Method):
     iterations: Count = 300  # sign steps per image, from normal noise that is cut at the budget; code
     step_size: Positive | None = None  # steps of 1/255; None: a twentieth of the budget, 0.4 of 8 (code)
     batch_size: Count = 128  # images, for noise; code
-    bf16: bool = True  # where the accelerator has it; False: float32
+    bf16: bool = True  # where the device gains by it; False: float32
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised"})

@@ -21,6 +21,7 @@ ENTRIES = [
     and not (entry.reading and entry.reading.argument)
 ]
 ENTRIES.append(REGISTRY.find("victims", "timm:test_vit"))
+ENTRIES.append(REGISTRY.find("defenses", "purify:25%clean"))
 SUBJECTS = [(entry.kind, subject) for entry in ENTRIES for subject in subjects(entry, REGISTRY)]
 CASES = [
     pytest.param(subject, promise, id=f"{subject.name}-{promise.__name__}")

@@ -15,7 +15,7 @@ from ue_bench.contracts.defense import Defense
 from ue_bench.errors import ConfigError
 
 STAGES = (  # the hooks of the contract as one trial calls them, supervised and contrastive
-    ("fit_once", "images_once", "batch", "attack", "loss"),
+    ("fit_with_clean", "fit_once", "images_once", "batch", "attack", "loss"),
     ("captions", "pairs", "attack_pairs"),
 )
 
@@ -132,12 +132,22 @@ class Composed(Defense):
     def held_out(self, count: int) -> int:
         return sum(part.held_out(count) for part in self.parts)
 
+    def clean_images(self, count: int) -> int:
+        """As many as the part that needs most; all parts learn from the same ones."""
+        return max(part.clean_images(count) for part in self.parts)
+
     def fit_once(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """``fit_with_clean`` without clean images."""
+        return self.fit_with_clean(images, labels, images[:0], generator)
+
+    def fit_with_clean(
+        self, images: Tensor, labels: Tensor, clean: Tensor, generator: torch.Generator
+    ) -> Tensor:
         """What the parts make of the set one after the other; one that does not fit takes 8-bit images."""
         for part in self.parts:
             if images.dtype != torch.uint8 and "images_once" in acting(part):
                 images = images.round().clamp_(0, 255).to(torch.uint8)
-            images = part.fit_once(images, labels, generator)
+            images = part.fit_with_clean(images, labels, clean, generator)
         return images
 
     def in_epoch(self, epoch: int, epochs: int) -> Self:
@@ -197,7 +207,9 @@ def _too_late(first: Defense, second: Defense) -> str:
     """Why ``second`` acts wholly before ``first``, or ""."""
     for stages in STAGES:
         one, two = ([hook for hook in stages if hook in acting(defense)] for defense in (first, second))
-        whole_set = stages.index("images_once") if "images_once" in stages else 0  # fit_once is there too
+        whole_set = (
+            stages.index("images_once") if "images_once" in stages else 0
+        )  # all before it are there too
         if one and two and max(stages.index(two[-1]), whole_set) < stages.index(one[0]):
             return f"{two[-1]} comes before {one[0]}"
     return ""

@@ -16,9 +16,9 @@ from ue_bench.contracts.content import Content
 class Defense(Content):
     """Changes training data or the training step; never the test data. Override what the defense needs.
 
-    Order in one supervised trial: ``fit_once``, which by default is ``images_once``, on the protected set; then for
-    every batch crop and flip, ``batch``, ``attack``, ``loss``. In a contrastive one: for every batch ``captions``,
-    ``pairs``, ``attack_pairs``.
+    Order in one supervised trial: ``fit_with_clean``, which by default is ``fit_once``, which by default is
+    ``images_once``, on the protected set; then for every batch crop and flip, ``batch``, ``attack``, ``loss``. In a
+    contrastive one: for every batch ``captions``, ``pairs``, ``attack_pairs``.
 
     Attributes:
         paradigms: the paradigms in which it makes sense.
@@ -38,7 +38,8 @@ class Defense(Content):
     @property
     def fits(self) -> bool:
         """Whether it learns from the training set before training; that is timed as the phase ``fit``."""
-        return type(self).fit_once is not Defense.fit_once
+        own = type(self)
+        return own.fit_once is not Defense.fit_once or own.fit_with_clean is not Defense.fit_with_clean
 
     @property
     def stops(self) -> bool:
@@ -47,6 +48,14 @@ class Defense(Content):
 
     def held_out(self, count: int) -> int:
         """How many of ``count`` training images are not trained on, drawn by class, to choose the epoch by; 0: none."""
+        return 0
+
+    def clean_images(self, count: int) -> int:
+        """How many of ``count`` training images the hacker has clean, drawn by class, to learn from; 0: none.
+
+        They are not trained on, and are others than those that choose the epoch. The defense's name must say that it
+        needs them.
+        """
         return 0
 
     def fit_once(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -61,6 +70,12 @@ class Defense(Content):
             uint8 [N, 3, H, W] or, where values are not whole or leave the range, float32 on the same scale (0 to 255).
         """
         return self.images_once(images)
+
+    def fit_with_clean(
+        self, images: Tensor, labels: Tensor, clean: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """As ``fit_once``, for a hacker who has ``clean_images``: uint8 [M, 3, H, W], none unless the defense asks."""
+        return self.fit_once(images, labels, generator)
 
     def in_epoch(self, epoch: int, epochs: int) -> Self:
         """The defense as it acts in an epoch of ``epochs``, counted from 0."""

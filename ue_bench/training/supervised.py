@@ -70,6 +70,7 @@ def train(
     clock: Clock | None = None,
     test: ImageSet | None = None,
     validation: ImageSet | None = None,
+    clean: ImageSet | None = None,
     defense: Defense | None = None,
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
@@ -81,6 +82,7 @@ def train(
         data: the training set as published: 8-bit, noise included.
         test: clean test images; None for surrogates.
         validation: images by which the hacker chooses the epoch, clean or as published; or None.
+        clean: clean images of the hacker's, from which the defense learns; or None.
         defense: the hacker's defense, or None.
         seed: for order, crops, flips and the defense.
         clock: times the phases ``warmup`` (what only the first training of a process costs), ``fit`` (what a defense
@@ -99,7 +101,8 @@ def train(
     hacker = defense or Defense()
     with clock.phase("fit" if hacker.fits else "train"):
         generator = torch.Generator(device).manual_seed(derive(seed, "fit"))
-        images = hacker.fit_once(data.images, data.labels, generator)
+        known = data.images[:0] if clean is None else clean.images
+        images = hacker.fit_with_clean(data.images, data.labels, known, generator)
     with clock.phase("train"):
         batches = Batches(images, recipe.batch_size, recipe.crop_padding, recipe.flip, device, seed)
         targets = functional.one_hot(data.labels, data.classes).to(device, torch.float32)

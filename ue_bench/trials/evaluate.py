@@ -161,8 +161,9 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
 def _held_out(
     trial: Trial, clean: ImageSet, published: Any, defense: Defense
 ) -> tuple[Any, dict[str, ImageSet]]:
-    """(what is trained on, {"validation": images that choose the epoch instead} or {})."""
-    count = defense.held_out(len(clean))
+    """(what is trained on, {"validation": images that choose the epoch, "clean": ones to learn from} or less)."""
+    held, known = defense.held_out(len(clean)), defense.clean_images(len(clean))
+    count = held + known
     if not count:
         return published, {}
     order = stratified(clean.labels, len(clean), derive(trial.seed, "clean images")).argsort(stable=True)
@@ -171,8 +172,12 @@ def _held_out(
             f"{trial.defense.name} holds out {count} of {len(clean)} images, and leaves nothing sound to train on: "
             "hold out less, and use it where all images are published"
         )
-    chosen_by = (clean if defense.holds_clean else published).take(order[:count].sort().values)
-    return published.take(order[count:].sort().values), {"validation": chosen_by}
+    more = {}
+    if held:
+        more["validation"] = (clean if defense.holds_clean else published).take(order[:held].sort().values)
+    if known:
+        more["clean"] = clean.take(order[held:count].sort().values)
+    return published.take(order[count:].sort().values), more
 
 
 def build_victim(trial: Trial, environment: Environment, clock: Clock | None = None) -> nn.Module:
