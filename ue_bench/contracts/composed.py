@@ -203,6 +203,12 @@ def acting(defense: Defense) -> list[str]:
     ]
 
 
+def changes_images_only(defense: Defense) -> bool:
+    """True for a defense that changes the published images once, or does nothing."""
+    parts = getattr(defense, "parts", (defense,))
+    return all(set(acting(part)) <= {"images_once"} and not part.stops for part in parts)
+
+
 def _too_late(first: Defense, second: Defense) -> str:
     """Why ``second`` acts wholly before ``first``, or ""."""
     for stages in STAGES:

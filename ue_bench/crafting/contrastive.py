@@ -240,9 +240,11 @@ class Blueprint:
         backbone.reset_classifier(0)
         with torch.random.fork_rng([]):
             torch.manual_seed(derive(context.seed, "contrastive", self.framework))
-            return self._complete(backbone, int(backbone.num_features)).to(context.device)
+            return self.complete(backbone, int(backbone.num_features)).to(context.device)
 
-    def _complete(self, backbone: nn.Module, features: int) -> ContrastiveModel:
+    def complete(self, backbone: nn.Module, features: int) -> ContrastiveModel:
+        """The framework around a backbone that gives so many features; weights are drawn from torch's global state."""
+
         def encoder(hidden: int, out: int, norm: bool) -> Encoder:
             return Encoder(backbone, head(features, hidden, out, norm=norm, bias=not norm), self.bf16)
 

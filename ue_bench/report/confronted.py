@@ -201,9 +201,9 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 
 def _words(figure: Figure) -> str:
-    """``EM (sample)``, with the defense and the ratio where a table varies them."""
+    """``EM (sample)``, with the defense if there is one and the ratio if it is not 100 %."""
     parts = [figure.method + (f" ({figure.granularity})" if figure.granularity else "")]
     parts += [figure.defense] if figure.defense else []
-    if figure.table == 5 and figure.poison_ratio is not None:
+    if figure.poison_ratio not in (None, 1.0):
         parts.append(f"ratio {100 * figure.poison_ratio:g} %")
     return ", ".join(parts)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ue_bench.dimensions import method_in_words, trial_in_words
+from ue_bench.measures import lookup
 from ue_bench.report.ablations import beyond
 from ue_bench.report.efficiency import break_even
 from ue_bench.report.findings import Finding
@@ -134,7 +135,7 @@ def _reduced(findings: Iterable[Finding]) -> list[str]:
 
 
 def _guesses(report: Report) -> list[str]:
-    """What guessing reaches in retrieval on each dataset: in closed form, and measured with untrained victims."""
+    """What guessing reaches on each dataset: in retrieval in closed form, and measured with untrained victims."""
     records: dict[str, list[Mapping[str, Any]]] = {}
     for finding in report.findings:
         found = records.setdefault(str(report.layout.value(finding.trial, "dataset")), [])
@@ -153,6 +154,8 @@ def _guesses_on(report: Report, records: Iterable[Mapping[str, Any]]) -> list[tu
     for record in records:
         guess |= (record.get("notes") or {}).get("random_retrieval") or {}
         if record.get("status") == "done":
+            if (value := lookup(record, "untrained_accuracy")) is not None:
+                drawn.setdefault("accuracy_last", []).append(value)
             for name, values in ((record.get("curves") or {}).get("retrieval") or {}).items():
                 drawn.setdefault(name, []).extend(values[:1])
     untrained = {name: summary.mean for name in drawn if (summary := summarise(drawn[name]))}

@@ -142,7 +142,11 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
     defense = environment.registry().create("defenses", trial.defense.name, trial.defense.parameters)
     torch.manual_seed(derive(trial.seed, "dropout"))  # networks with dropout draw from global state
     published, more = _held_out(trial, split.train, published, defense)
-    curves = way.train(
+    trainer = way.train
+    learns = environment.registry().load("victims", trial.victim.name).learns
+    if learns in way.others:
+        trainer, more = way.others[learns], {**more, "clean": split.train}
+    curves = trainer(
         victim,
         published,
         way.recipe(**trial.recipe),

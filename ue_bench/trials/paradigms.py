@@ -17,6 +17,7 @@ from ue_bench.training.contrastive import ContrastiveCurves, train_contrastive
 from ue_bench.training.pairs import Pairs
 from ue_bench.training.recipe import CONTRASTIVE_PRESETS, PRESETS, ContrastiveRecipe, Recipe
 from ue_bench.training.supervised import Curves, train
+from ue_bench.training.unlabelled import train_without_labels
 from ue_bench.trials.poison import publish, publish_pairs
 
 
@@ -47,6 +48,8 @@ class Paradigm:
         publish: (clean, perturbation, mask over images) -> (the training set as published, measures of its noise).
         train: a trainer, see ``ue_bench.training``; its curves have ``metrics``.
         remarks: (curves, clean test data) -> Remarks.
+        others: trainers of victims that learn from something else than labels or captions, by ``Victim.learns``. They
+            get the clean training set, too, as ``clean``: probes are fitted to it.
     """
 
     recipe: type
@@ -56,6 +59,7 @@ class Paradigm:
     publish: Callable[[ImageSet, Perturbation, Tensor], tuple[Any, dict[str, float | int]]]
     train: Callable[..., Any]
     remarks: Callable[[Any, ImageSet], Remarks]
+    others: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
 
 def _publish_images(
@@ -98,6 +102,7 @@ WAYS = {
         publish=_publish_images,
         train=train,
         remarks=_nothing_to_add,
+        others={"views": train_without_labels},
     ),
     "contrastive": Paradigm(
         recipe=ContrastiveRecipe,

@@ -14,6 +14,7 @@ from ue_bench.bounds import kinds
 from ue_bench.canonical import digest, plain
 from ue_bench.composition import is_composed, parts_of
 from ue_bench.config import Config
+from ue_bench.contracts.composed import changes_images_only
 from ue_bench.contracts.content import Content
 from ue_bench.contracts.dataset import Dataset
 from ue_bench.contracts.defense import Defense
@@ -253,6 +254,9 @@ def _mismatch(used: tuple[Method, Victim, Defense], dataset: str, train: ImageSe
             return f"{content.name} is for {' and '.join(sorted(content.paradigms))} training, not {paradigm}"
     if reason := method.conflict(paradigm) or starts_apart(method, used[1]):
         return reason
+    victim, defense = used[1:]
+    if victim.learns in WAYS[paradigm].others and not changes_images_only(defense):
+        return f"{defense.name} acts on batches with labels, and {victim.name} is trained without labels"
     if paradigm == "supervised" and train.labels is None:
         return f"supervised training needs labels, {dataset} has none"
     if paradigm == "contrastive" and train.captions is None:
