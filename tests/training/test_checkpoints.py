@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import random
@@ -116,7 +117,10 @@ def test_a_clip_goes_on_within_an_epoch(make_images, tmp_path):
     assert_equal(found, whole)
 
 
-def walk(checkpoints: Checkpoints, done: list, progress: Saying, stop: int | None = None, **parts) -> list:
+def walk(
+    checkpoints: Checkpoints, done: list, progress: Saying | None = None, stop: int | None = None, **parts
+) -> list:
+    progress = progress or Saying()
     for number in checkpoints.track(range(4), "round", progress, done=done, **parts):
         if number == stop:
             raise KeyboardInterrupt
@@ -264,3 +268,86 @@ def test_writing_is_no_part_of_a_phase():
             busy = sum(range(2_000_000))
         counted = clock.so_far()["train"]
     assert busy and counted[1] < 0.5 * clock.spent("train")[1] + 0.02
+
+
+def test_a_loop_around_other_work_keeps_its_name(tmp_path):
+    """Work within work, such as a surrogate that a noise needs, has states of its own."""
+
+    def work(place):
+        checkpoints, done = each_step(place, Clock(CPU)), []
+        for number in checkpoints.track(range(3), "round", Saying(), done=done):
+            with checkpoints.of("prepared-y"):
+                walk(checkpoints, [], Saying())
+            done.append(number)
+        return checkpoints.resumed
+
+    resumed, times = in_pieces(tmp_path, work, 4)
+    assert times == 2 and resumed == ["round 2"]
+
+
+def test_two_loops_of_one_name_have_states_of_their_own(tmp_path):
+    checkpoints = each_step(Interrupted(tmp_path), Clock(CPU))
+    assert walk(checkpoints, []) == walk(checkpoints, []) == [0, 1, 2, 3] and not checkpoints.resumed
+
+
+def test_slow_writing_makes_states_rare(tmp_path, monkeypatch):
+    """After a state that took a minute to write, the next one is due in 20: before the item that would end then."""
+    monkeypatch.setattr("ue_bench.checkpoints.SHARE", 20)
+    watch, place, seen = Watch(), Interrupted(tmp_path), []
+    save = place.save
+    monkeypatch.setitem(
+        place.__dict__,
+        "save",
+        lambda name, state: (save(name, state), setattr(watch, "seconds", watch() + 60)),
+    )
+    checkpoints = Checkpoints(place, Clock(CPU), "noise-x", minutes=5, now=watch)
+    for _ in checkpoints.track(range(9), "round", Saying()):
+        seen.append(len(place.written))
+        watch.seconds += 240
+    assert seen == [0, 1, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_no_state_is_written_that_a_killed_run_would_not_come_back_to(tmp_path):
+    """The second item of the outer loop is long, which could not be known: a killed run would begin it anew."""
+    watch, place, seen = Watch(), Interrupted(tmp_path), []
+    checkpoints = Checkpoints(place, Clock(CPU), "noise-x", minutes=10, now=watch)
+    for _, seconds in zip(checkpoints.track(range(2), "round", Saying()), (1, 300), strict=True):
+        for _ in checkpoints.track(range(4), "batch", Saying()):
+            seen.append(len(place.written))
+            watch.seconds += seconds
+    assert seen == [0] * 8
+
+
+def test_a_resumed_work_remembers_the_most_memory(tmp_path):
+    place, clock = Interrupted(tmp_path), Clock(CPU)
+    clock.peak_bytes = 10**15
+    with pytest.raises(KeyboardInterrupt):
+        walk(each_step(place, clock), [], stop=3)
+    again = Clock(CPU)
+    walk(each_step(place, again), [])
+    assert again.peak_bytes == 10**15
+
+
+def test_what_is_restored_holds_nothing_else(tmp_path):
+    place = Interrupted(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        walk(each_step(place, Clock(CPU)), [], stop=3, curves={"loss": [1.0]})
+    curves = {"loss": [], "stale": [2.0]}
+    walk(each_step(place, Clock(CPU)), [], curves=curves)
+    assert curves == {"loss": [1.0]}
+
+
+def test_writing_a_state_counts_for_no_phase(tmp_path, monkeypatch):
+    place, clock, within = Interrupted(tmp_path), Clock(CPU), []
+    paused = clock.paused
+
+    @contextlib.contextmanager
+    def watched():
+        within.append(len(place.written))
+        with paused():
+            yield
+        within.append(len(place.written))
+
+    monkeypatch.setattr(clock, "paused", watched)
+    walk(each_step(place, clock), [])
+    assert within == [0, 1, 1, 2, 2, 3]
