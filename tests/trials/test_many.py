@@ -162,3 +162,24 @@ def test_slurm_prints_identical_lines_and_checks_its_words(command):
     assert "exec srun ue-bench run suite=supervised 'store=/shared/my runs' stop_after=3h50m" in ended.out
     for words in (["gpus=0", "hours=4"], ["gpus=8"], ["gpus=8", "hours=0"], ["gpus=8", "hours=4", "sede=1"]):
         assert command("slurm", "suite=supervised", *words).status == 2
+
+
+BUSY = """
+import os, signal, threading, time
+from ue_bench.trials import ending
+ending.GRACE = 0.2
+def give_up():
+    print("gives up", flush=True)
+    raise OSError("the disk fails")
+with ending.heeding_sigterm(give_up):
+    try:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        time.sleep(60)
+    except KeyboardInterrupt:
+        time.sleep(60)  # a library that cannot be interrupted
+"""
+
+
+def test_a_busy_run_ends_in_time_though_giving_up_fails():
+    ended = subprocess.run([sys.executable, "-c", BUSY], capture_output=True, text=True, timeout=50)
+    assert ended.returncode == 143 and ended.stdout == "gives up\n" and not ended.stderr

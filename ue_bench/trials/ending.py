@@ -56,5 +56,7 @@ def _watch(signals: socket.socket, give_up: Callable[[], object]) -> None:
                 while signals.recv(64):
                     signals.settimeout(max(0.01, end - time.monotonic()))
                 return  # the block has ended in time
-            give_up()
-            os._exit(STATUS)
+            try:
+                give_up()
+            finally:  # whatever it meets, such as a disk that fails
+                os._exit(STATUS)
