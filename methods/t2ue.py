@@ -28,6 +28,7 @@ from ue_bench.crafting.whole_noise import new_noise
 from ue_bench.errors import ConfigError
 from ue_bench.seeds import derive
 
+from ._t2ue.ablations import with_random_phases
 from ._t2ue.generator import LATENT, bounded, channel_plan, load_generator, resized, seeded_ssagan, untrained
 from ._t2ue.prompts import Requests, requests
 from ._t2ue.public import (
@@ -118,8 +119,8 @@ class T2UE(Method):
     checkpoint_epochs: Count = (
         10  # has no effect any more, see checkpoint_minutes; kept because older trials name it
     )
-    ablation: Literal["none", "untrained", "shuffled"] = (
-        "none"  # control, no method: a generator as it is drawn, or each class has another one's name; ours
+    ablation: Literal["none", "untrained", "shuffled", "spectrum"] = (
+        "none"  # control, no method: a generator as drawn, another one's text, or random phases; ours
     )
     bf16: bool = True  # training, where the device gains by it; False: float32, as the authors' code
 
@@ -219,11 +220,6 @@ class T2UE(Method):
         """The method as it is was the only one once."""
         return frozenset({"ablation"} if self.ablation == "none" else ())
 
-    def conflict(self, paradigm: str) -> str:
-        if self.ablation == "shuffled" and paradigm == "contrastive" and self.granularity != "class":
-            return "t2ue's ablation=shuffled exchanges the names of classes: in contrastive runs say granularity=class"
-        return ""
-
     def prepare(self, context: Context) -> Mapping[str, Tensor]:
         surrogate = self._surrogate()
         towers = surrogate.build(context)
@@ -274,11 +270,14 @@ class T2UE(Method):
         make, device = Synthesiser(network), context.device
         draws = torch.randn(wanted.latents, PADDED, generator=context.generator)[:, :LATENT]
         noise = new_noise(len(wanted), size)
+        phases = torch.Generator().manual_seed(derive(context.seed, "phases"))
         step = max(1, PIXELS_AT_ONCE.get(device.type, 2**18) // self.size**2)
         for start in context.progress.track(range(0, len(wanted), step), "noise"):
             part = slice(start, start + step)
             raw = make(draws[wanted.latent[part]].to(device), texts[wanted.text[part]].to(device))
             delta = bounded(resized(raw, size), self.budget.radius / 255, self.bound)
+            if self.ablation == "spectrum":
+                delta = with_random_phases(delta, phases)
             noise[part] = quantise(delta, self.budget)
         return noise
 

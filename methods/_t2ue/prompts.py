@@ -60,7 +60,8 @@ def requests(
             a number n: n vectors, used in turns, for each class in supervised runs (so class-wise has n noises per
             class) or for all pairs in contrastive ones, as T2UE's code does with 32 and 16.
         generator: on the CPU; draws templates.
-        shuffled: a seed that gives each class another one's name; None: its own. Captions stay as they are.
+        shuffled: a seed that gives each class another one's name, and each noise of pairs or their images another
+            one's caption; None: its own.
     """
     if granularity == "class" or view.paradigm == "supervised":
         names = view.class_names if shuffled is None else exchanged(view.class_names, shuffled)
@@ -68,6 +69,8 @@ def requests(
             _of_classes(view, names, z) if granularity == "class" else _of_images(view, names, z, generator)
         )
     texts = view.example_captions if granularity == "pair" else tuple(some[0] for some in view.captions)
+    if shuffled is not None:
+        texts = exchanged(texts, shuffled)
     text = torch.arange(len(texts))
     return _distinct(texts, text, _in_turns(text, z), view.rows(granularity))
 

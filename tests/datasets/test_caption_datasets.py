@@ -71,6 +71,24 @@ def test_a_subset_decodes_its_own_images_only(data, monkeypatch):
     assert split.train.captions == tuple((f"row {row} text 0", f"row {row} text 1") for row in rows)
 
 
+@pytest.mark.parametrize("layout", ["kaggle", "parquet"])
+def test_halves_share_no_image_and_say_so(data, layout):
+    if layout == "kaggle":
+        write_kaggle(data / "flickr8k")
+    else:
+        write_caption_parquet(data / "flickr8k/train.parquet", 13)
+        write_caption_parquet(data / "flickr8k/test.parquet", 4)
+    whole, public, protected = (Flickr8k(half=half).load(None) for half in ("", "public", "protected"))
+    sides = [set(split.train.captions) for split in (public, protected)]
+    assert not sides[0] & sides[1] and sides[0] | sides[1] == set(whole.train.captions)
+    assert abs(len(sides[0]) - len(sides[1])) <= 1 and public.test.captions == whole.test.captions
+    other = Flickr8k(half="public", seed=1, layout=layout).load(None)
+    assert layout == "kaggle" or set(other.train.captions) != sides[0]
+    few = Flickr8k(half="protected", train_images=3).load(None)
+    assert set(few.train.captions) < sides[1] and len(few.train) == 3
+    assert "public half of seed 0" in Flickr8k(half="public").label()
+
+
 def test_subsets_are_seeded_and_nested():
     small, large = choose(1000, 64, 0, "train"), choose(1000, 200, 0, "train")
     assert small == choose(1000, 64, 0, "train") == sorted(set(small)) and set(small) < set(large)

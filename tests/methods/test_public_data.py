@@ -186,7 +186,14 @@ def test_no_warning_without_overlap():
     public = part(["a dog", "a cat"])
     ours = Split(part(["x", "y"], pixel=50), part(["z"], pixel=70))
     assert compare(about(public), hashes(public), "ours", ours)[1] is None
-    assert "one dataset" in compare(about(public, "ours"), hashes(public), "ours", ours)[1]
+
+
+def test_two_halves_of_one_dataset_are_not_one_dataset_where_pixels_were_compared():
+    public = part(["a dog", "a cat"])
+    others = Split(part(["x", "y"], pixel=50), part(["z"], pixel=70))
+    assert compare(about(public, "ours"), hashes(public), "ours", others)[1] is None
+    unknown = compare(about(public, "ours", size=4), hashes(public), "ours", others)[1]
+    assert "one dataset" in unknown, "at different sizes nothing shows that they are apart"
 
 
 def test_the_same_data_under_another_name():

@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from PIL import Image
 
@@ -76,7 +76,8 @@ class Captioned(Dataset):
     train_images: Count | None = None  # size of a seeded, nested subset, for small profiles; None: all
     test_images: Count | None = None  # the same for test data
     captions_per_image: Count | None = 5  # use the first so many captions of each image; None: all
-    seed: Whole = 0  # for the subsets, and for the split if the files have none
+    seed: Whole = 0  # for the subsets, the halves, and for the split if the files have none
+    half: Literal["", "public", "protected"] = ""  # one of two halves of the training images, drawn by seed
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -129,6 +130,8 @@ class Captioned(Dataset):
             else:
                 notes.append(f"random split {self.seed}")
         changed = self.changed_parameters()
+        if self.half:
+            notes.append(f"{self.half} half of seed {self.seed}")
         notes += [f"{changed[f'{p}_images']:,} {p} images" for p in _PARTS if changed.get(f"{p}_images")]
         if changed.get("captions_per_image"):
             notes.append(f"at most {self.captions_per_image} captions an image")
@@ -189,8 +192,16 @@ class Captioned(Dataset):
         return parts
 
     def _choose(self, part: str, pictures: Sequence[Picture]) -> list[Picture]:
-        rows = choose(len(pictures), self._wanted(part), self.seed, part)
+        rows = self._rows(part, len(pictures))
         return [pictures[row].limited(self.captions_per_image) for row in rows]
+
+    def _rows(self, part: str, count: int) -> list[int]:
+        """The rows of ``count`` images that belong to the dataset: of a half of them, or of all."""
+        rows = list(range(count))
+        if part == "train" and self.half:
+            protected = set(choose(count, count // 2, self.seed, "half"))
+            rows = [row for row in rows if (row in protected) == (self.half == "protected")]
+        return [rows[place] for place in choose(len(rows), self._wanted(part), self.seed, part)]
 
     def _wanted(self, part: str) -> int | None:
         return self.train_images if part == "train" else self.test_images
@@ -202,7 +213,7 @@ class Captioned(Dataset):
             image_column=_pick(files[0], "images", _IMAGE_COLUMNS),
             label_column="",
             caption_column=_pick(files[0], "captions", _CAPTION_COLUMNS),
-            choose=lambda count: choose(count, self._wanted(part), self.seed, part),
+            choose=lambda count: self._rows(part, count),
         )
         captions = tuple(
             tuple(text.strip() for text in texts[: self.captions_per_image])

@@ -63,7 +63,8 @@ def compare(
 
     Returns:
         Facts with, for ``train`` and ``test``, ``images_shared`` (None where sizes differ) and ``captions_shared``,
-        shares of what is to be protected or tested on, 0 to 1.
+        shares of what is to be protected or tested on, 0 to 1. Sets of one name are one dataset unless their pixels
+        were compared and no image for training is in both.
     """
     same_size = facts["image_size"] is not None and split.train.image_size == (facts["image_size"],) * 2
     parts: dict[str, dict[str, float | None]] = {}
@@ -77,7 +78,7 @@ def compare(
     found = []
     if equal:
         found.append("they are the same data")
-    elif facts["dataset"] == dataset:
+    elif facts["dataset"] == dataset and parts["train"]["images_shared"] != 0:
         found.append("they are one dataset")
     for name, shares in parts.items():
         images, captions = shares["images_shared"], shares["captions_shared"]
