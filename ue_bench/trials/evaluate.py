@@ -18,6 +18,7 @@ from ue_bench.clock import Clock
 from ue_bench.contracts.context import surrogate_seed
 from ue_bench.contracts.defense import Defense
 from ue_bench.contracts.perturbation import Perturbation
+from ue_bench.contracts.victim import Victim
 from ue_bench.data.imageset import ImageSet
 from ue_bench.data.strata import stratified
 from ue_bench.errors import ConfigError, StoreError
@@ -143,9 +144,9 @@ def train_victim(trial: Trial, environment: Environment, progress: Progress) -> 
     torch.manual_seed(derive(trial.seed, "dropout"))  # networks with dropout draw from global state
     published, more = _held_out(trial, split.train, published, defense)
     trainer = way.train
-    learns = environment.registry().load("victims", trial.victim.name).learns
-    if learns in way.others:
-        trainer, more = way.others[learns], {**more, "clean": split.train}
+    kind: type[Victim] = environment.registry().load("victims", trial.victim.name)
+    if kind.learns in way.others:
+        trainer, more = way.others[kind.learns], {**more, "clean": split.train}
     curves = trainer(
         victim,
         published,
