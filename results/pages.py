@@ -2,7 +2,8 @@
 
 A block is ``<!-- table: store=results/NAME suite=SUITE -->`` to ``<!-- table: end -->`` and holds what
 ``ue-bench report --published`` prints; with ``only`` behind the suite, its first table alone. Nothing in a block is
-edited by hand. It also makes ``results/index.html``, the page of all stores.
+edited by hand. It also makes ``results/index.html``, the page of all stores, and
+the pages ``who_says_what.md`` and ``claims.md``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from pathlib import Path
 from ue_bench.cli.reporting import record_links
 from ue_bench.gallery import thumbnails
 from ue_bench.report import View, build_report, render
+from ue_bench.report.web.claims import make_claims
+from ue_bench.report.web.entries import collect
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.store import Store
+from ue_bench_results import claims, who_says_what
 
 TOP = Path(__file__).resolve().parents[1]
 INDEX = TOP / "results" / "index.html"
@@ -48,6 +52,19 @@ def stores() -> list[Store]:
     return [Store(path.parent) for path in sorted((TOP / "results").glob("*/plans"))]
 
 
+def written() -> dict[str, str]:
+    """The pages that are made as a whole from printed numbers and every record under results/: name -> text."""
+    entries = collect(
+        build_report(plan, store.read_records(trial["id"] for trial in plan["trials"]))
+        for store in stores()
+        for plan in store.read_plans()
+    )
+    return {
+        "who_says_what.md": who_says_what.page(make_claims(entries)),
+        "claims.md": claims.page(entries),
+    }
+
+
 def index() -> str:
     """The page of every record under results/, with the pictures of noise that are kept there."""
     reports, pictures, links = [], {}, {}
@@ -63,4 +80,6 @@ def index() -> str:
 if __name__ == "__main__":
     for page in pages():
         page.write_text(refresh(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for name, text in written().items():
+        (TOP / "results" / name).write_text(text, encoding="utf-8")
     INDEX.write_text(index(), encoding="utf-8")

@@ -9,7 +9,10 @@ import pytest
 from reports import WIDE
 
 from ue_bench.measures import measure
+from ue_bench.registry import Registry
 from ue_bench.report import build_report, render
+from ue_bench.report.field_numbers import load as load_field
+from ue_bench.report.field_numbers import parse as parse_field
 from ue_bench.report.printed import find, load, named_tables, paper, parse, same_name
 
 ACCURACY = measure("accuracy_last")
@@ -133,7 +136,7 @@ def report(trials, records=None, published=True, **plan):
 def test_the_table_names_paper_and_table_and_shows_those_of_the_source():
     text = render(report([trial("EM"), trial("AR")], source="T2UE, tables 3 and 4"), "markdown", WIDE)
     assert "published: T2UE table 4" in text
-    assert "table 5" not in text and "table 6" not in text
+    assert "T2UE table 5" not in text and "T2UE table 6" not in text
     assert "10.41 (listed as class-wise)" in text
 
 
@@ -182,3 +185,73 @@ def test_published_numbers_stay_out_of_means_and_out_of_reports_that_do_not_ask(
 
 def test_every_figure_is_read():
     assert len(load()) == 682
+
+
+NAMES = {
+    "methods": {
+        "One": {"granularity": "image", "budget": "Linf 8/255", "paper": "Own"},
+        "Free": {"method": "mine"},
+    },
+    "defenses": {"none": {"none": {}}, "squeeze10": {"squeeze": {"quality": 10}}},
+}
+
+
+def field(*rows):
+    return parse_field(["paper,table,dataset,method,victim,defense,metric,value", *rows], NAMES)
+
+
+def fits(figures, settings=None, **changes):
+    entry = {**trial("One"), **changes}
+    return [match.figure.value for match in find(entry, PLAN, ACCURACY, figures, settings)]
+
+
+def test_a_number_of_the_field_stands_beside_what_compares_only():
+    plain = field("P,1,cifar10,One,resnet18,none,accuracy,12.5")
+    assert fits(plain) == [12.5]
+    others = [
+        {"granularity": "class"},
+        {"budget": "Linf 16/255"},
+        {"poison_ratio": 0.5},
+        {"dataset": "cifar100"},
+        {"victim": "vgg16"},
+        {"defense": "squeeze"},
+        {"method": "two", "published_names": ["Two"]},
+    ]
+    assert [fits(plain, **changes) for changes in others] == [[]] * len(others)
+    squeezed = field("P,1,cifar10,One,resnet18,squeeze10,accuracy,80")
+    assert fits(squeezed, {"quality": 10}, defense="squeeze") == [80.0]
+    assert fits(squeezed, {"quality": 50}, defense="squeeze") == [], "another quality is another defense"
+    assert fits(squeezed, None, defense="squeeze") == [], "nobody knows its quality"
+    unknown = field("P,1,cifar10,Nobody,resnet18,none,accuracy,1", "P,1,cifar10,One,resnet18,odd,accuracy,2")
+    assert fits(unknown, published_names=["Nobody", "One"]) == []
+
+
+def test_the_methods_own_paper_comes_first_and_the_others_as_a_range(monkeypatch):
+    rows = ("Own,2", "P,1", "Q,readme")
+    figures = field(
+        *(f"{row},cifar10,One,resnet18,none,accuracy,{10 + 20 * n}" for n, row in enumerate(rows))
+    )
+    monkeypatch.setattr("ue_bench.report.field_numbers.load", lambda: figures)
+    monkeypatch.setattr("ue_bench.report.printed.load", lambda: ())
+    text = render(report([trial("One"), trial("Two")]))
+    assert "| 10.00 (30.00–50.00) |" in text or "| 10.00 [a] (30.00–50.00) |" in text
+    for line in ("- P table 1 prints: one (image) 30.00", "- Q readme prints: one (image) 50.00"):
+        assert line in text
+    assert max(len(line) for line in text.splitlines() if line.startswith("|")) <= 120
+
+
+def test_the_papers_that_a_suite_names_lead_where_the_methods_own_prints_nothing():
+    text = render(report([trial("EM"), trial("OPS", "class", budget="L0 1 px")], source="T2UE, table 4"))
+    em = [f.value for f in load_field() if (f.method, f.dataset, f.victim) == ("EM", "cifar10", "resnet18")
+          and f.defense == "none" and f.metric == "accuracy"]  # fmt: skip
+    assert f"15.37 ({min(em):.2f}–{max(em):.2f})" in text
+    assert "15.56 [a] (13.67–36.55)" in text
+    assert "[a] printed: in the method's own paper, OPS" in text
+    assert "APBench leaderboard cifar10 prints: em (image) 20.78; ops (class) 14.69" in text
+
+
+def test_names_of_the_field_are_ours():
+    """Each name that a method of ours has in the papers' tables and that field.csv prints has terms."""
+    known = {f.method for f in load_field() if f.terms.known}
+    assert {"EM", "REM", "SEM", "TAP", "HYPO", "OPS", "CUDA", "PIL", "AR", "LSP", "Clean"} <= known
+    assert not {f.terms.defense for f in load_field() if f.terms.known} - set(Registry().names("defenses"))

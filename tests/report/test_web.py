@@ -10,7 +10,8 @@ import pytest
 from reports import CLEAN, RANDOM, SOUND, entry, record, seeds, world
 
 from ue_bench.report import View, build_report, render
-from ue_bench.report.printed import Figure, parse_field
+from ue_bench.report.field_numbers import parse as parse_field
+from ue_bench.report.printed import Figure
 from ue_bench.report.web.boards import make_boards
 from ue_bench.report.web.claims import make_claims
 from ue_bench.report.web.columns import COLUMNS, complete, off_printed
@@ -172,23 +173,11 @@ def test_cells_hold_full_precision_and_say_which_way():
 def test_the_difference_to_what_is_printed_counts_from_the_nearest_end(mean, off, monkeypatch):
     figures = (figure("mine", 10.0), figure("mine", 20.0, "two"))
     monkeypatch.setattr("ue_bench.report.printed.load", lambda: figures)
-    monkeypatch.setattr("ue_bench.report.printed.load_field", lambda: ())
+    monkeypatch.setattr("ue_bench.report.field_numbers.load", lambda: ())
     (found,) = entries_of(seeds({"published_names": ["mine"]}, [mean]))
     assert off_printed(found) == off
     assert COLUMN["off"].cell(found).text == (f"{off:+.1f}" if off else "within")
     assert COLUMN["printed"].cell(found).text == "10.00 to 20.00 (2)"
-
-
-def test_a_strength_in_the_name_of_a_defense_is_found(monkeypatch):
-    monkeypatch.setattr("ue_bench.report.printed.load", lambda: (figure("Mine", 33.0, defense="squeeze10"),))
-    monkeypatch.setattr("ue_bench.report.printed.load_field", lambda: ())
-    trial = entry(defense="squeeze")
-    config = {"defense": {"name": "squeeze", "parameters": {"quality": 10}}}
-    (found,) = entries_of([(trial, record(trial, 30.0, config=config))])
-    assert [match.figure.value for match in found.printed] == [33.0]
-    config["defense"]["parameters"]["quality"] = 50
-    (other,) = entries_of([(trial, record(trial, 30.0, config=config))])
-    assert not other.printed, "another quality is another defense"
 
 
 def test_who_says_what():
@@ -211,7 +200,7 @@ def test_who_says_what():
 def test_our_number_stands_beside_the_claims_once(monkeypatch):
     figures = (figure("mine", 10.0), figure("mine", 30.0, "two"))
     monkeypatch.setattr("ue_bench.report.printed.load", lambda: figures)
-    monkeypatch.setattr("ue_bench.report.printed.load_field", lambda: ())
+    monkeypatch.setattr("ue_bench.report.field_numbers.load", lambda: ())
     given = [(dict(entry(published_names=["mine"]), id=name), 12.0) for name in ("one", "again")]
     reports = [build_report(*world([(trial, record(trial, value))])) for trial, value in given]
     (claim,) = make_claims(collect(reports))
@@ -224,7 +213,7 @@ def test_figures_of_the_field_keep_their_spread_and_every_row_is_read():
         "P,readme,tiny,AB,net,none,accuracy,12.5",
     ]
     lines += ["P,readme,tiny,AB,net,none,accuracy_sd,0.3", "P,2,tiny,AB,net,jpeg,accuracy,80"]
-    found = parse_field(lines)
+    found = parse_field(lines, {"methods": {}, "defenses": {}})
     assert [(f.value, f.sd, f.origin) for f in found] == [(12.5, 0.3, "P readme"), (80.0, None, "P table 2")]
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from ue_bench.dimensions import ROLES
 from ue_bench.measures import Measure, lookup
-from ue_bench.report import printed, validity
+from ue_bench.report import field_numbers, printed, validity
 from ue_bench.report.findings import Finding
 from ue_bench.report.layout import Key, Layout, Trial
+from ue_bench.report.printed import Match
 from ue_bench.report.statistics import Difference, Summary, paired, summarise
 
 
@@ -27,7 +28,8 @@ class Cell:
         marks: ``invalid``, ``unchecked``.
         leads: True if no protected method does better in the same place.
         differences: each of ROLES -> (the control's cell, paired difference), if any pair exists.
-        printed: the papers' numbers for the same thing.
+        printed: the papers' numbers for the same thing, from the tables that the suite names if these print any.
+        elsewhere: what sources beyond the papers of our methods print for the same thing.
     """
 
     findings: tuple[Finding, ...]
@@ -37,7 +39,19 @@ class Cell:
     marks: tuple[str, ...] = ()
     leads: bool = False
     differences: Mapping[str, tuple[Cell, Difference]] = field(default_factory=dict)
-    printed: tuple[printed.Match, ...] = ()
+    printed: tuple[Match, ...] = ()
+    elsewhere: tuple[Match, ...] = ()
+
+    @property
+    def published(self) -> tuple[Match, ...]:
+        """What all sources print for the same thing."""
+        return (*self.printed, *self.elsewhere)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The parameters of its defense, as its records give them; none without records."""
+        found = [(record.get("config") or {}).get("defense") or {} for record in self.records]
+        return (found[0].get("parameters") or {}) if found else {}
 
     @property
     def trial(self) -> Trial:
@@ -137,11 +151,18 @@ def size_of(trial: Trial) -> str:
 
 
 def add_printed(cells: dict[Any, Cell], plan: Mapping[str, Any], wanted: Measure) -> dict[Any, Cell]:
-    figures = printed.load()
-    found = {key: printed.find(cell.trial, plan, wanted, figures) for key, cell in cells.items()}
-    shown = printed.prefer_named((match for matches in found.values() for match in matches), plan)
-    kept = {
-        key: tuple(m for m in matches if (m.figure.source, m.figure.table) in shown)
-        for key, matches in found.items()
+    """Puts the printed numbers beside each cell."""
+    figures = (*printed.load(), *field_numbers.load())
+    found = {
+        key: printed.find(cell.trial, plan, wanted, figures, cell.settings) for key, cell in cells.items()
     }
-    return {key: dataclasses.replace(cell, printed=kept[key]) for key, cell in cells.items()}
+    every = [match for matches in found.values() for match in matches]
+    shown = printed.shown_tables(every, plan)
+    sources = {source for source, _ in shown}
+
+    def add(cell: Cell, matches: Sequence[Match]) -> Cell:
+        kept = tuple(m for m in matches if (m.figure.source, m.figure.table) in shown)
+        others = tuple(m for m in matches if m.figure.terms and m.figure.source not in sources)
+        return dataclasses.replace(cell, printed=kept, elsewhere=others)
+
+    return {key: add(cell, found[key]) for key, cell in cells.items()}

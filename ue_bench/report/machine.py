@@ -59,7 +59,7 @@ def as_csv(report: Report) -> str:
     cells = [
         (view, row, cell) for view in report.measured for row in view.rows for cell in row.cells.values()
     ]
-    origins = list(dict.fromkeys(m.figure.origin for _, _, cell in cells for m in cell.printed))
+    origins = list(dict.fromkeys(m.figure.origin for _, _, cell in cells for m in cell.published))
     lines = [_line(view, row, cell, origins) for view, row, cell in cells]
     names = list(dict.fromkeys(name for line in lines for name in line))
     names = names or [*_IDENTITY, "metric", "mean", "std", "n"]
@@ -117,12 +117,12 @@ def _line(report: Report, row: Row, cell: Cell, origins: list[str]) -> dict[str,
         **{f"published: {o}": _printed(cell, o) for o in origins},
     }
     if origins:
-        values["published as"] = "; ".join(_spelled(m) for m in cell.printed)
+        values["published as"] = "; ".join(_spelled(m) for m in cell.published)
     return values
 
 
 def _printed(cell: Cell, origin: str) -> str:
-    values = [m.figure.value for m in cell.printed if m.figure.origin == origin]
+    values = [m.figure.value for m in cell.published if m.figure.origin == origin]
     return " ".join(dict.fromkeys(f"{value:g}" for value in values))
 
 
@@ -177,7 +177,7 @@ def _cell(report: Report, cell: Cell) -> dict[str, Any]:
         "marks": cell.marks,
         "best_protection": cell.leads,
         **{f"difference_to_{kind}": _difference(cell.differences.get(kind)) for kind in ROLES},
-        "published": [{**dataclasses.asdict(m.figure), "note": m.note} for m in cell.printed],
+        "published": [{**dataclasses.asdict(m.figure), "note": m.note} for m in cell.published],
     }
 
 

@@ -95,7 +95,7 @@ def make_page(report: Report, view: View, width: int | None, gap: int, edge: int
         sheets=tuple(sheet for sheet in sheets if sheet.columns),
         notes=tuple(notes),
         words=words,
-        details=(*(_labelled(note) for note in reduced), *footer(report)),
+        details=(*(_labelled(note) for note in reduced), *_other_sources(report), *footer(report)),
         brief=_brief(report),
     )
 
@@ -136,6 +136,10 @@ def _intro(report: Report) -> list[str]:
                 "/".join(dict.fromkeys(getattr(f, key) for f in figures)) for key in ("dataset", "victim")
             ]
             lines.append(f"printed: {origin} ({', '.join(part for part in sets if part)}), not measured here")
+            if any(
+                cell.elsewhere for view in report.measured for row in view.rows for cell in row.cells.values()
+            ):
+                lines[-1] += "; in brackets lowest and highest of other sources, named in the details"
     return lines
 
 
@@ -172,10 +176,10 @@ def _explanations(report: Report, sheets: Sequence[Sheet]) -> list[str]:
         trained = cost.mean_seconds(report.records, "train", "device_seconds")
         more = f"; training one victim takes another {duration(trained, 1)}" if trained else ""
         notes.append(f"{cost_unit(report)}: to make the noise once, its preparation included{more}")
-    return notes + _other_sources(report)
+    return notes
 
 
-def _other_sources(report: Report) -> list[str]:
+def _other_sources(report: Report) -> list[Line]:
     """The printed numbers of all papers but the main one, a line for each paper and table."""
     if not report.printed:
         return []
@@ -185,7 +189,7 @@ def _other_sources(report: Report) -> list[str]:
     for view in report.measured:
         for row in view.rows:
             for column, cell in row.cells.items():
-                for figure in (match.figure for match in cell.printed):
+                for figure in (match.figure for match in cell.published):
                     if figure.origin != mains[view.measure.way]:
                         parts = [column_name(report, column, legend)] if len(report.columns) > 1 else []
                         parts += [view.measure.short] if report.others else []
@@ -193,7 +197,7 @@ def _other_sources(report: Report) -> list[str]:
                         rows = found.setdefault(figure.origin, {})
                         rows.setdefault(row_name(report, row, legend), {})[text] = None
     return [
-        f"{origin} prints: " + "; ".join(f"{name} {', '.join(values)}" for name, values in rows.items())
+        (f"{origin} prints", "; ".join(f"{name} {', '.join(values)}" for name, values in rows.items()))
         for origin, rows in found.items()
     ]
 

@@ -16,8 +16,41 @@ from ue_bench.report.layout import Trial
 
 # Our granularity -> the papers' word for it.
 GRANULARITIES = {"image": "sample", "pair": "sample", "class": "class"}
-COARSE = ("class", "cluster")  # of our granularities, those that give several images one noise
 _PARTS = {"supp": "supplementary"}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a row must be for a figure to stand beside it, where no source says it in our words.
+
+    Attributes:
+        known: False if nothing here compares.
+        method: ours, or "" for any whose published names list the figure's.
+        granularity, budget: of the row's noise.
+        defense, settings: its name here, and the parameters that it must have.
+        own: True if the source is the method's own paper.
+    """
+
+    known: bool = False
+    method: str = ""
+    granularity: str = ""
+    budget: str = ""
+    defense: str = ""
+    settings: tuple[tuple[str, Any], ...] = ()
+    own: bool = False
+
+    def fit(self, figure: Figure, trial: Trial, defense: str, settings: Mapping[str, Any]) -> bool:
+        """Whether a row with this defense, its parameters as its records give them, compares."""
+        listed = figure.method in (trial.get("published_names") or ())
+        if not self.known or not (listed or self.method == trial.get("method")):
+            return False
+        if trial.get("control") != "clean" and (self.granularity, self.budget) != (
+            trial.get("granularity"),
+            trial.get("budget"),
+        ):
+            return False
+        asked = dict(self.settings)
+        return self.defense == (defense or "none") and asked == {key: settings.get(key) for key in asked}
 
 
 @dataclass(frozen=True)
@@ -25,6 +58,7 @@ class Figure:
     """One printed number; empty text and None mean "does not apply" or "not said". Units: percent, or a rank.
 
     ``sd`` is the standard deviation that is printed with it. ``table`` is a number, or a word for what has none.
+    ``terms`` say what it compares with; without them the words of the papers' tables do.
     """
 
     source: str
@@ -40,6 +74,7 @@ class Figure:
     metric: str
     value: float
     sd: float | None = None
+    terms: Terms | None = None
 
     @property
     def origin(self) -> str:
@@ -61,35 +96,6 @@ def load() -> tuple[Figure, ...]:
     """Every printed number that comes with the package."""
     path = importlib.resources.files("ue_bench_results") / "published.csv"
     return parse(path.read_text(encoding="utf-8").splitlines())
-
-
-@functools.cache
-def load_field() -> tuple[Figure, ...]:
-    """What other papers, leaderboards and readmes print: one granularity, every image protected, no direction."""
-    path = importlib.resources.files("ue_bench_results") / "field.csv"
-    return parse_field(path.read_text(encoding="utf-8").splitlines())
-
-
-def parse_field(lines: Iterable[str]) -> tuple[Figure, ...]:
-    """Figures from the lines of such a CSV file; the row ``METRIC_sd`` is the spread of the same place's METRIC."""
-    rows = list(csv.DictReader(lines))
-    place = ("paper", "table", "dataset", "method", "victim", "defense")
-    spreads = {(*(row[key] for key in place), row["metric"]): float(row["value"]) for row in rows}
-    return tuple(
-        Figure(
-            source=row["paper"],
-            table=row["table"],
-            paradigm="supervised",
-            **{key: row[key] for key in ("dataset", "method", "victim", "defense", "metric")},
-            granularity="",
-            poison_ratio=1.0,
-            direction="",
-            value=float(row["value"]),
-            sd=spreads.get((*(row[key] for key in place), f"{row['metric']}_sd")),
-        )
-        for row in rows
-        if not row["metric"].endswith("_sd")
-    )
 
 
 def parse(lines: Iterable[str]) -> tuple[Figure, ...]:
@@ -115,17 +121,29 @@ def paper(source: str) -> str:
 
 
 def find(
-    trial: Trial, plan: Mapping[str, Any], wanted: Measure, figures: Sequence[Figure]
+    trial: Trial,
+    plan: Mapping[str, Any],
+    wanted: Measure,
+    figures: Sequence[Figure],
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[Match, ...]:
     """The figures for the same method, data, victim, defense and ratio, from every table that prints one.
 
     A method that a table lists under a single granularity matches a trial of any granularity; a note says so. What is
     printed for pairs is of one noise per pair, and stands beside no other. A control without noise matches at any ratio
-    and granularity.
+    and granularity. A figure with terms matches by these alone.
+
+    Args:
+        settings: the parameters of the trial's defense, as its records give them; None if nobody knows them.
     """
     names = set(trial.get("published_names") or [])
     place = {key: beside(plan, trial, key) for key in ("dataset", "victim", "defense")}
-    alike = [f for f in figures if f.method in names and _fits(f, plan, place, wanted)]
+    alike = [
+        f
+        for f in figures
+        if _fits(f, plan, place, wanted)
+        and (f.terms.fit(f, trial, place["defense"], settings or {}) if f.terms else f.method in names)
+    ]
     if trial.get("control") != "clean":
         alike = [f for f in alike if f.poison_ratio in (None, number(trial.get("poison_ratio")))]
     groups: dict[tuple[str, int | str, str], list[Figure]] = {}
@@ -144,11 +162,18 @@ def beside(plan: Mapping[str, Any], trial: Trial, key: str) -> str:
     return str(other.get(own, own) if isinstance(other, Mapping) else other or own)
 
 
-def prefer_named(matches: Iterable[Match], plan: Mapping[str, Any]) -> set[tuple[str, int | str]]:
-    """The (source, table) pairs to show: the matched ones that the suite's source names, or else all matched ones."""
-    found = {(match.figure.source, match.figure.table) for match in matches}
+def shown_tables(matches: Sequence[Match], plan: Mapping[str, Any]) -> set[tuple[str, int | str]]:
+    """The (source, table) pairs to show: the matched ones that the suite's source names.
+
+    If none is named, all of the papers' tables, and of what has terms the one that prints most.
+    """
+    found = {(match.figure.source, match.figure.table) for match in matches if match.figure.terms is None}
     named = named_tables(str(plan.get("source") or ""))
-    return {pair for pair in found if (same_name(paper(pair[0])), pair[1]) in named} or found
+    kept = {pair for pair in found if (same_name(paper(pair[0])), pair[1]) in named}
+    if kept:
+        return kept
+    main = main_origin(matches, plan)
+    return found | {(m.figure.source, m.figure.table) for m in matches if m.figure.origin == main}
 
 
 def main_origin(matches: Iterable[Match], plan: Mapping[str, Any]) -> str:
@@ -184,11 +209,16 @@ def _fits(figure: Figure, plan: Mapping[str, Any], place: Mapping[str, str], wan
         and (figure.metric, figure.direction) == wanted.printed
         and same_name(figure.dataset) == same_name(place["dataset"])
         and same_name(figure.victim) == same_name(place["victim"])
-        and same_name(figure.defense or "none") == same_name(place["defense"] or "none")
+        and (
+            figure.terms is not None
+            or same_name(figure.defense or "none") == same_name(place["defense"] or "none")
+        )
     )
 
 
 def _by_granularity(group: Sequence[Figure], trial: Trial) -> list[Match]:
+    if group[0].terms:
+        return [Match(figure) for figure in group]
     if trial.get("control") == "clean":
         return [Match(figure) for figure in {figure.value: figure for figure in group}.values()]
     wanted = GRANULARITIES.get(str(trial.get("granularity")), "")

@@ -269,16 +269,31 @@ def _differences(view: Report, column: Key, head: str) -> Column:
 
 
 def _printed(view: Report, row: int, column: Key, origin: str, legend: Legend) -> str:
-    """``13.76``, followed by a legend's key if it needs a note; several numbers if the paper has several names."""
+    """``13.76 (10.00–20.50)``: the method's own paper or else ``origin``, and what all others print.
+
+    A number that needs a note is followed by a legend's key; several follow each other if a paper has several names.
+    """
     cell = view.rows[row].cells.get(column)
-    matches = [match for match in (cell.printed if cell else ()) if _of(match, origin)]
-    several = len({match.figure.method for match in matches}) > 1
-    texts = []
-    for match in matches:
-        notes = ([match.figure.method] if several else []) + ([match.note] if match.note else [])
-        text = view.measure.text(match.figure.value)
-        texts.append(f"{text} {legend.key('printed: ' + ', '.join(notes))}" if notes else text)
+    if cell is None:
+        return NOTHING
+    main = [match for match in cell.printed if _of(match, origin)]
+    own = [match for match in cell.published if match.figure.terms and match.figure.terms.own]
+    texts = [_noted(view, match, own or main, origin, legend) for match in own or main]
+    others = [match.figure.value for match in (*main, *cell.elsewhere) if match not in (own or main)]
+    if others:
+        low, high = view.measure.text(min(others)), view.measure.text(max(others))
+        texts = [" / ".join(dict.fromkeys(texts)), f"({low})" if low == high else f"({low}–{high})"]
+        return " ".join(texts).strip()
     return " / ".join(dict.fromkeys(texts)) or NOTHING
+
+
+def _noted(view: Report, match: Match, beside: Sequence[Match], origin: str, legend: Legend) -> str:
+    """A printed number with the key of what a reader must know about it."""
+    notes = [match.figure.method] if len({one.figure.method for one in beside}) > 1 else []
+    notes += [match.note] if match.note else []
+    notes += [] if _of(match, origin) else [f"in the method's own paper, {match.figure.source}"]
+    text = view.measure.text(match.figure.value)
+    return f"{text} {legend.key('printed: ' + ', '.join(notes))}" if notes else text
 
 
 def _of(match: Match, origin: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ue_bench.report import printed
+from ue_bench.report import field_numbers, printed
 from ue_bench.report.printed import Figure, same_name
 from ue_bench.report.web.entries import Entry
 
@@ -42,7 +42,7 @@ class Claim:
 def make_claims(entries: Iterable[Entry], figures: Sequence[Figure] = ()) -> list[Claim]:
     """Every question with two or more sources, or one and a measurement of ours: first where both are, by spread."""
     found: dict[tuple[str, ...], list[Figure]] = {}
-    for figure in figures or (*printed.load(), *printed.load_field()):
+    for figure in figures or (*printed.load(), *field_numbers.load()):
         whole = figure.poison_ratio in (None, 1.0) or figure.dataset == ""
         if figure.metric == "accuracy" and not figure.direction and whole:
             found.setdefault(_key(figure), []).append(figure)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ue_bench.dimensions import method_in_words
 from ue_bench.measures import number
-from ue_bench.report import printed
+from ue_bench.report import field_numbers, printed
 from ue_bench.report.cells import Cell
 from ue_bench.report.footnotes import cause
 from ue_bench.report.layout import Trial
@@ -86,7 +86,7 @@ def collect(reports: Iterable[Report]) -> list[Entry]:
     reports = list(reports)
     sizes = sizes_of(reports)
     found: dict[Any, Entry] = {}
-    figures = (*printed.load(), *printed.load_field())
+    figures = (*printed.load(), *field_numbers.load())
     orders: dict[Any, tuple[int, bool]] = {}
     for turn, report in enumerate(reports):
         suite = str(report.plan.get("suite") or "")
@@ -134,30 +134,11 @@ def sizes_of(reports: Iterable[Report]) -> dict[str, int]:
 
 
 def _printed(cell: Cell, view: Report, figures: Sequence[printed.Figure]) -> tuple[printed.Match, ...]:
-    """What is printed for a cell, under its own name as well, and under the defense's with its strength.
-
-    Sources that do not say their granularity are taken to mean one noise per image, the field's usual one.
-    """
-    trial = cell.trial
-    own = printed.same_name(str(trial.get("method")))
-    names = dict.fromkeys([*(trial.get("published_names") or [])])
-    names |= dict.fromkeys(f.method for f in figures if printed.same_name(f.method) == own)
-    asked = {**trial, "published_names": list(names)}
-    matches = printed.find(asked, view.plan, view.measure, figures)
-    strength = _strength(cell)
-    if strength:
-        stronger = {**asked, "defense": f"{trial.get('defense')}{strength}"}
-        matches += printed.find(stronger, view.plan, view.measure, figures)
-    if trial.get("granularity") in printed.COARSE and cell.control != "clean":
-        matches = tuple(match for match in matches if match.figure.granularity)
+    """What every source prints for a cell, also under the method's own name where it says no other."""
+    own = printed.same_name(str(cell.trial.get("method")))
+    names = [*(cell.trial.get("published_names") or [])] or [
+        *dict.fromkeys(f.method for f in figures if printed.same_name(f.method) == own)
+    ]
+    asked = {**cell.trial, "published_names": names}
+    matches = printed.find(asked, view.plan, view.measure, figures, cell.settings)
     return tuple({(m.figure.origin, m.figure.method, m.figure.value): m for m in matches}.values())
-
-
-def _strength(cell: Cell) -> str:
-    """The defense's only numeric parameter as text, or "": ``10`` for JPEG at quality 10."""
-    for record in cell.records:
-        defense: Mapping[str, Any] = (record.get("config") or {}).get("defense") or {}
-        parameters = defense.get("parameters") or {}
-        values = [value for each in parameters.values() if (value := number(each)) is not None]
-        return f"{values[0]:g}" if len(parameters) == 1 and values else ""
-    return ""
