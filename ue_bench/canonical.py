@@ -12,11 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# The metadata of a dataclass's field that is left out while it holds its default, since older ids and records lack it.
+LATER = {"later": True}
+
 
 def plain(value: Any) -> Any:
     """Turns dataclasses, enums, tuples and sets into what JSON can hold; infinity becomes ``"inf"``."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        told = {f: getattr(value, f.name) for f in dataclasses.fields(value)}
+        later = [f for f, held in told.items() if f.metadata.get("later") and held == f.default]
+        return {f.name: plain(held) for f, held in told.items() if f not in later}
     if isinstance(value, enum.Enum):
         return value.name
     if isinstance(value, Mapping):

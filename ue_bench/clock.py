@@ -124,6 +124,10 @@ class Clock:
         if self._stack:
             self.add_flop(self._stack[-1].name, {dtype: flop})
 
+    def counted(self) -> dict[str, float]:
+        """Operations of the present phase so far, by dtype; {} outside phases and where they are not known."""
+        return dict(self.flop.get(self._stack[-1].name) or {}) if self._stack else {}
+
     def add_flop(self, name: str, flop: Mapping[str, float] | None) -> None:
         """Adds operations by dtype to a phase; None: it is not known how many there were."""
         known = self.flop.setdefault(name, {})

@@ -46,6 +46,12 @@ class Defense(Content):
         """Whether it chooses the epoch that counts by images that it does not train on."""
         return type(self).held_out is not Defense.held_out
 
+    @property
+    def leaves_steps_alone(self) -> bool:
+        """Whether a step of training is the ordinary one, which can be recorded as a CUDA graph."""
+        own = ("in_epoch", "batch", "attack", "loss")
+        return all(getattr(type(self), name) is getattr(Defense, name) for name in own)
+
     def held_out(self, count: int) -> int:
         """How many of ``count`` training images are not trained on, drawn by class, to choose the epoch by; 0: none."""
         return 0

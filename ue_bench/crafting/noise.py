@@ -18,7 +18,9 @@ from ue_bench.contracts.view import ProtectorView
 from ue_bench.crafting.objectives import Classification, Objective
 from ue_bench.crafting.orders import Endless, in_order, shuffled, stratified
 from ue_bench.crafting.pgd import Walk, project
-from ue_bench.crafting.resident import Index, ResidentImages, zero_noise
+from ue_bench.crafting.resident import Index, ResidentImages, places, zero_noise
+from ue_bench.training.arithmetic import captures
+from ue_bench.training.graphs import Captured
 
 JUDGED_AT_ONCE = 1000  # images
 MANY_CLASSES = 100  # the least number for which papers use their settings for many classes
@@ -51,6 +53,7 @@ class Noise(ABC):
         self._context = context
         self.images, self.objective, self.walk, self.batch_size = images, objective, walk, batch_size
         self.delta = zero_noise((count, 3, *images.size), images.device)
+        self._steps: dict[tuple[int, bool], Captured] = {}
 
     @abstractmethod
     def training_batches(self) -> Endless[Index]:
@@ -95,12 +98,26 @@ class Noise(ABC):
 
     def walked(self, model: nn.Module, index: Index) -> Tensor:
         """float32 [B, 3, H, W]: the noise of the images at ``index`` after a walk; each image walks by itself."""
-        return project(
-            self.images.take(index),
-            self.at(index),
-            lambda shown: self.objective.loss(model, shown, index),
-            self.walk,
-        )
+        images, delta = self.images.take(index), self.at(index)
+        if not captures(images.device):
+            return project(images, delta, lambda shown: self.objective.loss(model, shown, index), self.walk)
+        step, where = self._captured(model), places(index, images.device)
+        for _ in range(self.walk.steps):
+            delta = step(images, delta, where)
+        return delta.clone()
+
+    def _captured(self, model: nn.Module) -> Captured:
+        """(images, noise, places of the images) -> the noise after one step against the model in its present mode."""
+        key = id(model), model.training
+        if key not in self._steps:
+            one = replace(self.walk, steps=1)
+
+            def step(images: Tensor, delta: Tensor, where: Tensor) -> Tensor:
+                return project(images, delta, lambda shown: self.objective.loss(model, shown, where), one)
+
+            draws = [part for part in vars(self.objective).values() if isinstance(part, torch.Generator)]
+            self._steps[key] = Captured(step, draws, self._context and self._context.clock)
+        return self._steps[key]
 
 
 class ImageNoise(Noise):

@@ -8,6 +8,13 @@ from torch import Tensor
 Index = slice | Tensor
 
 
+def places(index: Index, device: torch.device) -> Tensor:
+    """int64 [B], on the device: the places that an index names; a slice has both ends."""
+    if isinstance(index, slice):
+        return torch.arange(index.start, index.stop, device=device)
+    return index.to(device)
+
+
 class ResidentImages:
     """8-bit images on the device, turned into floats a batch at a time.
 

@@ -108,9 +108,8 @@ def sizes_of(plans: Iterable[Mapping[str, Any]], records: Iterable[Record]) -> d
 def training_of(config: Config) -> str:
     """A key that is equal for trainings with the same cost per image and epoch."""
     recipe, names = config["recipe"], ("paradigm", "victim", "defense")
-    return dumps(
-        [*(config[name] for name in names), recipe.get("batch_size"), recipe.get("bf16"), _arithmetic(config)]
-    )
+    told = [recipe.get(name) for name in ("batch_size", "bf16", "compile")]
+    return dumps([*(config[name] for name in names), *told, _arithmetic(config)])
 
 
 def noise_of(config: Config) -> str:

@@ -85,9 +85,12 @@ def resuming(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Sets the learning rate of every parameter group."""
+    """Sets the learning rate of every parameter group; where it is a tensor, at its place in memory."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
 
 
 def training_step(

@@ -14,12 +14,24 @@ from ue_bench.training.recipe import ContrastiveRecipe, Recipe
 NO_DECAY = ("bn", "ln", "norm", "bias", "logit_scale")  # parts of names; those of CLIP's code, and "norm"
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimizer that the recipe names."""
-    settings: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], recipe: Recipe, recorded: bool = False
+) -> torch.optim.Optimizer:
+    """The optimizer that the recipe names.
+
+    Args:
+        recorded: whether its steps become part of a CUDA graph: then the learning rate is a tensor that is read at each
+            replay, and nothing waits for the device.
+    """
+    weights, settings = list(parameters), {"weight_decay": recipe.weight_decay}
+    rate: Any = recipe.learning_rate
+    if recorded:
+        rate = torch.tensor(rate, device=weights[0].device)
+        settings |= {"fused": True}
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=recipe.momentum, nesterov=recipe.nesterov, **settings)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer](parameters, **settings)
+        return torch.optim.SGD(weights, rate, momentum=recipe.momentum, nesterov=recipe.nesterov, **settings)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    return kind(weights, rate, capturable=recorded, **settings)
 
 
 def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:

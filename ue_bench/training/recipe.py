@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from ue_bench.bounds import Count, NotNegative, Positive, Range, Whole, check_fields
+from ue_bench.canonical import LATER
 
 BelowOne = Annotated[float, Range(0, below=1)]
 
@@ -34,6 +35,9 @@ class Recipe:
     label_smoothing: BelowOne = 0.0
     gradient_clip: NotNegative = 0.0  # global norm; 0: none
     bf16: bool = True  # on GPUs that have it, on CPUs that gain by it
+    compile: bool = field(
+        default=False, metadata=LATER
+    )  # torch.compile, which rounds otherwise; needs a C++ compiler
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))

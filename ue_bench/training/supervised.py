@@ -17,9 +17,10 @@ from ue_bench.errors import TrainingError
 from ue_bench.measures import measure_more
 from ue_bench.progress import Progress
 from ue_bench.seeds import derive
-from ue_bench.training.arithmetic import autocast
+from ue_bench.training.arithmetic import autocast, captures
 from ue_bench.training.batches import Batches, plain_batches
 from ue_bench.training.epochs import resuming, run_epochs, set_learning_rate, training_step
+from ue_bench.training.graphs import Captured
 from ue_bench.training.optim import learning_rate, make_optimizer
 from ue_bench.training.recipe import Recipe
 
@@ -95,10 +96,11 @@ def train(
     clock, progress, curves = clock or Clock(device), progress or Progress(), Curves()
     if data.labels is None:
         raise TrainingError("supervised training needs labels, and this dataset has none")
+    hacker = defense or Defense()
+    recorded = captures(device) and hacker.leaves_steps_alone
     with clock.phase("warmup"):
         model = model.to(device).to(memory_format=torch.channels_last)
-        optimizer = make_optimizer(model.parameters(), recipe)
-    hacker = defense or Defense()
+        optimizer = make_optimizer(model.parameters(), recipe, recorded)
     with clock.phase("fit" if hacker.fits else "train"):
         generator = torch.Generator(device).manual_seed(derive(seed, "fit"))
         known = data.images[:0] if clean is None else clean.images
@@ -111,12 +113,15 @@ def train(
         len(seen) for seen in (test, validation) if seen is not None
     )
 
-    cost = functools.partial(functional.cross_entropy, label_smoothing=recipe.label_smoothing)
+    step = _Step(model, batches, targets, optimizer, recipe)
+    replayed = Captured(functools.partial(step, hacker), [batches.generator], clock) if recorded else None
+    if recipe.compile:
+        clock.add_flop("train", None)  # what is compiled does not count its operations
     resumable = resuming(checkpoints, progress, batches, model=model, optimizer=optimizer)
 
     def one(epoch: int) -> tuple[float, float]:
-        acting = hacker.in_epoch(epoch, recipe.epochs)
-        return _epoch(model, batches, targets, optimizer, recipe, epoch, acting, cost, resumable)
+        take = replayed or functools.partial(step, hacker.in_epoch(epoch, recipe.epochs))
+        return _epoch(model, batches, optimizer, recipe, epoch, step, take, resumable)
 
     def measure() -> None:
         assert test is not None and test.labels is not None
@@ -133,26 +138,60 @@ def train(
     return curves
 
 
-def _epoch(
-    model, batches, targets, optimizer, recipe, epoch, defense, cost, resumable
-) -> tuple[float, float]:
+class _Compiled(nn.Module):
+    """A model whose passes are compiled; its weights and its mode are the model's own."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model, self._compiled = model, torch.compile(model.forward)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._compiled(images)
+
+
+class _Step:
+    """One step of training. Whatever it changes stays at its place in memory, so that it can be recorded.
+
+    Attributes:
+        total, correct: float32 scalars on the device: sums over steps of the loss and of the share of a batch, as
+            trained on, that is classified right.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Batches,
+        targets: Tensor,
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
+    ):
+        self.model, self.batches, self.targets = model, batches, targets
+        self.optimizer, self.recipe = optimizer, recipe
+        self.forward = _Compiled(model) if recipe.compile else model
+        self.cost = functools.partial(functional.cross_entropy, label_smoothing=recipe.label_smoothing)
+        self.total, self.correct = (torch.zeros((), device=batches.device) for _ in range(2))
+
+    def __call__(self, defense: Defense, index: Tensor) -> None:
+        """Takes the step with the images at ``index``, int64 [B] on the device."""
+        images, goal, draws = self.batches.take(index), self.targets[index], self.batches.generator
+        with autocast(self.batches.device, self.recipe.bf16):
+            images, goal = defense.batch(images, goal, draws)
+            images = defense.attack(self.forward, images, goal, draws)
+            loss, logits = defense.loss(self.forward, images, goal, self.cost, draws)
+        training_step(self.model, self.optimizer, loss, self.recipe.gradient_clip)
+        self.total += loss.detach()
+        self.correct += (logits.detach().argmax(1) == goal.argmax(1)).float().mean()
+
+
+def _epoch(model, batches, optimizer, recipe, epoch, step, take, resumable) -> tuple[float, float]:
     """One pass over the data: (mean loss, accuracy in percent on the batches as trained on)."""
     model.train()
-    device, steps = batches.device, len(batches)
-    total, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    order = batches.shuffle()
-    for step in resumable(range(steps), "step", bar=False, total=total, correct=correct):
-        images, index = batches.take(order[step]), order[step]
-        set_learning_rate(optimizer, learning_rate(recipe, epoch, step, steps))
-        goal = targets[index]
-        with autocast(device, recipe.bf16):
-            images, goal = defense.batch(images, goal, batches.generator)
-            images = defense.attack(model, images, goal, batches.generator)
-            loss, logits = defense.loss(model, images, goal, cost, batches.generator)
-        training_step(model, optimizer, loss, recipe.gradient_clip)
-        total += loss.detach()
-        correct += (logits.detach().argmax(1) == goal.argmax(1)).float().mean()
-    return float(total) / steps, 100 * float(correct) / steps
+    steps, order = len(batches), batches.shuffle()
+    sums = {"total": step.total.zero_(), "correct": step.correct.zero_()}
+    for number in resumable(range(steps), "step", bar=False, **sums):
+        set_learning_rate(optimizer, learning_rate(recipe, epoch, number, steps))
+        take(order[number])
+    return float(step.total) / steps, 100 * float(step.correct) / steps
 
 
 @torch.no_grad()
