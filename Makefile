@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: install quickstart test bench soak lint site
+.PHONY: install quickstart test bench soak gpu-evidence lint site
 
 install: $(INSTALLED)
 
@@ -25,6 +25,10 @@ bench: install
 
 soak: install # hours; what is killed, filled and spoilt: results/soak.md
 	$(BIN)/python tests/soak/all.py
+
+minutes ?= 240
+gpu-evidence: install # on a machine with a GPU: make gpu-evidence minutes=600; the same command goes on where it stopped
+	$(BIN)/python results/gpu_evidence.py minutes=$(minutes)
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

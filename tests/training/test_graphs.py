@@ -27,7 +27,6 @@ from ue_bench.training.recipe import Recipe
 from ue_bench.training.supervised import train
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
 RECIPE = Recipe(epochs=3, batch_size=48, crop_padding=2, learning_rate=0.05, gradient_clip=5.0)
 
 
@@ -198,7 +197,7 @@ def test_compiled_passes_are_part_of_the_recipe_and_use_the_models_own_weights(m
     assert len(calls) == 3 * 4 and all(map(torch.equal, ordinary, same))
 
 
-@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("bf16", [False, True])
 def test_on_a_gpu_a_recorded_training_equals_the_same_steps_one_by_one(monkeypatch, optimizer, bf16):
@@ -212,12 +211,12 @@ def test_on_a_gpu_a_recorded_training_equals_the_same_steps_one_by_one(monkeypat
     assert abs(usual.train_loss[-1] - curves.train_loss[-1]) < 0.1, "other kernels, the same training"
 
 
-@needs_cuda
+@pytest.mark.cuda
 def test_on_a_gpu_recorded_noise_steps_equal_the_ordinary_ones():
     assert torch.equal(walked(GPU, True), walked(GPU, False))
 
 
-@needs_cuda
+@pytest.mark.cuda
 def test_on_a_gpu_a_dropped_recording_leaves_no_stream_behind():
     with contextlib.suppress(TrainingError):
         step = Captured(lambda x: x.cpu())
