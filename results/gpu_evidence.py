@@ -1,4 +1,4 @@
-"""What a machine with a GPU shows, within a time: ``python results/gpu_evidence.py minutes=240``, or ``make gpu-evidence``.
+"""What a GPU shows within a time: ``python results/gpu_evidence.py minutes=240``, or ``make gpu-evidence``.
 
 In this order: the tests that need a GPU, the speed table, CIFAR-10 against every kind of noise and CLIP on pairs at the
 papers' size, first with one seed and a few rows, so that small tables are complete early, then with three seeds and all
@@ -101,17 +101,14 @@ def _end(process: subprocess.Popen) -> None:
 def summary(ended: dict[str, str], out: Path, store: Path) -> str:
     """Markdown: the machine, how each step ended, and the tables."""
     rows = [f"| {name} | {how.replace('|', '/')} |" for name, how in ended.items()]
-    parts = [
-        "# What this GPU shows",
-        _told(["env"], fenced=True),
-        "\n".join(["| step | how it ended |", "| --- | --- |", *rows]),
-    ]
+    table = "\n".join(["| step | how it ended |", "| --- | --- |", *rows])
+    parts = ["# What this GPU shows", _told(["env"], fenced=True), table]
     speed = out / "speed.log"
     if (out / "speed.done").exists() and speed.exists():
         parts += ["## Speed", speed.read_text(encoding="utf-8").strip()]
     for suite in ("supervised", "clip_retrieval"):
-        table = _told(["report", f"suite={suite}", f"store={store}", "--format", "markdown"])
-        parts.append(table or f"No table of {suite} yet.")
+        shown = _told(["report", f"suite={suite}", f"store={store}", "--format", "markdown"])
+        parts.append(shown or f"No table of {suite} yet.")
     return "\n\n".join(parts) + "\n"
 
 
