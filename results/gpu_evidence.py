@@ -79,12 +79,13 @@ def carry_out(step: Step, out: Path, end: float) -> str:
         finally:
             _end(process)
     lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-    told = f"{(time.monotonic() - begun) / 60:.1f} minutes; {lines[-1].strip() if lines else 'it printed nothing'}"
+    last, unfinished, _ = (lines[-1] if lines else "it printed nothing").strip().partition(" To continue:")
+    told = f"{(time.monotonic() - begun) / 60:.1f} minutes; {last}"
     if status:
         return f"failed with status {status}, {told}"
     if step.once:
         mark.write_text(str(commit()))
-    return f"done, {told}"
+    return f"{'not complete' if unfinished else 'done'}, {told}"
 
 
 def _end(process: subprocess.Popen) -> None:
