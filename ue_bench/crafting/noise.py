@@ -116,7 +116,7 @@ class Noise(ABC):
                 return project(images, delta, lambda shown: self.objective.loss(model, shown, where), one)
 
             draws = [part for part in vars(self.objective).values() if isinstance(part, torch.Generator)]
-            self._steps[key] = Captured(step, draws, self._context and self._context.clock)
+            self._steps[key] = Captured(step, draws, self._context.clock if self._context else None)
         return self._steps[key]
 
 

@@ -36,7 +36,8 @@ class Captured:
     ):
         self._function, self._generators = function, generators
         self._clock, self._flop = clock or Clock(torch.device("cpu")), dict[str, float]()
-        self._calls, self._shapes = 0, ()
+        self._calls = 0
+        self._shapes: tuple[torch.Size, ...] = ()
         self._inputs: tuple[Tensor, ...] = ()
         self._output: Any = None
         self._stream: Any = None

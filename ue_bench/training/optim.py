@@ -23,15 +23,14 @@ def make_optimizer(
         recorded: whether its steps become part of a CUDA graph: then the learning rate is a tensor that is read at each
             replay, and nothing waits for the device.
     """
-    weights, settings = list(parameters), {"weight_decay": recipe.weight_decay}
-    rate: Any = recipe.learning_rate
+    weights = list(parameters)
+    settings: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     if recorded:
-        rate = torch.tensor(rate, device=weights[0].device)
-        settings |= {"fused": True}
+        settings |= {"lr": torch.tensor(recipe.learning_rate, device=weights[0].device), "fused": True}
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(weights, rate, momentum=recipe.momentum, nesterov=recipe.nesterov, **settings)
+        return torch.optim.SGD(weights, momentum=recipe.momentum, nesterov=recipe.nesterov, **settings)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-    return kind(weights, rate, capturable=recorded, **settings)
+    return kind(weights, capturable=recorded, **settings)
 
 
 def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
