@@ -260,3 +260,16 @@ def test_a_plan_of_other_types_is_named_and_counts_as_absent(tmp_path, content):
         store._write_json(("plans", f"{key}.json"), plan)
     with pytest.warns(RuntimeWarning, match=r"plans/other\.json is damaged: it is no plan"):
         assert len(store.read_plans()) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"speed": "x"}, {"seconds": [1]}, {"notes": 3}, {"device": True}, {"warnings": {}}, {"status": 1}],
+)
+def test_a_record_of_other_types_is_named_and_counts_as_absent(tmp_path, content):
+    store = Store(tmp_path)
+    whole = {"id": "a", "status": "done", "seconds": {"train": 1.0}, "error": None}
+    store.write_record(whole)
+    store._write_json(("trials", "b.json"), {**whole, "id": "b", **content})
+    with pytest.warns(RuntimeWarning, match=r"trials/b\.json is damaged: it is no record"):
+        assert list(store.read_records(["a", "b"])) == ["a"]

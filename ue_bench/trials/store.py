@@ -29,6 +29,11 @@ PLAN = {
     "table": dict,
     "trials": list,
 }
+FACTS = (
+    "config curves device device_seconds error mask metrics noise notes reduced seconds shared sources speed"
+)
+RECORD: dict[str, type] = {"status": str, "created": str, "warnings": list, "versions": dict}
+RECORD |= dict.fromkeys(FACTS.split(), dict)
 
 
 class Store:
@@ -181,6 +186,9 @@ class Store:
         if record is not None and record.get("id") != trial:
             self._note_damage(f"trials/{trial}.json", f"it holds the record of {record.get('id')}")
             return None
+        if record is not None and not _fits(record, RECORD):
+            self._note_damage(f"trials/{trial}.json", "it is no record")
+            return None
         return record
 
     def read_records(self, trials: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -259,9 +267,19 @@ def _unreadable(target: str, error: OSError) -> StoreError:
     return StoreError(f"cannot read {target}: {reason}{allowed}or name another folder with store=DIR")
 
 
+def _fits(content: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
+    """Whether what stands under these names, if anything does, is of these kinds."""
+    return all(content.get(name) is None or isinstance(content[name], kind) for name, kind in kinds.items())
+
+
 def _is_plan(content: Mapping[str, Any]) -> bool:
-    return all(isinstance(content.get(name, kind()), kind) for name, kind in PLAN.items()) and all(
-        isinstance(entry, dict) and isinstance(entry.get("id"), str) for entry in content.get("trials", ())
+    return (
+        all(content.get(name, "") is not None for name in PLAN)
+        and _fits(content, PLAN)
+        and all(
+            isinstance(entry, dict) and isinstance(entry.get("id"), str)
+            for entry in content.get("trials", ())
+        )
     )
 
 
