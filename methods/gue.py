@@ -67,7 +67,7 @@ class GUE(Method):
     cost: ClassVar[str] = "50 epochs of 13 forward and backward passes of a classifier and 1 of a U-Net"
     published_names: ClassVar[tuple[str, ...]] = ("GUE",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "smoke": {"surrogate": "resnet_tiny", "width": 4, "epochs": 1, "batch_size": 24, "inner_steps": 2},
+        "smoke": {"surrogate": "resnet_tiny", "width": 4, "epochs": 2, "batch_size": 8, "inner_steps": 2},
         # Fewer steps of the copy, each larger.
         "laptop": {
             "surrogate": "resnet_tiny",

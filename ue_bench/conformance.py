@@ -231,7 +231,11 @@ def victim_gives_logits(subject: Subject) -> None:
         model = subject.environment.build_victim(subject.name, classes, (size, size), 0)
         logits = model(torch.rand(4, 3, size, size))
         assert logits.shape == (4, classes), f"logits are {list(logits.shape)}, not [4, {classes}]"
-        logits.square().sum().backward()
+        loss = logits.square().sum()
+        if subject.content.learns == "views":
+            learner: Any = model
+            loss = loss + learner.objective(torch.rand(4, 3, size, size), torch.Generator().manual_seed(0))
+        loss.backward()
         _nothing_is_idle(model)
 
 
