@@ -19,7 +19,7 @@ from ue_bench.errors import StoreError
 from ue_bench.trials.identity import mark
 
 SCHEMA = 1
-# The types of what a plan holds.
+# The types of what plans and records hold; None stands for nothing.
 PLAN = {
     "suite": str,
     "profile": str,
