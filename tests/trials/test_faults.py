@@ -88,7 +88,8 @@ def test_ctrl_c_on_a_real_process(tmp_path):
             break
         except subprocess.TimeoutExpired:
             continue
-    assert run.returncode == 130 and "To continue: ue-bench run suite=toy" in said and "Traceback" not in said
+    assert run.returncode == 130, said
+    assert "To continue: ue-bench run suite=toy" in said and "Traceback" not in said
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self/ns").exists(), reason="root writes everywhere")
