@@ -12,6 +12,7 @@ import torch
 
 from ue_bench import Budget, Perturbation
 from ue_bench.errors import DamagedError, StoreError
+from ue_bench.trials import store as storing
 from ue_bench.trials.artefacts import load_perturbation, load_tensors, save_perturbation, save_tensors
 from ue_bench.trials.store import Store
 
@@ -54,7 +55,7 @@ def test_swapped_records_and_plans_are_named(tmp_path):
             if folder == "trials":
                 store.write_record({**RECORD, "id": name})
             else:
-                store.write_plan(name, {"suite": "s", "created": "2026"})
+                store.write_plan(name, {"suite": "s", "created": "2026", "trials": []})
         paths = [tmp_path / folder / f"{name}.json" for name in names]
         one, two = (path.read_text() for path in paths)
         paths[0].write_text(two)
@@ -237,7 +238,7 @@ def test_noise_is_mapped_not_read_and_changing_it_changes_no_file(tmp_path):
 def test_an_address_of_another_kind_works():
     store = Store("memory://bucket/run")
     store.write_record(RECORD)
-    store.write_plan("p", {"suite": "s", "created": "2026"})
+    store.write_plan("p", {"suite": "s", "created": "2026", "trials": []})
     assert Store("memory://bucket/run").read_record("abc")["status"] == "done"
     assert [plan["suite"] for plan in store.read_plans("s")] == ["s"]
     assert store.read_plans("other") == []
@@ -246,13 +247,18 @@ def test_an_address_of_another_kind_works():
 def test_plans_are_in_the_order_of_writing_whatever_the_clock_says(tmp_path):
     store = Store(tmp_path)
     for key, year in (("b", "2026"), ("c", "2020"), ("a", "1970"), ("b", "1999")):  # b was run once more
-        store.write_plan(key, {"suite": "s", "created": year})
+        store.write_plan(key, {"suite": "s", "created": year, "trials": []})
     assert [plan["created"] for plan in store.read_plans("s")] == ["2020", "1970", "1999"]
-    store._write_json(("plans", "old.json"), {"suite": "s", "created": "2025"})  # of an older version
+    store._write_json(
+        ("plans", "old.json"), {"suite": "s", "created": "2025", "trials": []}
+    )  # of an older version
     assert [plan["created"] for plan in store.read_plans("s")] == ["2025", "2020", "1970", "1999"]
 
 
-@pytest.mark.parametrize("content", [{"table": True}, {"profile": {}}, {"trials": [3]}, {"trials": [{}]}])
+@pytest.mark.parametrize(
+    "content",
+    [{"table": True}, {"profile": {}}, {"trials": [3]}, {"trials": [{}]}, {"trials": None}, {"floors": 1}],
+)
 def test_a_plan_of_other_types_is_named_and_counts_as_absent(tmp_path, content):
     store = Store(tmp_path)
     whole = {"suite": "a", "profile": "", "created": "2026", "table": {}, "trials": [{"id": "b"}]}
@@ -273,3 +279,20 @@ def test_a_record_of_other_types_is_named_and_counts_as_absent(tmp_path, content
     store._write_json(("trials", "b.json"), {**whole, "id": "b", **content})
     with pytest.warns(RuntimeWarning, match=r"trials/b\.json is damaged: it is no record"):
         assert list(store.read_records(["a", "b"])) == ["a"]
+
+
+def test_every_text_list_and_mapping_of_real_plans_and_records_has_its_type_checked():
+    """A key that is added later must be told to the store, which reads what anybody may have written."""
+    results = Path(__file__).parents[2] / "results"
+    for folder, kinds in (("plans", storing.PLAN), ("trials", storing.RECORD)):
+        files = sorted(results.glob(f"*/{folder}/*.json"))
+        assert files
+        for path in files:
+            content = json.loads(path.read_text())
+            told = {name for name, value in content.items() if isinstance(value, (str, list, dict))}
+            assert told - {"id", "key", "checksum"} <= set(kinds), path
+            entries = content.get("trials", [])
+            assert {n for e in entries for n, v in e.items() if isinstance(v, (str, list, dict))} <= {
+                "id",
+                *storing.ENTRY,
+            }

@@ -19,21 +19,31 @@ from ue_bench.errors import StoreError
 from ue_bench.trials.identity import mark
 
 SCHEMA = 1
-# The types of what plans and records hold; None stands for nothing.
-PLAN = {
-    "suite": str,
-    "profile": str,
-    "created": str,
-    "command": str,
-    "title": str,
-    "table": dict,
-    "trials": list,
-}
-FACTS = (
-    "config curves device device_seconds error mask metrics noise notes reduced seconds shared sources speed"
+# The types of what plans, their trials and records hold; None stands for nothing.
+TEXT = dict.fromkeys(
+    ("suite", "profile", "created", "dataset", "dataset_label", "victim", "defense", "method"), str
 )
-RECORD: dict[str, type] = {"status": str, "created": str, "warnings": list, "versions": dict}
-RECORD |= dict.fromkeys(FACTS.split(), dict)
+PLAN: dict[str, type] = {
+    **TEXT,
+    **dict.fromkeys(("command", "title", "source", "paradigm"), str),
+    **dict.fromkeys(("table", "floors", "published", "data", "forecast"), dict),
+    **dict.fromkeys(("trials", "skipped", "notices"), list),
+}
+ENTRY: dict[str, type] = {
+    **TEXT,
+    **dict.fromkeys(("granularity", "budget", "control"), str),
+    **dict.fromkeys(("reduced", "adjusted", "chosen", "sources"), dict),
+    "published_names": list,
+}
+RECORD: dict[str, type] = {
+    **TEXT,
+    **dict.fromkeys(("granularity", "budget", "status", "commit"), str),
+    **dict.fromkeys(
+        ("config", "curves", "device", "metrics", "noise", "mask", "notes", "reduced", "error"), dict
+    ),
+    **dict.fromkeys(("seconds", "device_seconds", "shared", "sources", "speed", "versions"), dict),
+    "warnings": list,
+}
 
 
 class Store:
@@ -186,7 +196,7 @@ class Store:
         if record is not None and record.get("id") != trial:
             self._note_damage(f"trials/{trial}.json", f"it holds the record of {record.get('id')}")
             return None
-        if record is not None and not _fits(record, RECORD):
+        if record is not None and not _is_record(record):
             self._note_damage(f"trials/{trial}.json", "it is no record")
             return None
         return record
@@ -273,13 +283,18 @@ def _fits(content: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
 
 
 def _is_plan(content: Mapping[str, Any]) -> bool:
-    return (
-        all(content.get(name, "") is not None for name in PLAN)
-        and _fits(content, PLAN)
-        and all(
-            isinstance(entry, dict) and isinstance(entry.get("id"), str)
-            for entry in content.get("trials", ())
-        )
+    known = all(content.get(name) is not None for name in ("suite", "created", "trials"))
+    return known and _fits(content, PLAN) and all(_is_entry(entry) for entry in content["trials"])
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("id"), str) and _fits(entry, ENTRY)
+
+
+def _is_record(content: Mapping[str, Any]) -> bool:
+    config = content.get("config") or {}
+    return _fits(content, RECORD) and all(
+        isinstance(config.get(kind), dict) and "name" in config[kind] for kind in content.get("sources") or {}
     )
 
 
