@@ -84,7 +84,7 @@ def test_ctrl_c_on_a_real_process(tmp_path):
     for _ in range(5):  # Python may lose one that arrives inside a callback; a person presses again
         run.send_signal(signal.SIGINT)
         try:
-            _, said = run.communicate(timeout=4)
+            _, said = run.communicate(timeout=40)
             break
         except subprocess.TimeoutExpired:
             continue
