@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ue_bench import Recipe, Victim
-from ue_bench.crafting.contrastive import Blueprint, ContrastiveModel
+from ue_bench.crafting.contrastive import Blueprint, ContrastiveModel, Encoder
 from ue_bench.crafting.views import Augmentation, view
 
 BACKBONE = ""  # the blueprint's surrogate, which a victim builds by itself
@@ -45,6 +45,12 @@ class ViewLearner(nn.Module):
         self.model.follow()
         one, two = (view(images, self.augmentation, generator) for _ in range(2))
         return self.model.loss(one, two)
+
+    def compute_in(self, bf16: bool) -> None:
+        """Whether the encoders compute in bf16 where the device gains by it."""
+        for part in self.modules():
+            if isinstance(part, Encoder):
+                part.bf16 = bf16
 
     def stepped(self) -> None:
         """Called after every training step."""

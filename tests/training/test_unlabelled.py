@@ -77,6 +77,18 @@ def test_the_labels_of_what_was_published_are_never_read(name):
     assert other.train_loss == one.train_loss and other.test_accuracy != one.test_accuracy
 
 
+@pytest.mark.parametrize("bf16", [True, False])
+@pytest.mark.parametrize("name", ["simclr_tiny", "moco_tiny"])
+def test_the_recipe_decides_about_bf16(name, bf16, monkeypatch):
+    wanted = []
+    monkeypatch.setattr(
+        "ue_bench.crafting.contrastive.autocast",
+        lambda device, on: wanted.append(on) or torch.autocast("cpu", enabled=False),
+    )
+    trained(pictures(), pictures(), name=name, recipe=dataclasses.replace(RECIPE, epochs=1, bf16=bf16))
+    assert set(wanted) == {bf16}
+
+
 def test_the_seed_decides():
     clean = pictures()
     assert trained(clean, clean)[0].train_loss == trained(clean, clean)[0].train_loss

@@ -19,9 +19,10 @@ class Victim(Content):
     Attributes:
         paradigms: what it can be trained for.
         learns: from ``labels``, or from ``views`` of images without labels. The module of the latter has ``objective``,
-            (images float [B, 3, H, W] in [0, 1], generator) -> the scalar loss of a training step, ``stepped``, called
-            after each, ``features``, images -> float [B, D], and ``classifier``, a linear layer on them, which the
-            harness fits to clean images and labels after every epoch.
+            (images float [B, 3, H, W] in [0, 1], generator) -> the scalar loss of a training step; ``stepped``, called
+            after each; ``compute_in``, which is told whether the recipe has bf16; ``features``, images -> float [B, D];
+            and ``classifier``, a linear layer on them, which the harness fits to clean images and labels after every
+            epoch.
 
     A field ``start``, if it has one, says how its first weights are drawn (``ue_bench.training.starts``): the harness
     draws them anew after ``build`` unless it is ``own``. A field ``init``, if it has one, may be ``surrogate``: then

@@ -52,7 +52,7 @@ def train_without_labels(
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> ProbeCurves:
-    """Trains ``model`` in place on the images of ``data``, and measures linear probes of its features.
+    """Trains ``model`` in place on the images of ``data``, and measures linear probes of its features, in float32.
 
     Args:
         model: as ``Victim.learns`` says for ``views``.
@@ -69,6 +69,7 @@ def train_without_labels(
     clock, progress, curves = clock or Clock(device), progress or Progress(), ProbeCurves()
     with clock.phase("warmup"):
         model = model.to(device).to(memory_format=torch.channels_last)
+        model.compute_in(recipe.bf16)
         optimizer = make_optimizer(model.parameters(), recipe)
     with clock.phase("train"):
         images = (defense or Defense()).images_once(data.images)
@@ -90,7 +91,7 @@ def train_without_labels(
     def probe() -> tuple[float, Tensor, Tensor]:
         right = fit_probe(model, clean, device)
         assert test.labels is not None
-        return right, logits_of(model, test, device, recipe.bf16), test.labels.to(device)
+        return right, logits_of(model, test, device), test.labels.to(device)
 
     def measure() -> None:
         right, logits, labels = probe()
