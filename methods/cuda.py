@@ -64,7 +64,7 @@ class CUDA(Method):
         seed = context.numpy_seed() if self.filter_seed is None else self.filter_seed
         count = view.classes if self.filters == "class" else len(images)
         drawn = draw_filters(count, self.kernel, self.blur, seed)
-        noise = new_noise(len(images), view.image_size, torch.int16)
+        noise = new_noise(len(images), view.image_size, self.budget.most_steps)
         for index in context.progress.track(torch.arange(len(images)).split(AT_ONCE), "batch"):
             noise[index] = (
                 filtered(images[index], drawn[own[index]], self.official_floor) - images[index].short()

@@ -27,7 +27,7 @@ from ue_bench.contracts.perturbation import quantise
 from ue_bench.crafting.orders import in_order
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import ResidentImages
-from ue_bench.crafting.surrogates import trained_on_clean
+from ue_bench.crafting.surrogates import falls_after, trained_on_clean
 from ue_bench.crafting.whole_noise import new_noise
 from ue_bench.errors import ConfigError
 from ue_bench.training.epochs import autocast
@@ -81,7 +81,6 @@ class EntF(Method):
     cost: ClassVar[str] = (
         "100 epochs of adversarial training, 1,100 passes an image, then 300 forward and backward passes an image"
     )
-    published_names: ClassVar[tuple[str, ...]] = ("EntF",)
     usual: ClassVar[Mapping[str, Any]] = {"step_size": 0.4}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "smoke": {
@@ -117,6 +116,11 @@ class EntF(Method):
         },
     }
 
+    @property
+    def published_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Its name in others' tables, which tell both variants apart."""
+        return (f"EntF-{self.variant}",)
+
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         if view.classes < 2:
             raise ConfigError("entf needs at least two classes: features are moved among their centres")
@@ -131,7 +135,7 @@ class EntF(Method):
         moves = ShiftFlip(
             mean_colour(view.images), self.shift * max(1.0, max(view.image_size) / 32), self.flip
         )
-        noise = new_noise(len(images), images.size, torch.int8 if self.budget.radius <= 127 else torch.int16)
+        noise = new_noise(len(images), images.size, self.budget.most_steps)
         draws = torch.Generator(context.device).manual_seed(context.seed)
         sums = torch.zeros((2, 2), dtype=torch.float64)  # distance and nearest centre, clean and protected
         with frozen(model):
@@ -172,8 +176,7 @@ class EntF(Method):
     def _recipe(self) -> Recipe:
         """The surrogate's recipe."""
         epochs = self.surrogate_epochs
-        # Half an epoch early, because a share times the number of epochs may be rounded to just above a whole epoch.
-        falls = [(round(share * epochs) - 0.5) / epochs for share in DECAYS if share * epochs >= 1]
+        ends = [round(share * epochs) for share in DECAYS if share * epochs >= 1]
         return Recipe(
             epochs=epochs,
             batch_size=self.surrogate_batch_size,
@@ -181,7 +184,7 @@ class EntF(Method):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             schedule="multistep",
-            milestones=tuple(falls),
+            milestones=falls_after(ends, epochs),
             warmup_epochs=self.warmup_epochs,
             crop_padding=self.crop_padding,
             bf16=self.bf16,

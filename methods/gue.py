@@ -142,7 +142,7 @@ class GUE(Method):
         """The last network's noise, and how the classifier does on images without and with it."""
         game.noise.eval()
         game.classifier.eval()
-        noise = new_noise(len(images), images.size, torch.int8 if self.budget.radius <= 127 else torch.int16)
+        noise = new_noise(len(images), images.size, self.budget.most_steps)
         right = torch.zeros(2, dtype=torch.int64)
         for index in in_order(len(images), self.batch_size):
             clean = images.take(index)

@@ -21,7 +21,7 @@ from ue_bench import (
 )
 from ue_bench.crafting.descent import descend
 from ue_bench.crafting.pgd import Walk
-from ue_bench.crafting.surrogates import trained_on_clean
+from ue_bench.crafting.surrogates import falls_after, trained_on_clean
 
 DECAYS = (2 / 3, 5 / 6)  # shares of the epochs: after 100 and 125 of 150
 
@@ -106,8 +106,7 @@ class HYPO(Method):
     def _recipe(self) -> Recipe:
         """The surrogate's recipe."""
         epochs = self.surrogate_epochs
-        # Half an epoch early, because a share times the number of epochs may be rounded to just above a whole epoch.
-        falls = [(round(share * epochs) - 0.5) / epochs for share in DECAYS if share * epochs >= 1]
+        ends = [round(share * epochs) for share in DECAYS if share * epochs >= 1]
         return Recipe(
             epochs=epochs,
             batch_size=self.surrogate_batch_size,
@@ -115,7 +114,7 @@ class HYPO(Method):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             schedule="multistep",
-            milestones=tuple(falls),
+            milestones=falls_after(ends, epochs),
             warmup_epochs=self.warmup_epochs,
             crop_padding=self.crop_padding,
             bf16=self.bf16,

@@ -83,7 +83,7 @@ class NTGA(Method):
         images, labels = ResidentImages(view.images, device), view.labels.to(device)
         targets = functional.one_hot(labels, view.classes).to(torch.float64)
         parts = self._parts(len(view), context.generator)
-        noise = new_noise(len(images), images.size, torch.int8 if self.budget.radius <= 127 else torch.int16)
+        noise = new_noise(len(images), images.size, self.budget.most_steps)
         right = torch.zeros(
             2, dtype=torch.int64
         )  # of held images, by networks of clean and of protected blocks

@@ -74,7 +74,7 @@ class PIL(Method):
         surrogate = self._train(images, labels, view.classes, context)
         radius = self.budget.radius / 255
         size = radius / 10 if self.step_size is None else self.step_size / 255
-        noise = new_noise(len(images), images.size, torch.int8 if self.budget.radius <= 127 else torch.int16)
+        noise = new_noise(len(images), images.size, self.budget.most_steps)
         read = torch.zeros(2, dtype=torch.int64, device=context.device)
         entropy = 0.0
         for index in context.progress.track(in_order(len(images), AT_ONCE), "batch"):

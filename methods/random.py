@@ -41,10 +41,7 @@ class Random(Method):
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         rows = view.rows(self.granularity)
-        radius = self.budget.radius
-        largest = {"l2": 255 * radius, "l0": 255}.get(self.budget.norm, radius)  # limit of one value in steps
-        dtype = torch.int8 if largest <= 127 else torch.int16
-        noise = new_noise(int(rows.max()) + 1, view.image_size, dtype)
+        noise = new_noise(int(rows.max()) + 1, view.image_size, self.budget.most_steps)
         for chunk in noise.split(CHUNK):
             self._fill(chunk, context.generator)
         return Perturbation(noise, rows, self.budget)

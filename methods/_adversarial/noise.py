@@ -23,7 +23,7 @@ from ue_bench.crafting.pairs import Captions, PairNoise, warn_without_effect
 from ue_bench.crafting.paradigms import check_paradigm, find_conflict
 from ue_bench.crafting.pgd import Walk, frozen, project
 from ue_bench.crafting.resident import ResidentImages, zero_noise
-from ue_bench.crafting.surrogates import trained_on_clean, trained_on_clean_pairs
+from ue_bench.crafting.surrogates import falls_after, trained_on_clean, trained_on_clean_pairs
 from ue_bench.seeds import derive
 from ue_bench.training.recipe import ContrastiveRecipe, Recipe
 
@@ -188,8 +188,7 @@ class AdversarialNoise(Method):
     def _recipe(self) -> Recipe:
         """The surrogate's recipe, without crops and flips, which ``ShiftFlip`` does."""
         epochs = self.surrogate_epochs
-        # Half an epoch early, because a share times the number of epochs may be rounded to just above a whole epoch.
-        falls = [(epochs // divisor - 0.5) / epochs for divisor in DECAYS if epochs >= divisor]
+        ends = [int(epochs // divisor) for divisor in DECAYS if epochs >= divisor]
         return Recipe(
             epochs=epochs,
             batch_size=self.surrogate_batch_size,
@@ -198,7 +197,7 @@ class AdversarialNoise(Method):
             nesterov=True,
             weight_decay=self.weight_decay,
             schedule="multistep",
-            milestones=tuple(falls),
+            milestones=falls_after(ends, epochs),
             warmup_epochs=self.warmup_epochs,
             crop_padding=0,
             flip=False,

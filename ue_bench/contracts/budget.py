@@ -55,6 +55,11 @@ class Budget:
         return self.radius == 0
 
     @property
+    def most_steps(self) -> float:
+        """The most steps of 1/255 by which one value may change."""
+        return min(255.0, {"linf": self.radius, "l2": 255 * self.radius}.get(self.norm, 255.0))
+
+    @property
     def word(self) -> str:
         """The budget as a person types it: ``linf:8``."""
         return "none" if self.norm == "none" else f"{self.norm}:{self.radius:g}"

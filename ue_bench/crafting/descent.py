@@ -43,8 +43,7 @@ def descend(
     images, labels = ResidentImages(view.images, context.device), view.labels.to(context.device)
     truth = Classification(labels, bf16)
     goal = truth if aim is None else Classification(aim.to(context.device), bf16)
-    largest = budget.radius if budget.norm == "linf" else 255 * budget.radius
-    noise = new_noise(len(images), images.size, torch.int8 if largest <= 127 else torch.int16)
+    noise = new_noise(len(images), images.size, budget.most_steps)
     draws = torch.Generator(context.device).manual_seed(context.seed)
     sums = torch.zeros((2, 2), dtype=torch.float64)  # loss and errors of clean and of protected images
     with frozen(model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -28,6 +28,14 @@ def sgd(
 ) -> torch.optim.Optimizer:
     """SGD at a constant learning rate, without Nesterov momentum."""
     return torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
+
+
+def falls_after(ends: Iterable[int], epochs: int) -> tuple[float, ...]:
+    """A recipe's milestones, as shares of its epochs, where the learning rate falls after so many whole epochs each.
+
+    They are half an epoch early, because a share times the number of epochs may be rounded to just above a whole one.
+    """
+    return tuple((end - 0.5) / epochs for end in ends)
 
 
 def trained_on_clean(

@@ -59,18 +59,19 @@ class WholeNoise:
         self.steps[rows.to(home)] = (delta * 255).round_().to(torch.int8).to(home)
 
 
-def new_noise(count: int, size: tuple[int, int], dtype: torch.dtype = torch.int8) -> Tensor:
-    """``dtype`` [count, 3, H, W], not initialised: in main memory, or in a mapped file if it is large.
+def new_noise(count: int, size: tuple[int, int], most_steps: float = LARGEST) -> Tensor:
+    """int8 or int16 [count, 3, H, W], not initialised: in main memory, or in a mapped file if it is large.
 
     Args:
         count: how many noises there are.
         size: (height, width) in pixels.
-        dtype: int8, or int16 for steps that a byte cannot hold.
+        most_steps: the most steps of 1/255 that a value may have, which decides how many bytes it takes.
 
     Raises:
         DataError: if there is no room.
     """
     height, width = size
+    dtype = torch.int8 if most_steps <= LARGEST else torch.int16
     try:
         return allocate(count, height, width * dtype.itemsize).view(dtype)
     except DataError as error:
