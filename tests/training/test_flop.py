@@ -11,7 +11,7 @@ from conftest import CPU
 from torch import nn
 
 from ue_bench.clock import Clock
-from ue_bench.training import peak
+from ue_bench.training import machine, peak
 from ue_bench.training.flop import Flop, flop_of, watch
 
 CONVOLUTION = 2 * 8 * 8 * 4 * 3 * 3 * 3  # per image: 8 x 8 places, 4 channels from 3 by a 3 x 3 kernel
@@ -27,9 +27,9 @@ def network() -> nn.Module:
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("UE_BENCH_CACHE", str(tmp_path / "cache"))
-    peak._peak.cache_clear()
+    machine._found.clear()
     yield tmp_path / "cache"
-    peak._peak.cache_clear()
+    machine._found.clear()
 
 
 def test_operations_by_hand_and_the_network_stays_as_it_was():
@@ -117,7 +117,7 @@ def test_the_peak_is_measured_once_and_kept_with_what_it_belongs_to(cache, monke
     measured = []
     monkeypatch.setattr(peak, "measure_peak", lambda device, dtype: measured.append(dtype) or 5e9)
     assert peak.peak_flop(CPU, "float32") == peak.peak_flop(CPU, "float32") == 5e9
-    peak._peak.cache_clear()  # another process
+    machine._found.clear()  # another process
     assert peak.peak_flop(CPU, "float32") == 5e9 and len(measured) == 1
     (path,) = (cache / "peaks").iterdir()
     kept = json.loads(path.read_text())
@@ -125,7 +125,7 @@ def test_the_peak_is_measured_once_and_kept_with_what_it_belongs_to(cache, monke
     peak.peak_flop(CPU, "bfloat16")
     assert measured == [torch.float32, torch.bfloat16]
     path.write_text("{")
-    peak._peak.cache_clear()
+    machine._found.clear()
     assert peak.peak_flop(CPU, "float32") == 5e9 and len(measured) == 3, "a damaged file is made again"
 
 

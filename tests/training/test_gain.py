@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ue_bench.errors import ConfigError
-from ue_bench.training import gain
+from ue_bench.training import gain, machine
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def measured(monkeypatch, tmp_path):
     """(ratio) -> a list of the measurements that are made from now on, each with this result."""
     monkeypatch.setenv("UE_BENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("UE_BENCH_BF16")
-    gain._kept.cache_clear()
+    machine._found.clear()
     made: list[int] = []
 
     def give(ratio: float) -> list[int]:
@@ -24,13 +24,13 @@ def measured(monkeypatch, tmp_path):
         return made
 
     yield give
-    gain._kept.cache_clear()
+    machine._found.clear()
 
 
 def test_a_machine_is_measured_once(measured):
     made = measured(1.7)
     assert gain.bf16_pays(1) and gain.bf16_pays(1)
-    gain._kept.cache_clear()  # another process
+    machine._found.clear()  # another process
     assert gain.bf16_pays(1) and made == [1]
     assert gain.bf16_pays(2) and made == [1, 2], "another number of threads is another measurement"
 
@@ -40,14 +40,15 @@ def test_a_little_is_not_enough(measured):
     assert not gain.bf16_pays(1)
 
 
-@pytest.mark.parametrize("spoilt", ["", "{", "[]", '{"cpu": "other"}'])
+@pytest.mark.parametrize("spoilt", ["", "{", "[]", '{"cpu": "other"}', "zero"])
 def test_what_is_kept_and_damaged_is_measured_again(measured, tmp_path, spoilt):
     made = measured(1.7)
     gain.bf16_pays(1)
     (file,) = (tmp_path / "bf16").glob("*.json")
     assert json.loads(file.read_text())["torch"] == torch.__version__
-    file.write_text(spoilt)
-    gain._kept.cache_clear()
+    whole = file.read_text()
+    file.write_text(whole.replace("1.7", "0") if spoilt == "zero" else spoilt)
+    machine._found.clear()
     assert gain.bf16_pays(1) and made == [1, 1]
 
 

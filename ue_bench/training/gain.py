@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import functools
-import json
 import os
 import statistics
 import time
-import uuid
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from ue_bench.canonical import digest
-from ue_bench.data.locate import cache_root
 from ue_bench.errors import unknown
 from ue_bench.provenance import processor
 from ue_bench.threads import computing_with
 from ue_bench.training.arithmetic import Switches, autocast, computing_as
 from ue_bench.training.epochs import training_step
+from ue_bench.training.machine import measured_once
 
 CPU = torch.device("cpu")
 ENOUGH = 1.1  # how many times as fast as float32 bf16 must be to be used
@@ -49,8 +42,8 @@ class Gain:
     cpu: str
     torch: str
     threads: int
-    ratio: float = 0.0
-    pairs: int = 0
+    ratio: float
+    pairs: int
 
     @property
     def enough(self) -> bool:
@@ -88,8 +81,10 @@ def name_of_cpu() -> str:
 
 def gain(threads: int) -> Gain:
     """The measurement for a number of threads: from the cache, or made now, which takes a second or two."""
-    about = Gain(name_of_cpu(), str(torch.__version__), threads)
-    return _kept(about, cache_root() / "bf16" / f"{digest(about)}.json")
+    about = {"cpu": name_of_cpu(), "torch": str(torch.__version__), "threads": threads}
+    return Gain(
+        **measured_once("bf16", about, lambda: dict(zip(("ratio", "pairs"), measure(threads), strict=True)))
+    )
 
 
 def _said() -> str:
@@ -97,22 +92,6 @@ def _said() -> str:
     if word not in WORDS:
         raise unknown("value of UE_BENCH_BF16", word, WORDS, "unset UE_BENCH_BF16, or say on or off")
     return word
-
-
-@functools.cache
-def _kept(about: Gain, path: Path) -> Gain:
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        kept = Gain(**json.loads(path.read_text(encoding="utf-8")))
-        if kept == dataclasses.replace(about, ratio=kept.ratio, pairs=kept.pairs) and kept.pairs:
-            return kept
-    ratio, pairs = measure(about.threads)
-    found = dataclasses.replace(about, ratio=round(ratio, 3), pairs=pairs)
-    unfinished = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
-    with contextlib.suppress(OSError):  # without a cache every process measures
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(dataclasses.asdict(found)), encoding="utf-8")
-        os.replace(unfinished, path)
-    return found
 
 
 def measure(threads: int) -> tuple[float, int]:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import json
-import os
 import time
-import uuid
-from pathlib import Path
 
 import torch
 
-from ue_bench.canonical import digest, dumps
 from ue_bench.clock import synchronise
-from ue_bench.data.locate import cache_root
 from ue_bench.provenance import describe_device, versions
+from ue_bench.training.machine import measured_once
 
 SIDES = {"cpu": (256, 512, 1024)}  # of the square matrices, by type of device
 ACCELERATOR = (4096, 8192)
@@ -33,19 +26,11 @@ def peak_flop(device: torch.device, dtype: str) -> float:
         dtype: ``float32`` or ``bfloat16``.
     """
     about = {**describe_device(device), "dtype": dtype, "torch": versions().get("torch")}
-    return _peak(dumps(about), str(device))
 
+    def measure() -> dict[str, float]:
+        return {"flop_per_second": measure_peak(device, getattr(torch, dtype))}
 
-@functools.cache
-def _peak(about: str, device: str) -> float:
-    path = cache_root() / "peaks" / f"{digest(about)}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return float(json.loads(path.read_text(encoding="utf-8"))["flop_per_second"])
-    facts = json.loads(about)
-    found = measure_peak(torch.device(device), getattr(torch, facts["dtype"]))
-    with contextlib.suppress(OSError):
-        _write(path, dumps({**facts, "flop_per_second": found}, indent=1))
-    return found
+    return float(measured_once("peaks", about, measure)["flop_per_second"])
 
 
 def measure_peak(device: torch.device, dtype: torch.dtype) -> float:
@@ -70,11 +55,3 @@ def _now(device: torch.device) -> float:
     if device.type == "cpu":
         return time.process_time() / torch.get_num_threads()
     return time.perf_counter()
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{uuid.uuid4().hex}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)

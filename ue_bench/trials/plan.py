@@ -264,6 +264,13 @@ def _mismatch(used: tuple[Method, Victim, Defense], dataset: str, train: ImageSe
     return lacks(method, dataset, train, paradigm)
 
 
+def _apart(method: Method, victim: Victim) -> str | None:
+    """Why a row is none of a method, though its arm has no role."""
+    if method.is_control:
+        return ABLATION
+    return DIAGNOSTIC if victim.diagnostic else None
+
+
 def _entry(
     trial: Trial,
     arm: Arm,
@@ -296,8 +303,7 @@ def _entry(
         "comparable_training": defense.comparable_training,
         "poison_ratio": trial.poison_ratio,
         "seed": trial.seed,
-        "control": arm.role
-        or (ABLATION if arm.method.is_control else DIAGNOSTIC if victim.diagnostic else None),
+        "control": arm.role or _apart(arm.method, victim),
         "diagnostic": bool(victim.diagnostic),
         "published_names": [] if victim.diagnostic else list(arm.method.published_as(trial.paradigm)),
         "prepares_once": arm.method.prepares,
