@@ -85,8 +85,13 @@ def test_the_recipe_decides_about_bf16(name, bf16, monkeypatch):
         "ue_bench.crafting.contrastive.autocast",
         lambda device, on: wanted.append(on) or torch.autocast("cpu", enabled=False),
     )
+    probed = []
+    monkeypatch.setattr(
+        "ue_bench.training.supervised.autocast",
+        lambda device, on: probed.append(on) or torch.autocast("cpu", enabled=False),
+    )
     trained(pictures(), pictures(), name=name, recipe=dataclasses.replace(RECIPE, epochs=1, bf16=bf16))
-    assert set(wanted) == {bf16}
+    assert set(wanted) == {bf16} and set(probed) == {False}, "probes are float32 in either case"
 
 
 def test_the_seed_decides():
