@@ -214,6 +214,24 @@ def test_mscoco_by_its_annotations_keeps_the_first_five_captions(data, images):
     assert chosen.test.captions[0][0] == "val2014 3 0" and len(chosen.train) == 15
 
 
+def test_mscoco_of_2017_is_divided_by_its_files(data):
+    for part, numbers in (("train2017", (1, 2, 3)), ("val2017", (4,))):
+        names = [f"{number:012}.jpg" for number in numbers]
+        write_images(data / "mscoco/images" / part, names)
+        entries = [{"id": number, "file_name": name} for number, name in zip(numbers, names, strict=True)]
+        said = [{"image_id": number, "caption": f"{part} {number}"} for number in numbers]
+        write_json(data / f"mscoco/annotations/captions_{part}.json", entries, annotations=said)
+    split, state = Mscoco().load(None), Mscoco().source_state()
+    assert [texts[0] for texts in split.train.captions] == ["train2017 1", "train2017 2", "train2017 3"]
+    assert [texts[0] for texts in split.test.captions] == ["val2017 4"]
+    assert Mscoco().label() == "MS-COCO (2017 split)"
+    (data / "mscoco/images/val2017/000000000004.jpg").write_bytes(encode(np.zeros((9, 9, 3), np.uint8)))
+    assert Mscoco().source_state() != state
+    write_coco(data / "mscoco", "images")
+    assert Mscoco().label() == "MS-COCO (random split 0)"
+    assert Mscoco(layout="annotations_2017").label() == "MS-COCO (2017 split)"
+
+
 def test_mscoco_in_karpathys_layout_with_fewer_than_five_captions(data):
     names = [f"COCO_val2014_{number:012}.jpg" for number in range(3)]
     write_images(data / "mscoco/val2014", names)

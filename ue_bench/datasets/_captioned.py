@@ -56,6 +56,7 @@ class Captioned(Dataset):
         origin: the names under which the original data can be obtained.
         folders: folders under ``UE_BENCH_DATA``; the first that holds a known layout is used.
         layouts: for each layout the files that identify it, alternatives in order; the first found is used.
+        divided: layouts whose two files of annotations are the training and the test part, with the split's name.
         image_folders: folders of photographs within the root; an image is read from the first that has it.
         subfolders: folders within those, with which the names of pictures begin.
         sizes: number of training and test images where the split is drawn by seed.
@@ -66,6 +67,7 @@ class Captioned(Dataset):
     origin: ClassVar[str] = ""
     folders: ClassVar[tuple[str, ...]] = ()
     layouts: ClassVar[Mapping[str, tuple[tuple[str, ...], ...]]] = {}
+    divided: ClassVar[Mapping[str, str]] = {}
     image_folders: ClassVar[tuple[str, ...]] = ()
     subfolders: ClassVar[tuple[str, ...]] = ("",)
     sizes: ClassVar[tuple[int, int]] = (0, 0)
@@ -125,6 +127,8 @@ class Captioned(Dataset):
                 notes.append(self._describe_copy(found.files[0][0]))
             elif found.layout == "karpathy":
                 notes.append("Karpathy split")
+            elif found.layout in self.divided:
+                notes.append(self.divided[found.layout])
             elif find_split(found.root):
                 notes.append("MEM split")
             else:
@@ -172,6 +176,11 @@ class Captioned(Dataset):
         if found.layout == "karpathy":
             parts = read_karpathy(files[0], faults)
             count = sum(map(len, parts.values())) + len(faults)
+        elif found.layout in self.divided:
+            parts = {
+                part: read_annotations(own, faults) for part, own in zip(_PARTS, found.files, strict=True)
+            }
+            count = sum(map(len, parts.values())) + len(faults)
         else:
             if found.layout == "annotations":
                 pictures = read_annotations(files, faults)
@@ -180,7 +189,7 @@ class Captioned(Dataset):
             count = len(pictures) + len(faults)
         if faults:
             raise faulty(faults, count, "captions", names, "correct or copy the file again")
-        if found.layout != "karpathy":
+        if found.layout != "karpathy" and found.layout not in self.divided:
             lists = find_split(found.root)
             train, test = self.sizes
             # At most an eighth of an incomplete copy is for testing, so that enough is left for training.
