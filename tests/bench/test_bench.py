@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,10 +13,21 @@ from ue_bench.bench import measuring
 from ue_bench.bench.measuring import Measured, Request, measure
 from ue_bench.bench.ordinary import OrdinaryLoop, Samples
 from ue_bench.bench.table import as_markdown
+from ue_bench.bench.together import combined, measure_together
+from ue_bench.errors import TrainingError
 from ue_bench.registry import Registry
+from ue_bench.training.arithmetic import NONE
 from ue_bench.trials.environment import Environment
 
-MACHINE = {"type": "cpu", "name": "Some CPU", "threads": 2, "cores": 4, "torch": "2.6.0", "load": 0.25}
+MACHINE = {
+    "type": "cpu",
+    "name": "Some CPU",
+    "threads": 2,
+    "processes": 1,
+    "cores": 4,
+    "torch": "2.6.0",
+    "load": 0.25,
+}
 MADE = Measured(
     "net",
     "bfloat16",
@@ -26,6 +38,25 @@ MADE = Measured(
     evaluation_flop=1e6,
     peak=1e9,
 )
+
+
+FAILING = """
+import os
+from dataclasses import dataclass
+from torch import nn
+from ue_bench import Victim
+
+@dataclass(frozen=True)
+class Once(Victim):
+    '''One linear layer, in one process.'''
+
+    def build(self, classes, image_size):
+        try:
+            os.close(os.open({flag!r}, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            {what}
+        return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, classes))
+"""
 
 
 def test_the_page_by_hand():
@@ -53,6 +84,44 @@ def test_the_page_by_hand():
     assert "bf16 1 GFLOP a second" in text and "`ue-bench bench victim=net`" in text
 
 
+def test_processes_side_by_side_are_summed_turn_by_turn():
+    other = replace(MADE, training=(10.0, 20.0, 30.0), peak=3e9)
+    both = combined([MADE, other])
+    assert both.training == (110.0, 140.0, 140.0) and both.ordinary == (100.0, 80.0, 110.0)
+    assert (both.peak, both.training_flop) == (4e9, 3e6)
+    text = as_markdown(
+        [both], Request(32, 128, 10.0), {**MACHINE, "processes": 2}, "ue-bench bench workers=2"
+    )
+    assert "2 processes with 2 threads each" in text and "rates are those of 2 processes at once" in text
+
+
+def test_two_processes_measure_the_same_turns():
+    request, environment = Request(16, 8, 1.0), Environment("", "cpu", (CONTENT,))
+    made = measure_together(2, "linear", {}, request, environment, NONE)
+    assert 1 <= len(made.training) == len(made.ordinary) == len(made.evaluation) <= 9
+    assert made.training_flop == 2 * 2 * 3 * 4 * 4 * 10, "an image's, not two images'"
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "told"),
+    [("raise ValueError('its own words')", ValueError, "its own words"),
+     ("os.kill(os.getpid(), 9)", TrainingError, "was killed.*smaller batch=")],
+)  # fmt: skip
+def test_a_process_that_fails_ends_the_others(tmp_path, what, error, told):
+    """The victim can be built once: all else fails, and whoever has it would wait for the others at the first turn."""
+    plugin = tmp_path / "once.py"
+    plugin.write_text(FAILING.format(flag=str(tmp_path / "built"), what=what))
+    environment = Environment("", "cpu", (str(plugin),))
+    with pytest.raises(error, match=told):
+        measure_together(2, "once", {}, Request(16, 8, 1.0), environment, NONE)
+
+
+def test_one_turn_is_enough_where_three_would_take_too_long(monkeypatch):
+    """A turn takes a second and more: processes for images start within it."""
+    made = measure("linear", {}, Request(16, 8, 0.001), Environment("", "cpu", (CONTENT,)))
+    assert len(made.training) == 1
+
+
 def test_the_loops_take_turns_on_as_many_images_and_a_victim_is_measured(monkeypatch):
     turns = []
     real, own = OrdinaryLoop.epoch, measuring._own
@@ -70,7 +139,10 @@ def test_the_loops_take_turns_on_as_many_images_and_a_victim_is_measured(monkeyp
     monkeypatch.setattr(measuring, "MOST_BATCHES", 2)
     made = measure("linear", {}, Request(16, 8, 1.0), Environment("", "cpu", (CONTENT,)))
     assert turns[:2] == [("ordinary", 8), ("own", 8)], "warming up"
-    names, counts = zip(*turns[3:], strict=True)
+    begun = (
+        3 if turns[2][0] == "ordinary" else 2
+    )  # the processes of the ordinary loop are started, if turns are longer
+    names, counts = zip(*turns[begun:], strict=True)
     assert names == ("own", "ordinary") * (len(names) // 2) and len(set(counts)) == 1
     assert 3 <= len(made.training) == len(made.ordinary) == len(made.evaluation) <= 9
     assert all(rate > 0 for rate in (*made.training, *made.ordinary, *made.evaluation, made.peak))

@@ -8,6 +8,7 @@ from typing import Any
 
 from ue_bench.bench.measuring import Measured, Request, measure
 from ue_bench.bench.table import FORMATS
+from ue_bench.bench.together import measure_together
 from ue_bench.bounds import check_threads
 from ue_bench.errors import ConfigError
 from ue_bench.provenance import describe_device, find_device, versions
@@ -18,13 +19,14 @@ from ue_bench.trials.arithmetic import planned
 from ue_bench.trials.environment import Environment
 from ue_bench.words import number, read_names, read_plugins, read_whole, read_words
 
-USAGE = "ue-bench bench [victim=[NAME,NAME] seconds=90 size=32 batch=128 threads=1 device=auto plugins=[...]]"
+USAGE = "ue-bench bench [victim=[NAME,NAME] seconds=90 size=32 batch=128 threads=1 workers=1 device=auto plugins=[...]]"
 WORDS = {
     "victim": "",
     "seconds": "90",
     "size": "32",
     "batch": "128",
     "threads": "1",
+    "workers": "1",
     "device": "auto",
     "plugins": "",
 }
@@ -45,6 +47,7 @@ def bench(words: Sequence[str], format: str, say: Callable[[str], object]) -> st
     given = read_words(words, WORDS, (), USAGE, dotted=True)
     seconds, threads = _seconds(given["seconds"]), read_whole(given, "threads", 1)
     check_threads(threads)
+    workers = read_whole(given, "workers", 1, max(1, os.cpu_count() or 1))
     registry = Registry(plugins := read_plugins(given["plugins"]))
     victims = _victims(given, registry)
     request = Request(
@@ -58,13 +61,17 @@ def bench(words: Sequence[str], format: str, say: Callable[[str], object]) -> st
         machine = {
             **describe_device(device),
             "cores": os.cpu_count(),
+            "processes": workers,
             "torch": versions().get("torch"),
             "load": load,
         }
         measured: list[Measured] = []
         for name, parameters in victims.items():
             say(f"[{len(measured) + 1}/{len(victims)}] {name}: about {request.seconds:.0f} s")
-            measured.append(measure(name, parameters, request, environment))
+            task = (name, parameters, request, environment)
+            measured.append(
+                measure(*task) if workers == 1 else measure_together(workers, *task, arithmetic.switches)
+            )
     return FORMATS[format](measured, request, machine, " ".join(["ue-bench bench", *words]))
 
 

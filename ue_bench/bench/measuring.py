@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from ue_bench.training.recipe import Recipe
 from ue_bench.training.supervised import train
 from ue_bench.trials.environment import Environment
 
-LEAST, MOST = 3, 9  # turns
+LEAST, MOST = 3, 9  # turns, if they do not take too long
 MOST_BATCHES = 40  # of one turn
 CLASSES = 10
 LEARNING_RATE = 0.001  # of either loop: the labels are random, and nothing is to be learned
@@ -31,7 +31,7 @@ class Request:
     Attributes:
         image_size: in pixels, of square images.
         batch_size: images.
-        seconds: for one victim, if three turns of a batch do not take longer.
+        seconds: for one victim, if a turn of a batch does not take longer.
     """
 
     image_size: int
@@ -73,11 +73,30 @@ class Measured:
         return 100 * statistics.median(rates) * flop / self.peak
 
 
-def measure(name: str, parameters: Mapping[str, Any], request: Request, environment: Environment) -> Measured:
+def alone(value: float) -> float:
+    """What a process agrees on with the others, where there are none."""
+    return value
+
+
+def measure(
+    name: str,
+    parameters: Mapping[str, Any],
+    request: Request,
+    environment: Environment,
+    agree: Callable[[float], float] = alone,
+) -> Measured:
     """Measures one victim.
 
     One batch of either loop warms up and tells how many fit into a turn. Then they take turns, so that other work on
-    the machine meets both: at least three, and more while there is time.
+    the machine meets both: at least three, and more while there is time; a single one where three would take more
+    than twice the time.
+
+    Args:
+        name, parameters: the victim.
+        request: sizes and time.
+        environment: where it is measured.
+        agree: waits for all processes that measure side by side and returns the number that one of them gave, so that
+            all do the same at the same time.
     """
     device = environment.find_device()
     size, clock = (request.image_size, request.image_size), Clock(device)
@@ -86,19 +105,25 @@ def measure(name: str, parameters: Mapping[str, Any], request: Request, environm
         return environment.build_victim(name, CLASSES, size, 0, dict(parameters), clock=counted)
 
     model, plain = build(clock), build().to(memory_format=torch.contiguous_format)
+    agree(0)
     end, start = time.monotonic() + request.seconds, time.monotonic()
     data = _images(request.batch_size, request.image_size)
-    OrdinaryLoop(plain, data, request.batch_size, device).epoch()
-    _own(model, data, request, clock)
-    batches = (end - time.monotonic()) / (LEAST + 2) / (time.monotonic() - start)
-    data = _images(request.batch_size * max(1, min(int(batches), MOST_BATCHES)), request.image_size)
     loop = OrdinaryLoop(plain, data, request.batch_size, device)
-    loop.epoch()  # starts its processes
+    loop.epoch()
+    _own(model, data, request, clock)
+    took, left = time.monotonic() - start, end - time.monotonic()
+    least = int(agree(1 if LEAST * took > 2 * request.seconds else LEAST))
+    batches = int(agree(max(1, min(left / (LEAST + 2) / took, MOST_BATCHES))))
+    if batches > 1:
+        data = _images(request.batch_size * batches, request.image_size)
+        loop = OrdinaryLoop(plain, data, request.batch_size, device)
+        loop.epoch()  # starts its processes
     turns: list[tuple[float, float, float]] = []
-    while len(turns) < LEAST or (len(turns) < MOST and time.monotonic() < end):
+    while agree(len(turns) < least or (len(turns) < MOST and time.monotonic() < end)):
         clock = _reset(clock)
         _own(model, data, request, clock)
         rates = {phase: clock.images[phase] / clock.seconds[phase] for phase in ("train", "evaluate")}
+        agree(0)
         turns.append((rates["train"], loop.epoch(), rates["evaluate"]))
     training, ordinary, evaluation = zip(*turns, strict=True)
     counted = {phase: clock.flop.get(phase) or {} for phase in ("train", "evaluate")}

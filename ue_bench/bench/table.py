@@ -53,6 +53,11 @@ def as_markdown(
         "% of peak: of what matrix products reach here: "
         + ", ".join(f"{name} {peak / 1e9:.0f} GFLOP a second" for name, peak in peaks.items()),
     ]
+    if machine["processes"] > 1:
+        notes.append(
+            f"all rates are those of {machine['processes']} processes at once, and so is the peak; each ordinary loop "
+            f"has its own {WORKERS} processes for images"
+        )
     return "\n\n".join(
         [
             "### How fast victims train here",
@@ -83,10 +88,11 @@ def tell_machine(machine: Mapping[str, Any], measured: Sequence[Measured]) -> st
     """The machine in a line: ``AMD EPYC, 2 cores, one thread, torch 2.6.0, bf16 no, load 0.1 when it began``."""
     threads = machine["threads"]
     bf16 = "yes" if any(one.dtype == "bfloat16" for one in measured) else "no"
+    computing = "one thread" if threads == 1 else f"{threads} threads"
     parts = [
         machine["name"],
         f"{machine['cores']} cores",
-        "one thread" if threads == 1 else f"{threads} threads",
+        computing if machine["processes"] == 1 else f"{machine['processes']} processes with {computing} each",
         f"torch {machine['torch']}",
         f"bf16 {bf16}",
     ]
