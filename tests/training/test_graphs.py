@@ -20,6 +20,7 @@ from ue_bench.crafting.resident import ResidentImages
 from ue_bench.errors import TrainingError
 from ue_bench.training import graphs, supervised
 from ue_bench.training.arithmetic import Switches, computing_as
+from ue_bench.training.batches import resident
 from ue_bench.training.epochs import set_learning_rate
 from ue_bench.training.graphs import WARM_UP, Captured
 from ue_bench.training.optim import make_optimizer
@@ -135,6 +136,27 @@ def test_a_learning_rate_that_is_recorded_changes_at_its_place():
     usual = make_optimizer(built(CPU).parameters(), RECIPE)
     set_learning_rate(usual, 0.25)
     assert usual.param_groups[0]["lr"] == 0.25 and not isinstance(usual.param_groups[0]["lr"], torch.Tensor)
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_optimizers_are_fused_and_test_images_stay_there(monkeypatch):
+    gpu = torch.device("cuda")
+    assert make_optimizer(built(gpu).parameters(), RECIPE).defaults["fused"]
+    seen, real = [], supervised.logits_of
+
+    def noted(model, data, *rest):
+        seen.append(data)
+        return real(model, data, *rest)
+
+    monkeypatch.setattr(supervised, "logits_of", noted)
+    trained(gpu, False)
+    assert len({id(data) for data in seen}) == 1 and seen[0].images.device.type == "cuda"
+
+
+def test_on_a_cpu_nothing_is_copied_and_optimizers_step_as_they_always_did():
+    data = pictures(8)
+    assert resident(data, CPU) is data
+    assert not make_optimizer(built(CPU).parameters(), RECIPE).defaults["fused"]
 
 
 def _on_cpu(optimizer):

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ue_bench.data.imageset import ImageSet
+
 
 class Batches:
     """Shuffled training batches without a Python loop over images.
@@ -63,6 +65,13 @@ class Batches:
             mirrored = torch.rand(len(index), generator=self.generator, device=self.device) < 0.5
             images = torch.where(mirrored[:, None, None, None], images.flip(2), images)
         return images.permute(0, 3, 1, 2).to(torch.float32).div_(255)
+
+
+def resident(data: ImageSet, device: torch.device) -> ImageSet:
+    """The same images and labels in the device's memory, so that evaluations after each epoch copy nothing."""
+    if device.type == "cpu" or data.labels is None:
+        return data
+    return ImageSet(data.images.to(device), data.labels.to(device), class_names=data.class_names)
 
 
 def plain_batches(images: Tensor, batch_size: int, device: torch.device) -> Iterator[Tensor]:

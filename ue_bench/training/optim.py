@@ -17,7 +17,7 @@ NO_DECAY = ("bn", "ln", "norm", "bias", "logit_scale")  # parts of names; those 
 def make_optimizer(
     parameters: Iterable[nn.Parameter], recipe: Recipe, recorded: bool = False
 ) -> torch.optim.Optimizer:
-    """The optimizer that the recipe names.
+    """The optimizer that the recipe names; fused on a CUDA device, where all weights are then updated in one launch.
 
     Args:
         recorded: whether its steps become part of a CUDA graph: then the learning rate is a tensor that is read at each
@@ -25,8 +25,11 @@ def make_optimizer(
     """
     weights = list(parameters)
     settings: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    device = weights[0].device
+    if recorded or device.type == "cuda":
+        settings["fused"] = True
     if recorded:
-        settings |= {"lr": torch.tensor(recipe.learning_rate, device=weights[0].device), "fused": True}
+        settings["lr"] = torch.tensor(recipe.learning_rate, device=device)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(weights, momentum=recipe.momentum, nesterov=recipe.nesterov, **settings)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]

@@ -18,7 +18,7 @@ from ue_bench.measures import measure_more
 from ue_bench.progress import Progress
 from ue_bench.seeds import derive
 from ue_bench.training.arithmetic import autocast, captures
-from ue_bench.training.batches import Batches, plain_batches
+from ue_bench.training.batches import Batches, plain_batches, resident
 from ue_bench.training.epochs import resuming, run_epochs, set_learning_rate, training_step
 from ue_bench.training.graphs import Captured
 from ue_bench.training.optim import learning_rate, make_optimizer
@@ -108,6 +108,7 @@ def train(
     with clock.phase("train"):
         batches = Batches(images, recipe.batch_size, recipe.crop_padding, recipe.flip, device, seed)
         targets = functional.one_hot(data.labels, data.classes).to(device, torch.float32)
+        test, validation = (seen and resident(seen, device) for seen in (test, validation))
     clock.images["train"] = recipe.epochs * len(batches) * batches.batch_size
     clock.images["evaluate"] = recipe.epochs * sum(
         len(seen) for seen in (test, validation) if seen is not None
