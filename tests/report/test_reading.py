@@ -209,6 +209,8 @@ def test_words_count_places_and_name_the_few():
     [
         (70.0, 69.0, {}, "the controls do not hold: a clean victim misses its floor"),
         (90.0, 50.0, {}, "the controls do not hold: random noise of the same budget already does much harm"),
+        (90.0, 81.5, {}, "random noise of the same budget does no harm"),
+        (90.0, 80.5, {}, "floor, random noise of the same budget takes at most 9.5 (Linf 8/255)"),
         (90.0, 88.0, {"floors": {}}, "nothing shows yet that the controls hold"),
     ],
 )
