@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import random
 import resource
 import sys
 import tempfile
@@ -71,10 +72,17 @@ def made_trials(count: int) -> Iterator[dict[str, Any]]:
 
 
 def made_record(trial: dict[str, Any]) -> dict[str, Any]:
-    """A record of 60 epochs."""
+    """A record of 60 epochs. Whatever is measured differs from trial to trial, with as many digits as a float has."""
+    chance = random.Random(trial["id"])
     accuracy = 90.0 if trial["control"] else 20.0
-    curve = [accuracy + epoch / 100 for epoch in range(60)]
-    seconds = {"prepare": 0.0, "protect": 7.5, "train": 400.25, "evaluate": 12.5, "probe": 1.5}
+    curves = {
+        name: [accuracy + chance.gauss(0, 1) for _ in range(60)]
+        for name in ("train_loss", "train_accuracy", "test_accuracy")
+    }
+    last, best = curves["test_accuracy"][-1], max(curves["test_accuracy"])
+    usual = {"prepare": 0.0, "protect": 7.5, "train": 400.25, "evaluate": 12.5, "probe": 1.5}
+    wall, device = ({phase: each * chance.uniform(0.9, 1.1) for phase, each in usual.items()} for _ in "12")
+    noise = {"key": digest(trial["id"]), "psnr_db": chance.gauss(34, 1), "linf": 8}
     settings = {f"setting{n}": n / 8 for n in range(12)}
     parts = ("dataset", "method", "victim", "defense")
     return {
@@ -82,12 +90,12 @@ def made_record(trial: dict[str, Any]) -> dict[str, Any]:
         "suite": "scale",
         "profile": "made",
         "status": "done",
-        "metrics": {"accuracy_last": accuracy, "accuracy_best": accuracy + 1, "accuracy_best_epoch": 50},
-        "curves": dict.fromkeys(("train_loss", "train_accuracy", "test_accuracy"), curve),
-        "noise": None if trial["control"] == "clean" else {"key": digest(trial["id"]), "psnr_db": 34.0, "linf": 8},
+        "metrics": {"accuracy_last": last, "accuracy_best": best, "accuracy_best_epoch": 50},
+        "curves": curves,
+        "noise": None if trial["control"] == "clean" else noise,
         "mask": None,
-        "seconds": seconds,
-        "device_seconds": seconds,
+        "seconds": wall,
+        "device_seconds": device,
         "peak_bytes": 2_000_000_000,
         "device": {"type": "cpu", "name": "made", "threads": 1},
         "notes": {},
@@ -96,6 +104,7 @@ def made_record(trial: dict[str, Any]) -> dict[str, Any]:
         "config": {
             **{part: {"name": trial[part], "parameters": settings} for part in parts},
             "recipe": settings,
+            "seed": trial["seed"],
         },
         "versions": {"ue_bench": "0.1.0", "torch": "2.15.0"},
         "commit": "0123456789",

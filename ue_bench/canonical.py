@@ -18,6 +18,11 @@ LATER = {"later": True}
 
 def plain(value: Any) -> Any:
     """Turns dataclasses, enums, tuples and sets into what JSON can hold; infinity becomes ``"inf"``."""
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if kind is dict:
+        return {str(key): plain(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         told = {f: getattr(value, f.name) for f in dataclasses.fields(value)}
         later = [f for f, held in told.items() if f.metadata.get("later") and held == f.default]
@@ -54,7 +59,12 @@ def writable(text: str) -> str:
 
 def digest(value: Any, length: int = 16) -> str:
     """A hash of ``value``'s canonical JSON, in ``length`` hexadecimal digits."""
-    return hashlib.sha256(dumps(value).encode()).hexdigest()[:length]
+    return digest_plain(plain(value), length)
+
+
+def digest_plain(value: Any, length: int = 16) -> str:
+    """What ``digest`` gives for a value that is ``plain`` already, sooner."""
+    return hashlib.sha256(dumps_plain(value).encode()).hexdigest()[:length]
 
 
 def hash_path(path: Path) -> str:

@@ -230,6 +230,6 @@ def _spent(record: Mapping[str, Any], cost: Cost) -> float | None:
 
 def number(value: Any) -> float | None:
     """The value if it is a finite number, else None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, (int, float))):
         return None
-    return float(value)
+    return float(value) if math.isfinite(value) else None

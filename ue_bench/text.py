@@ -12,7 +12,7 @@ _MARKUP = re.compile(r"([\\`*<>|#$~]|(?<!\w)_|_(?!\w)|(?<=\])[(\[:])")  # a brac
 
 def visible(text: object) -> str:
     r"""The text with lines and tabs; other characters that control a terminal are spelled out: ``\x1b``, ``\u202e``."""
-    return "".join(_spell(letter) if letter not in "\n\t" else letter for letter in str(text))
+    return str(text).translate(_VISIBLE)
 
 
 def one_line(text: object) -> str:
@@ -42,6 +42,17 @@ def ascii_json(text: str) -> str:
 
 
 def _spell(letter: str) -> str:
-    if (letter.isascii() and letter.isprintable()) or unicodedata.category(letter) not in _STEERING:
+    if unicodedata.category(letter) not in _STEERING:
         return letter
     return letter.encode("unicode_escape", "surrogatepass").decode()
+
+
+class _Spelling(dict[int, str]):
+    """A letter's number -> how it is spelled, found when it is first asked for."""
+
+    def __missing__(self, number: int) -> str:
+        self[number] = _spell(chr(number))
+        return self[number]
+
+
+_VISIBLE = _Spelling({ord(letter): letter for letter in "\n\t"})

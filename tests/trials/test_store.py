@@ -14,6 +14,7 @@ from ue_bench import Budget, Perturbation
 from ue_bench.errors import DamagedError, StoreError
 from ue_bench.trials import store as storing
 from ue_bench.trials.artefacts import load_perturbation, load_tensors, save_perturbation, save_tensors
+from ue_bench.trials.layout import Reader
 from ue_bench.trials.store import Store
 
 RECORD = {"id": "abc", "status": "done", "metrics": {"accuracy_last": 12.5}}
@@ -46,6 +47,20 @@ def test_a_damaged_record_counts_as_absent_and_is_named(tmp_path, damage):
     with pytest.warns(RuntimeWarning, match="trials/abc.json is damaged"):
         assert store.read_record("abc") is None
     assert list(store.damaged) == ["trials/abc.json"]
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_change_of_one_letter_is_never_read_as_another_record(tmp_path, later):
+    small = {"id": "abc", "config": {"n": [1, 2], "s": "a b"}, "curves": {"c": [1.5, 2]}, "warnings": ["x y"]}
+    store = Store(tmp_path)
+    store.write_record(small)
+    whole = (tmp_path / "trials" / "abc.json").read_bytes()
+    right = {**small, "schema": 1}
+    assert Reader(later).read(whole) == right
+    for place in range(len(whole)):
+        for letter in (b" ", b"\n", b"0", b'"', b",", b""):
+            found = Reader(later).read(whole[:place] + letter + whole[place + (not letter) :])
+            assert found is None or found == right, (place, letter)
 
 
 def test_swapped_records_and_plans_are_named(tmp_path):

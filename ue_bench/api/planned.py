@@ -74,13 +74,13 @@ class PlannedRun:
     def pending(self) -> tuple[dict[str, dict[str, Any]], list[Trial]]:
         """(records of trials that are done, trials still to do)."""
         store = self.environment.open_store()
-        return pending(self.plan, store.read_records(trial.id for trial in self.plan.trials))
+        return pending(self.plan, store.read_records((trial.id for trial in self.plan.trials), later=True))
 
     @functools.cached_property
     def _records(self) -> dict[str, dict[str, Any]]:
         """All records of the store by trial, read once: what a forecast rests on may be some minutes old."""
         store = self.environment.open_store()
-        return store.read_records(store.names("trials", ".json"))
+        return store.read_records(store.names("trials", ".json"), later=True)
 
     def foretell(self, progress: Progress, measure: bool = False, short: bool = False) -> list[Any]:
         """The pieces of work to do, each with its predicted cost, from the store's records.

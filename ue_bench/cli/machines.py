@@ -38,7 +38,7 @@ def status(words: Words = None) -> None:
             "store=DIR, or see: ue-bench run suite=NAME"
         )
     for plan in plans.values():
-        records = store.read_records(entry["id"] for entry in plan["trials"])
+        records = store.read_records((entry["id"] for entry in plan["trials"]), later=True)
         alive = [claim for claim in claims if not claim.dead(LEASE)]
         typer.echo(visible(tell_status(plan, records, alive)))
     for line in tell_claims(claims):

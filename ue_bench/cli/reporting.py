@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,10 +42,12 @@ def report_command(
     reports: list[Report] = []
     links: dict[str, str] = {}
     pictures: dict[str, bytes] = {}
-    chosen = _plans([Store(path) for path in read_paths("store", given["store"])], given, every)
+    with _no_search_for_cycles():
+        chosen = _plans([Store(path) for path in read_paths("store", given["store"])], given, every)
     for number, (store, plan) in enumerate(chosen, 1):
-        records = store.read_records(trial["id"] for trial in plan["trials"])
-        made = build_report({**plan, "damaged": store.damaged}, records, published=published)
+        with _no_search_for_cycles():
+            records = store.read_records((trial["id"] for trial in plan["trials"]), later=True)
+            made = build_report({**plan, "damaged": store.damaged}, records, published=published)
         reports.append(made)
         if format == "html":
             links |= record_links(store, records, out)
@@ -52,12 +56,25 @@ def report_command(
             names = [str(part) for part in (plan["suite"], plan["profile"], number) if part]
             folder = figures / "_".join(names) if len(chosen) > 1 else figures
             _draw(made, store.address, plugins, folder)
-    text = render(reports, format, replace(view, pictures=pictures, links=links))
+    with _no_search_for_cycles():
+        text = render(reports, format, replace(view, pictures=pictures, links=links))
     if out is None:
         typer.echo(text, nl=format == "json")
         return
     _write(out, text if text.endswith("\n") else f"{text}\n")
     typer.echo(f"wrote {out}", err=True)
+
+
+@contextlib.contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Python looks for cycles in all objects again and again, and plans, records and reports have none."""
+    searches = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if searches:
+            gc.enable()
 
 
 def record_links(store: Store, records: Mapping[str, Any], out: Path | None) -> dict[str, str]:

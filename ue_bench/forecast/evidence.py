@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ue_bench.canonical import dumps
+from ue_bench.canonical import dumps_plain
 from ue_bench.contracts.method import Method
 from ue_bench.data.imageset import Split
 from ue_bench.provenance import describe_device
@@ -109,19 +109,19 @@ def training_of(config: Config) -> str:
     """A key that is equal for trainings with the same cost per image and epoch."""
     recipe, names = config["recipe"], ("paradigm", "victim", "defense")
     told = [recipe.get(name) for name in ("batch_size", "bf16", "compile")]
-    return dumps([*(config[name] for name in names), *told, _arithmetic(config)])
+    return dumps_plain([*(config[name] for name in names), *told, _arithmetic(config)])
 
 
 def noise_of(config: Config) -> str:
     """A key that is equal for noises that differ only by data and seed."""
-    return dumps([config["paradigm"], config["method"], _arithmetic(config, config["method"])])
+    return dumps_plain([config["paradigm"], config["method"], _arithmetic(config, config["method"])])
 
 
 def preparation_of(config: Config, method: Method) -> str:
     """A key that is equal for preparations that differ only by seed; ``method`` says which fields do not matter."""
     chosen = config["method"]
     parameters = {k: v for k, v in (chosen["parameters"] or {}).items() if k not in method.protect_only}
-    return dumps([{**chosen, "parameters": parameters}, _arithmetic(config, chosen)])
+    return dumps_plain([{**chosen, "parameters": parameters}, _arithmetic(config, chosen)])
 
 
 def _arithmetic(config: Config, method: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -194,13 +194,13 @@ class Sharing:
     """Which methods share a preparation, learned from records with the same ``prepare_key``."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self.keys: dict[tuple[str, str, int], str] = {}  # (method, data, seed) -> key
+        self.keys: dict[tuple[str, int], dict[str, str]] = {}  # (method, seed) -> data -> key
         users: dict[str, set[tuple[str, str]]] = {}
         for record in records:
             key, config = (record.get("noise") or {}).get("prepare_key"), record["config"]
             if key:
                 method, data = noise_of(config), config["train_fingerprint"]
-                self.keys[method, data, config["seed"]] = key
+                self.keys.setdefault((method, config["seed"]), {})[data] = key
                 users.setdefault(key, set()).add((method, data))
         self.together: dict[str, set[str]] = {}
         self.any_data: set[str] = set()
@@ -221,5 +221,6 @@ class Sharing:
         """True if the store holds the preparation."""
         method, data, seed = work
         methods = self.together.get(method, {method})
-        keys = [k for (m, d, s), k in self.keys.items() if m in methods and s == seed and data in ("", d)]
+        kept = [self.keys.get((each, seed), {}) for each in methods]
+        keys = [key for each in kept for other, key in each.items() if data in ("", other)]
         return any(all(part in prepared for part in key.split("+")) for key in keys)

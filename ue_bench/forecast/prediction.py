@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from ue_bench.forecast.evidence import (
     TRAINING,
     Config,
     Evidence,
+    Record,
     Sharing,
     costs,
     empty,
@@ -65,6 +67,7 @@ def predict(todo: Iterable[Trial], evidence: Evidence) -> list[Piece]:
     the store holds already, nor for the noise of a budget that allows none.
     """
     sharing = Sharing([*evidence.records, *evidence.calibrated])
+    known = _Known(evidence)
     pieces: list[Piece] = []
     made: set[str] = set()
     prepared: set[Any] = set()
@@ -72,56 +75,83 @@ def predict(todo: Iterable[Trial], evidence: Evidence) -> list[Piece]:
         config = trial.config()
         if not (trial.noise_key in made or trial.noise_key in evidence.made or empty(config)):
             made.add(trial.noise_key)
-            work, piece = _preparation(trial, config, sharing, evidence)
+            work, piece = _preparation(trial, config, sharing, known)
             if piece and piece.seconds and work not in prepared:
                 prepared.add(work)
                 pieces.append(piece)
-            pieces.append(_piece("protect", trial, config, evidence))
-        pieces += [_piece(phase, trial, config, evidence) for phase in TRAINING]
+            pieces.append(_piece("protect", trial, config, known))
+        pieces += [_piece(phase, trial, config, known) for phase in TRAINING]
     return pieces
 
 
-def _piece(phase: str, trial: Trial, config: Config, evidence: Evidence) -> Piece:
-    of = training_of if phase in TRAINING else noise_of
-    what, times = of(config), passes(config, phase)
+class _Known:
+    """What the evidence says of a kind of work. Each kind is looked up once, since many trials differ by seed only."""
+
+    def __init__(self, evidence: Evidence):
+        self.evidence = evidence
+        self.alike = functools.cache(self._alike)
+        self.cost = functools.cache(self._cost)
+        self.cost_once = functools.cache(self._cost_once)
+
+    def _alike(self, calibrated: bool, of: Callable[[Config], str]) -> dict[str, list[Record]]:
+        groups: dict[str, list[Record]] = {}
+        for record in self.evidence.calibrated if calibrated else self.evidence.records:
+            groups.setdefault(of(record["config"]), []).append(record)
+        return groups
+
+    def _cost(self, phase: str, what: str, data: str) -> tuple[str, float, float] | None:
+        """(source, seconds, device seconds) of one pass through the training set ``data``, or None."""
+        of = training_of if phase in TRAINING else noise_of
+        alike = self.alike(False, of).get(what, [])
+        exact = costs([r for r in alike if r["config"]["train_fingerprint"] == data], phase)
+        if exact:
+            return RECORDS, *mean(exact)
+        size = self.evidence.sizes.get(data)
+        measured = self.alike(True, of).get(what, [])
+        for source, records in ((SCALED, alike), (CALIBRATION, measured)):
+            found = points(records, phase, size, self.evidence.sizes) if size else {}
+            if size and found:
+                clocks = [{count: pair[clock] for count, pair in found.items()} for clock in range(2)]
+                wall, device = (extrapolate(clock, size.images(phase)) for clock in clocks)
+                return source, wall, device
+        return None
+
+    def _cost_once(self, name: str, what: str) -> tuple[str, float, float] | None:
+        """The same of the preparation of a method that prepares once: it does not depend on the data or its size."""
+        method = self.evidence.once[name]
+        for source, records in ((RECORDS, self.evidence.records), (CALIBRATION, self.evidence.calibrated)):
+            alike = [record for record in records if preparation_of(record["config"], method) == what]
+            if found := costs(alike, "prepare"):
+                return source, *mean(found)
+        return None
+
+
+def _piece(phase: str, trial: Trial, config: Config, known: _Known) -> Piece:
+    what = (training_of if phase in TRAINING else noise_of)(config)
     common = (phase, trial.id, trial.method.name, "" if phase in TRAINING else trial.noise_key)
-    alike = [record for record in evidence.records if of(record["config"]) == what]
-    exact = costs([r for r in alike if r["config"]["train_fingerprint"] == trial.train_fingerprint], phase)
-    if exact:
-        seconds, device_seconds = mean(exact)
-        return Piece(*common, RECORDS, times * seconds, times * device_seconds)
-    size = evidence.sizes.get(trial.train_fingerprint)
-    measured = [record for record in evidence.calibrated if of(record["config"]) == what]
-    for source, records in ((SCALED, alike), (CALIBRATION, measured)):
-        known = points(records, phase, size, evidence.sizes) if size else {}
-        if size and known:
-            clocks = [{count: pair[clock] for count, pair in known.items()} for clock in range(2)]
-            spent = [times * extrapolate(clock, size.images(phase)) for clock in clocks]
-            return Piece(*common, source, spent[0], spent[1])
-    return Piece(*common, UNKNOWN, why=evidence.failures.get(what, "nothing like it in the store"))
+    found = known.cost(phase, what, trial.train_fingerprint)
+    if found is None:
+        return Piece(*common, UNKNOWN, why=known.evidence.failures.get(what, "nothing like it in the store"))
+    (source, *spent), times = found, passes(config, phase)
+    return Piece(*common, source, *(times * seconds for seconds in spent))
 
 
-def _preparation(
-    trial: Trial, config: Config, sharing: Sharing, evidence: Evidence
-) -> tuple[Any, Piece | None]:
+def _preparation(trial: Trial, config: Config, sharing: Sharing, known: _Known) -> tuple[Any, Piece | None]:
     """(a key that is equal for trials that share a preparation, its piece or None if the store holds it)."""
-    once = evidence.once.get(trial.method.name)
+    once, prepared = known.evidence.once.get(trial.method.name), known.evidence.prepared
     if once:
         key = prepare_key(trial.method, trial.seed, once, trial.arithmetic)
-        return key, None if key in evidence.prepared else _once(trial, config, once, evidence)
+        return key, None if key in prepared else _once(trial, config, once, known)
     work = sharing.work(config)
-    kept = sharing.kept(work, evidence.prepared)
-    return work, None if kept else _piece("prepare", trial, config, evidence)
+    kept = sharing.kept(work, prepared)
+    return work, None if kept else _piece("prepare", trial, config, known)
 
 
-def _once(trial: Trial, config: Config, method: Method, evidence: Evidence) -> Piece:
-    """The piece of a preparation for any number of datasets: its cost does not depend on the data or its size."""
-    common, what = ("prepare", trial.id, trial.method.name, trial.noise_key), preparation_of(config, method)
-    for source, records in ((RECORDS, evidence.records), (CALIBRATION, evidence.calibrated)):
-        alike = [record for record in records if preparation_of(record["config"], method) == what]
-        if known := costs(alike, "prepare"):
-            return Piece(*common, source, *mean(known))
-    return Piece(*common, UNKNOWN)
+def _once(trial: Trial, config: Config, method: Method, known: _Known) -> Piece:
+    """The piece of a preparation for any number of datasets."""
+    common = ("prepare", trial.id, trial.method.name, trial.noise_key)
+    found = known.cost_once(trial.method.name, preparation_of(config, method))
+    return Piece(*common, *found) if found else Piece(*common, UNKNOWN)
 
 
 def recall(pieces: Iterable[Piece], before: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,7 +64,7 @@ class Cell:
         """One of ROLES, or None."""
         return self.trial.get("control")
 
-    @property
+    @functools.cached_property
     def records(self) -> list[Mapping[str, Any]]:
         """The records of its finished runs."""
         return [o.record for o in self.findings if o.record is not None and o.state == "done"]

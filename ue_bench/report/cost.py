@@ -27,20 +27,29 @@ def distinct(records: Iterable[Record], phase: str) -> list[Record]:
     is published, and the same without it); a preparation by ``prepare_key``. A record without such a key is
     identified by its method and its exact seconds, since the trials that share work carry the same measurement.
     """
-    have = [record for record in records if seconds(record, phase) is not None]
+    return [record for record, _ in _pieces(records, phase)]
+
+
+def _pieces(records: Iterable[Record], phase: str) -> list[tuple[Record, float]]:
+    """What ``distinct`` gives, with the seconds of each piece."""
+    have = [(record, spent) for record in records if (spent := seconds(record, phase)) is not None]
     if phase in OF_TRIAL:
         return have
-    keyed: dict[Any, Record] = {}
-    for record in have:
+    keyed: dict[Any, tuple[Record, float]] = {}
+    keyless: list[tuple[Record, float]] = []
+    for record, spent in have:
         key = _work(record, phase)
-        if key is not None and (key not in keyed or _spent(record, phase) > _spent(keyed[key], phase)):
-            keyed[key] = record
-    found: dict[Any, Record] = {_timing(record, phase): record for record in keyed.values()}
+        if key is None:
+            keyless.append((record, spent))
+        elif key not in keyed or spent > keyed[key][1]:
+            keyed[key] = record, spent
+    timings = {(record.get("method"), spent) for record, spent in keyed.values()}
     result = list(keyed.values())
-    for record in have:
-        if _work(record, phase) is None and _timing(record, phase) not in found:
-            found[_timing(record, phase)] = record
-            result.append(record)
+    for record, spent in keyless:
+        timing = record.get("method"), spent
+        if timing not in timings:
+            timings.add(timing)
+            result.append((record, spent))
     return result
 
 
@@ -49,7 +58,7 @@ def seconds(record: Record, phase: str, clock: str = "seconds") -> float | None:
 
     Also None if it was timed on a device that others used, since such a time tells nothing about the work.
     """
-    if phase in (record.get("shared") or {}):
+    if phase in (record.get("shared") or ()):
         return None
     return number((record.get(clock) or {}).get(phase))
 
@@ -64,7 +73,11 @@ def work_seconds(record: Record, phase: str, clock: str = "seconds") -> float:
 
 def mean_seconds(records: Sequence[Record], phase: str, clock: str = "seconds") -> float | None:
     """Mean seconds of a phase over distinct pieces of work, or None; ``clock`` is seconds or device_seconds."""
-    summary = summarise([seconds(record, phase, clock) or 0.0 for record in distinct(records, phase)])
+    pieces = _pieces(records, phase)
+    if clock == "seconds":
+        summary = summarise([spent for _, spent in pieces])
+    else:
+        summary = summarise([seconds(record, phase, clock) or 0.0 for record, _ in pieces])
     return summary.mean if summary else None
 
 
@@ -81,12 +94,12 @@ def spent_pieces(records: Iterable[Record]) -> list[dict[str, Any]]:
             "phase": phase,
             "id": record.get("id"),
             "method": str(record.get("method", "")),
-            "seconds": _spent(record, phase),
+            "seconds": spent,
             "device_seconds": seconds(record, phase, "device_seconds") or 0.0,
             "unit": unit(record.get("device")),
         }
         for phase in names
-        for record in distinct(records, phase)
+        for record, spent in _pieces(records, phase)
     ]
 
 
@@ -172,10 +185,6 @@ def unit(device: Mapping[str, Any] | None) -> str:
     return "core_seconds" if (device or {}).get("type", "cpu") == "cpu" else "accelerator_seconds"
 
 
-def _spent(record: Record, phase: str) -> float:
-    return seconds(record, phase) or 0.0
-
-
 def _zero() -> dict[str, float]:
     return {"wall_seconds": 0.0, "core_seconds": 0.0, "accelerator_seconds": 0.0}
 
@@ -188,7 +197,3 @@ def _work(record: Record, phase: str) -> Any:
 
 def _key(record: Record, phase: str) -> Any:
     return (record.get("noise") or {}).get("prepare_key" if phase == "prepare" else "key")
-
-
-def _timing(record: Record, phase: str) -> tuple[Any, Any]:
-    return record.get("method"), _spent(record, phase)

@@ -113,9 +113,11 @@ def _recipes(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """One line for each recipe, with the names of the victims that were trained with it."""
     recipes: dict[str, Mapping[str, Any]] = {}
     victims: dict[str, dict[str, None]] = {}
+    keys: dict[int, str] = {}  # of a recipe that many records share
     for config in (record["config"] for record in records if (record.get("config") or {}).get("recipe")):
-        key = dumps(config["recipe"])
-        recipes[key] = config["recipe"]
+        recipe = config["recipe"]
+        key = keys[id(recipe)] = keys.get(id(recipe)) or dumps(recipe)
+        recipes[key] = recipe
         victims.setdefault(key, {})[str((config.get("victim") or {}).get("name", "unknown"))] = None
     fields = dict.fromkeys(name for recipe in recipes.values() for name in recipe if name not in _ALWAYS)
     varying = [name for name in fields if len({dumps(r.get(name)) for r in recipes.values()}) > 1]
@@ -156,11 +158,12 @@ def _device(record: Mapping[str, Any]) -> str:
 
 def _versions(records: Iterable[Mapping[str, Any]]) -> str:
     found: dict[str, dict[str, None]] = {}
-    for record in records:
-        for name, version in (record.get("versions") or {}).items():
+    several = {id(versions): versions for record in records if (versions := record.get("versions"))}
+    for versions in several.values():
+        for name, version in versions.items():
             found.setdefault(name, {})[str(version)] = None
-    mixed = " (MIXED)" if any(len(versions) > 1 for versions in found.values()) else ""
-    return ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items()) + mixed
+    mixed = " (MIXED)" if any(len(texts) > 1 for texts in found.values()) else ""
+    return ", ".join(f"{name} {' and '.join(texts)}" for name, texts in found.items()) + mixed
 
 
 def _commits(records: Iterable[Mapping[str, Any]]) -> str:

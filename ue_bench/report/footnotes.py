@@ -149,6 +149,7 @@ def _guesses(report: Report) -> list[str]:
 
 def _guesses_on(report: Report, records: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """What guessing reaches on one dataset, as (what, numbers in words)."""
+    retrieval = any(view.measure.way for view in report.measured)
     guess: dict[str, float] = {}
     drawn: dict[str, list[float]] = {}
     for record in records:
@@ -156,7 +157,8 @@ def _guesses_on(report: Report, records: Iterable[Mapping[str, Any]]) -> list[tu
         if record.get("status") == "done":
             if (value := lookup(record, "untrained_accuracy")) is not None:
                 drawn.setdefault("accuracy_last", []).append(value)
-            for name, values in ((record.get("curves") or {}).get("retrieval") or {}).items():
+            ranked = (record.get("curves") or {}).get("retrieval") if retrieval else None
+            for name, values in (ranked or {}).items():
                 drawn.setdefault(name, []).extend(values[:1])
     untrained = {name: summary.mean for name in drawn if (summary := summarise(drawn[name]))}
     lines = []

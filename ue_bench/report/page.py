@@ -88,15 +88,15 @@ def make_page(report: Report, view: View, width: int | None, gap: int, edge: int
         notes += sources(report)  # otherwise they are named above the table
     if any(row.reduced for row in report.rows):
         notes.append(f"{REDUCED} reduced: ran with less than its paper's settings, see the details")
-    plan = report.plan
+    plan, below = report.plan, footer(report)
     return Page(
         title=str(plan.get("title") or plan.get("suite") or "report"),
         intro=tuple(line for line in intro if line),
         sheets=tuple(sheet for sheet in sheets if sheet.columns),
         notes=tuple(notes),
         words=words,
-        details=(*(_labelled(note) for note in reduced), *_other_sources(report), *footer(report)),
-        brief=_brief(report),
+        details=(*(_labelled(note) for note in reduced), *_other_sources(report), *below),
+        brief=_brief(report, below),
     )
 
 
@@ -226,7 +226,7 @@ def _labelled(note: str) -> Line:
     return label, text
 
 
-def _brief(report: Report) -> str:
-    lines = dict(footer(report))
+def _brief(report: Report, below: Sequence[Line]) -> str:
+    lines = dict(below)
     parts = [lines.get("trials", ""), lines.get("device", ""), wall_cost(report.totals).partition(" (")[0]]
     return "; ".join(part for part in parts if part)

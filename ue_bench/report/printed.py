@@ -7,7 +7,7 @@ import functools
 import importlib.resources
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,10 +138,11 @@ def find(
     """
     names = set(trial.get("published_names") or [])
     place = {key: beside(plan, trial, key) for key in ("dataset", "victim", "defense")}
+    fits = _fitting(plan, place, wanted)
     alike = [
         f
         for f in figures
-        if _fits(f, plan, place, wanted)
+        if fits(f)
         and (f.terms.fit(f, trial, place["defense"], settings or {}) if f.terms else f.method in names)
     ]
     if trial.get("control") != "clean":
@@ -197,22 +198,23 @@ def named_tables(text: str) -> set[tuple[str, int | str]]:
     return named
 
 
+@functools.lru_cache(4096)
 def same_name(name: str) -> str:
     """A spelling in which ``Tiny-COCO`` and ``tiny_coco`` are equal."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _fits(figure: Figure, plan: Mapping[str, Any], place: Mapping[str, str], wanted: Measure) -> bool:
+def _fitting(plan: Mapping[str, Any], place: Mapping[str, str], wanted: Measure) -> Callable[[Figure], bool]:
+    """Whether a figure is of this metric, dataset, victim and defense, as a function."""
     named = plan.get("published") or {}  # a study without a paper of its own may name another paradigm
-    return (
-        figure.paradigm == named.get("paradigm", plan.get("paradigm", figure.paradigm))
-        and (figure.metric, figure.direction) == wanted.printed
-        and same_name(figure.dataset) == same_name(place["dataset"])
-        and same_name(figure.victim) == same_name(place["victim"])
-        and (
-            figure.terms is not None
-            or same_name(figure.defense or "none") == same_name(place["defense"] or "none")
-        )
+    dataset, victim = same_name(place["dataset"]), same_name(place["victim"])
+    defense = same_name(place["defense"] or "none")
+    return lambda figure: (
+        (figure.metric, figure.direction) == wanted.printed
+        and figure.paradigm == named.get("paradigm", plan.get("paradigm", figure.paradigm))
+        and same_name(figure.dataset) == dataset
+        and same_name(figure.victim) == victim
+        and (figure.terms is not None or same_name(figure.defense or "none") == defense)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,7 @@ class Report:
         """One report for each metric, this one first; their rows and columns are the same."""
         return (self, *self.others)
 
-    @property
+    @functools.cached_property
     def records(self) -> list[Mapping[str, Any]]:
         """The records of the planned trials, in planned order."""
         return [finding.record for finding in self.findings if finding.record is not None]

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from ue_bench.canonical import plain
 from ue_bench.training.arithmetic import Switches
 from ue_bench.training.gain import bf16_pays
 
@@ -45,8 +44,7 @@ class Arithmetic:
 
     def told(self) -> list[dict[str, Any]]:
         """What it adds to the keys of work: nothing as long as all is as usual, so that keys stay as they were."""
-        usual = plain(USUAL)
-        other = {name: value for name, value in plain(self).items() if value != usual[name]}
+        other = {name: value for name, value in vars(self).items() if value != getattr(USUAL, name)}
         return [other] if other else []
 
 

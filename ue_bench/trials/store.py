@@ -17,6 +17,7 @@ from typing import Any
 from ue_bench.canonical import dumps_plain, plain
 from ue_bench.errors import StoreError
 from ue_bench.trials.identity import mark
+from ue_bench.trials.layout import Later, Reader
 
 SCHEMA = 1
 # The types of what plans, their trials and records hold; None stands for nothing.
@@ -35,12 +36,11 @@ ENTRY: dict[str, type] = {
     **dict.fromkeys(("reduced", "adjusted", "chosen", "sources"), dict),
     "published_names": list,
 }
-RECORD: dict[str, type] = {
+RECORD: dict[str, Any] = {
     **TEXT,
     **dict.fromkeys(("granularity", "budget", "status", "commit"), str),
-    **dict.fromkeys(
-        ("config", "curves", "device", "metrics", "noise", "mask", "notes", "reduced", "error"), dict
-    ),
+    **dict.fromkeys(("config", "device", "metrics", "noise", "mask", "notes", "reduced", "error"), dict),
+    "curves": (dict, Later),
     **dict.fromkeys(("seconds", "device_seconds", "shared", "sources", "speed", "versions"), dict),
     "warnings": list,
 }
@@ -147,7 +147,8 @@ class Store:
         """A file's content, or None if there is none."""
         try:
             if self.local:
-                return Path(self.path(*parts)).read_bytes()
+                with open(self.path(*parts), "rb", buffering=0) as file:
+                    return file.readall()
             content: bytes = self.fs.cat_file(self.path(*parts))
             return content
         except FileNotFoundError:
@@ -192,7 +193,10 @@ class Store:
 
     def read_record(self, trial: str) -> dict[str, Any] | None:
         """A trial's record; None if it is missing or damaged (then the trial is to be done again)."""
-        record = self._read_json("trials", f"{trial}.json")
+        return self._read_record(trial, Reader())
+
+    def _read_record(self, trial: str, reader: Reader) -> dict[str, Any] | None:
+        record = self._read_json(reader, "trials", f"{trial}.json")
         if record is not None and record.get("id") != trial:
             self._note_damage(f"trials/{trial}.json", f"it holds the record of {record.get('id')}")
             return None
@@ -201,9 +205,14 @@ class Store:
             return None
         return record
 
-    def read_records(self, trials: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """The records that exist, by trial."""
-        found = {trial: self.read_record(trial) for trial in trials}
+    def read_records(self, trials: Iterable[str], later: bool = False) -> dict[str, dict[str, Any]]:
+        """The records that exist, by trial. What is equal in several of them is one object: change none.
+
+        Args:
+            later: True to parse the curves of a record when they are looked at; they are no dictionary then.
+        """
+        reader = Reader(later)
+        found = {trial: self._read_record(trial, reader) for trial in trials}
         return {trial: record for trial, record in found.items() if record is not None}
 
     def write_plan(self, key: str, plan: Mapping[str, Any]) -> None:
@@ -218,7 +227,7 @@ class Store:
         return sorted(kept, key=lambda plan: (_order(plan), plan["created"]))
 
     def _read_plan(self, key: str) -> dict[str, Any] | None:
-        plan = self._read_json("plans", f"{key}.json")
+        plan = self._read_json(Reader(), "plans", f"{key}.json")
         if plan is not None and plan.pop("key", key) != key:  # plans of older versions have no key
             self._note_damage(f"plans/{key}.json", "it holds another plan")
             return None
@@ -243,13 +252,14 @@ class Store:
         body["checksum"] = checksum(dumps_plain(body).encode())
         self.write(parts, (dumps_plain(body, indent=1) + "\n").encode())
 
-    def _read_json(self, *parts: str) -> dict[str, Any] | None:
+    def _read_json(self, reader: Reader, *parts: str) -> dict[str, Any] | None:
         content = self.read(*parts)
         if content is None:
             return None
         name = "/".join(parts)
+        whole = reader.read(content)
         try:
-            body = json.loads(content)
+            body = json.loads(content) if whole is None else whole
         except (ValueError, RecursionError):
             self._note_damage(name, "it is not JSON, or cut short")
             return None
@@ -263,7 +273,7 @@ class Store:
                 f"{SCHEMA}): update ue-bench, or name another folder with store=DIR"
             )
         stated = body.pop("checksum", None)
-        if stated != checksum(dumps_plain(body).encode()):
+        if whole is None and stated != checksum(dumps_plain(body).encode()):
             self._note_damage(name, "its checksum does not match its content")
             return None
         return body
@@ -277,9 +287,9 @@ def _unreadable(target: str, error: OSError) -> StoreError:
     return StoreError(f"cannot read {target}: {reason}{allowed}or name another folder with store=DIR")
 
 
-def _fits(content: Mapping[str, Any], kinds: Mapping[str, type]) -> bool:
+def _fits(content: Mapping[str, Any], kinds: Mapping[str, Any]) -> bool:
     """Whether what stands under these names, if anything does, is of these kinds."""
-    return all(content.get(name) is None or isinstance(content[name], kind) for name, kind in kinds.items())
+    return all(value is None or isinstance(value, kinds.get(name, object)) for name, value in content.items())
 
 
 def _is_plan(content: Mapping[str, Any]) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
-from ue_bench.canonical import digest, plain
+from ue_bench.canonical import digest_plain, plain
 from ue_bench.trials.arithmetic import USUAL, Arithmetic
 
 
@@ -24,6 +24,12 @@ class Choice:
     name: str
     parameters: Mapping[str, Any]
     version: int | str = 1
+
+    @functools.cached_property
+    def told(self) -> dict[str, Any]:
+        """It as plain JSON values, which the trials that share it share; nobody may change them."""
+        told: dict[str, Any] = plain(self)
+        return told
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,8 @@ class Trial:
     @functools.cached_property
     def id(self) -> str:
         """A hash of all that can change the result. Paths are left out: their content is in the fingerprints."""
-        return digest(replace(self, dataset=replace(self.dataset, parameters={})).config())
+        config = self.config()
+        return digest_plain({**config, "dataset": {**config["dataset"], "parameters": {}}})
 
     @functools.cached_property
     def noise_key(self) -> str:
@@ -73,8 +80,12 @@ class Trial:
 
     def config(self) -> dict[str, Any]:
         """The trial as plain JSON values; of its arithmetic, what is as usual is left out."""
-        config: dict[str, Any] = plain(self)
-        for name, value in plain(USUAL).items():
+        values = vars(self)
+        config = {
+            field.name: value.told if isinstance(value := values[field.name], Choice) else plain(value)
+            for field in fields(self)
+        }
+        for name, value in vars(USUAL).items():
             if config[name] == value:
                 del config[name]
         return config
@@ -82,7 +93,7 @@ class Trial:
 
 def key_of_noise(data_key: str, paradigm: str, method: Choice, seed: int, arithmetic: Arithmetic) -> str:
     """A hash of all that can change noise; ``data_key`` is one of the data that it is made for."""
-    return digest([data_key, paradigm, method, seed, *arithmetic.of(method.parameters).told()])
+    return digest_plain([data_key, paradigm, method.told, seed, *arithmetic.of(method.parameters).told()])
 
 
 def read_trial(config: Mapping[str, Any]) -> Trial:

@@ -75,14 +75,27 @@ def arm_of(report: Report, cell: Cell) -> Key:
 
 def arm_name(report: Report, arm: Key) -> str:
     """An arm in words, with its budget or variant only where two arms differ in it."""
-    if len(arm) == 1:
-        return str(arm[0])
-    method, granularity, budget, variant = arm
-    others = {a for a in arms(report) if a[:2] == arm[:2]}
-    words = [str(granularity)] if granularity else []
-    words += [str(budget)] if len({a[2] for a in others}) > 1 else []
-    words += [str(variant)] if variant and len({a[3] for a in others}) > 1 else []
-    return f"{method} ({', '.join(words)})" if words else str(method)
+    return arm_names(report)[arm]
+
+
+def arm_names(report: Report) -> dict[Key, str]:
+    """The name of each arm, see ``arm_name``."""
+    alike: dict[Key, list[Key]] = {}
+    for arm in arms(report):
+        alike.setdefault(arm[:2], []).append(arm)
+    names = {}
+    for group in alike.values():
+        several = [len({arm[place] for arm in group if len(arm) > 1}) > 1 for place in (2, 3)]
+        for arm in group:
+            if len(arm) == 1:
+                names[arm] = str(arm[0])
+                continue
+            method, granularity, budget, variant = arm
+            words = [str(granularity)] if granularity else []
+            words += [str(budget)] if several[0] else []
+            words += [str(variant)] if variant and several[1] else []
+            names[arm] = f"{method} ({', '.join(words)})" if words else str(method)
+    return names
 
 
 def arms(report: Report) -> dict[Key, Cell]:

@@ -11,7 +11,7 @@ from ue_bench.report.bill import UNITS
 from ue_bench.report.figures.bars import tell_apart
 from ue_bench.report.figures.curves import curves_of
 from ue_bench.report.figures.ratios import ratio_lines
-from ue_bench.report.figures.style import COLOURS, DASHES, arm_name, by_place, looks
+from ue_bench.report.figures.style import COLOURS, DASHES, arm_names, by_place, looks
 from ue_bench.report.layout import Key
 from ue_bench.report.reading import leading
 from ue_bench.report.tables import Report
@@ -60,7 +60,8 @@ def _panels(
     if not places:
         return None
     classes = _classes(report)
-    names = {arm: arm_name(report, arm) for lines in places.values() for arm in lines}
+    every = arm_names(report)
+    names = {arm: every[arm] for lines in places.values() for arm in lines}
     shared, titles = tell_apart(list(places))
     charts = [
         line_chart(title or shared, [(classes[arm], names[arm], line) for arm, line in lines.items()], x_label,

@@ -184,10 +184,10 @@ def _parameters(entry: Entry) -> list[tuple[str, str]]:
 
 
 def _footer(entry: Entry) -> list[tuple[str, str]]:
-    """The report's footer for this cell alone."""
-    records = [finding.record for finding in entry.cell.findings if finding.record is not None]
+    """What the report's footer says of this cell's records, with the command."""
+    plan = {"command": entry.view.plan.get("command")}
     alone: Report = dataclasses.replace(
-        entry.view, findings=entry.cell.findings, totals=cost.totals(records), others=()
+        entry.view, plan=plan, findings=entry.cell.findings, totals=cost.totals(()), others=()
     )
     return [(label, text) for label, text in footer(alone) if label in _KEPT]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,9 @@ def collect(reports: Iterable[Report]) -> list[Entry]:
     sizes = sizes_of(reports)
     found: dict[Any, Entry] = {}
     figures = (*printed.load(), *field_numbers.load())
+    methods: dict[str, dict[str, None]] = {}
+    for figure in figures:
+        methods.setdefault(printed.same_name(figure.method), {})[figure.method] = None
     orders: dict[Any, tuple[int, bool]] = {}
     for turn, report in enumerate(reports):
         suite = str(report.plan.get("suite") or "")
@@ -102,7 +105,7 @@ def collect(reports: Iterable[Report]) -> list[Entry]:
                         found[key] = dataclasses.replace(found[key], suites=suites)
                         continue
                     orders[key] = turn, cell.control is None
-                    matches = _printed(cell, view, figures)
+                    matches = _printed(cell, view, figures, methods)
                     text = variants.get(cell.trial["id"], "")
                     size = sizes.get(training_set(cell))
                     found[key] = Entry(0, 0, report, view, row, cell, (suite,), matches, text, size)
@@ -133,12 +136,16 @@ def sizes_of(reports: Iterable[Report]) -> dict[str, int]:
     return found
 
 
-def _printed(cell: Cell, view: Report, figures: Sequence[printed.Figure]) -> tuple[printed.Match, ...]:
-    """What every source prints for a cell, also under the method's own name where it says no other."""
+def _printed(
+    cell: Cell, view: Report, figures: Sequence[printed.Figure], methods: Mapping[str, Iterable[str]]
+) -> tuple[printed.Match, ...]:
+    """What every source prints for a cell, also under the method's own name where it says no other.
+
+    Args:
+        methods: a method's name in one spelling -> the spellings of ``figures``.
+    """
     own = printed.same_name(str(cell.trial.get("method")))
-    names = [*(cell.trial.get("published_names") or [])] or [
-        *dict.fromkeys(f.method for f in figures if printed.same_name(f.method) == own)
-    ]
+    names = [*(cell.trial.get("published_names") or methods.get(own, ()))]
     asked = {**cell.trial, "published_names": names}
     matches = printed.find(asked, view.plan, view.measure, figures, cell.settings)
     return tuple({(m.figure.origin, m.figure.method, m.figure.value): m for m in matches}.values())
