@@ -40,16 +40,15 @@ class Later(Mapping[str, Any]):
 class Reader:
     """Reads files of one kind, each key on lines of its own, and checks their checksums.
 
-    Parts that are equal in several files are one object in what is read from them, which nobody may change.
-
     Args:
-        later: True to leave a record's curves unparsed until somebody looks at them.
+        later: True for readers who change nothing: parts that are equal in several files are one object in what is
+            read from them, and a record's curves are left unparsed until somebody looks at them.
     """
 
     def __init__(self, later: bool = False):
         self.later = later
-        self._outer = functools.lru_cache(PARTS)(self._part)
-        self._inner = functools.lru_cache(PARTS)(_plain_part)
+        remember = functools.lru_cache(PARTS) if later else lambda read: read
+        self._outer, self._inner = remember(self._part), remember(_plain_part)
 
     def read(self, content: bytes) -> dict[str, Any] | None:
         """The content without its checksum; None if it is laid out in another way or its checksum does not match."""

@@ -206,10 +206,11 @@ class Store:
         return record
 
     def read_records(self, trials: Iterable[str], later: bool = False) -> dict[str, dict[str, Any]]:
-        """The records that exist, by trial. What is equal in several of them is one object: change none.
+        """The records that exist, by trial.
 
         Args:
-            later: True to parse the curves of a record when they are looked at; they are no dictionary then.
+            later: True if nobody changes them, which saves time and memory: what is equal in several of them is one
+                object, and curves are parsed when somebody looks at them, and no dictionary.
         """
         reader = Reader(later)
         found = {trial: self._read_record(trial, reader) for trial in trials}
