@@ -10,7 +10,6 @@ import torch
 from interrupted import Saying
 
 from ue_bench.forecast import calibration as calibrating
-from ue_bench.forecast import evidence as evidence_module
 from ue_bench.forecast.calibration import SlicedEnvironment, calibrate
 from ue_bench.forecast.evidence import Evidence, Size, extrapolate, gather, sizes_of, usable_here
 from ue_bench.forecast.prediction import in_words, predict, recall
@@ -78,16 +77,6 @@ def test_the_same_work_with_other_seeds_and_epochs():
     ], "two seeds are two noises, and the last two trials share one"
     assert [piece.device_seconds for piece in pieces] == [2 * piece.seconds for piece in pieces]
     assert in_words(pieces) == "62 s to 3 min (records)", "93 s by 1.5 more or less, and 15 s to start"
-
-
-def test_each_kind_of_work_is_looked_up_once_for_all_seeds(monkeypatch):
-    calls = []
-    real = evidence_module.work_seconds
-    monkeypatch.setattr(evidence_module, "work_seconds", lambda *what: calls.append(1) or real(*what))
-    records = [record(trial(seed=seed), prepare_key=f"k{seed}") for seed in range(30)]
-    pieces = predict([trial(seed=seed) for seed in range(30, 90)], Evidence(records))
-    assert len(pieces) >= 180 and {piece.source for piece in pieces} == {"records"}
-    assert 0 < len(calls) <= 4 * 2 * len(records), "four phases by two clocks, whatever the number of trials"
 
 
 def test_noise_that_trials_share_counts_once_in_the_mean():
