@@ -70,7 +70,7 @@ def test_swapped_records_and_plans_are_named(tmp_path):
             if folder == "trials":
                 store.write_record({**RECORD, "id": name})
             else:
-                store.write_plan(name, {"suite": "s", "created": "2026", "trials": []})
+                store.write_plan(name, {"suite": "s", "profile": "", "created": "2026", "trials": []})
         paths = [tmp_path / folder / f"{name}.json" for name in names]
         one, two = (path.read_text() for path in paths)
         paths[0].write_text(two)
@@ -253,7 +253,7 @@ def test_noise_is_mapped_not_read_and_changing_it_changes_no_file(tmp_path):
 def test_an_address_of_another_kind_works():
     store = Store("memory://bucket/run")
     store.write_record(RECORD)
-    store.write_plan("p", {"suite": "s", "created": "2026", "trials": []})
+    store.write_plan("p", {"suite": "s", "profile": "", "created": "2026", "trials": []})
     assert Store("memory://bucket/run").read_record("abc")["status"] == "done"
     assert [plan["suite"] for plan in store.read_plans("s")] == ["s"]
     assert store.read_plans("other") == []
@@ -262,17 +262,27 @@ def test_an_address_of_another_kind_works():
 def test_plans_are_in_the_order_of_writing_whatever_the_clock_says(tmp_path):
     store = Store(tmp_path)
     for key, year in (("b", "2026"), ("c", "2020"), ("a", "1970"), ("b", "1999")):  # b was run once more
-        store.write_plan(key, {"suite": "s", "created": year, "trials": []})
+        store.write_plan(key, {"suite": "s", "profile": "", "created": year, "trials": []})
     assert [plan["created"] for plan in store.read_plans("s")] == ["2020", "1970", "1999"]
     store._write_json(
-        ("plans", "old.json"), {"suite": "s", "created": "2025", "trials": []}
+        ("plans", "old.json"), {"suite": "s", "profile": "", "created": "2025", "trials": []}
     )  # of an older version
     assert [plan["created"] for plan in store.read_plans("s")] == ["2025", "2020", "1970", "1999"]
 
 
 @pytest.mark.parametrize(
     "content",
-    [{"table": True}, {"profile": {}}, {"trials": [3]}, {"trials": [{}]}, {"trials": None}, {"floors": 1}],
+    [
+        {"table": True},
+        {"profile": {}},
+        {"trials": [3]},
+        {"trials": [{}]},
+        {"trials": None},
+        {"floors": 1},
+        {"profile": None},
+        {"skipped": [["a"]]},
+        {"notices": [{}]},
+    ],
 )
 def test_a_plan_of_other_types_is_named_and_counts_as_absent(tmp_path, content):
     store = Store(tmp_path)
@@ -285,7 +295,17 @@ def test_a_plan_of_other_types_is_named_and_counts_as_absent(tmp_path, content):
 
 @pytest.mark.parametrize(
     "content",
-    [{"speed": "x"}, {"seconds": [1]}, {"notes": 3}, {"device": True}, {"warnings": {}}, {"status": 1}],
+    [
+        {"speed": "x"},
+        {"seconds": [1]},
+        {"notes": 3},
+        {"device": True},
+        {"warnings": {}},
+        {"status": 1},
+        {"status": None},
+        {"speed": {"train": "x"}},
+        {"warnings": [1]},
+    ],
 )
 def test_a_record_of_other_types_is_named_and_counts_as_absent(tmp_path, content):
     store = Store(tmp_path)

@@ -157,7 +157,7 @@ def _recorded(task: Task, outcome: Outcome, work: Work, store: Store) -> dict[st
     record = store.read_record(task.trial.id)
     if outcome.status == "done" and record is not None:
         return record
-    if record is None or record["status"] != "failed" or record["created"] == task.failed:
+    if record is None or record["status"] != "failed" or record.get("created") == task.failed:
         work.keep_failure(task, outcome)
         record = store.read_record(task.trial.id)
     return record or work.record(task, outcome)

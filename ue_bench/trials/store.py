@@ -44,6 +44,8 @@ RECORD: dict[str, Any] = {
     **dict.fromkeys(("seconds", "device_seconds", "shared", "sources", "speed", "versions"), dict),
     "warnings": list,
 }
+# The type of each element of lists, and of each value of mappings.
+INSIDE: dict[str, Any] = {"skipped": dict, "notices": str, "warnings": str, "speed": dict}
 
 
 class Store:
@@ -289,12 +291,24 @@ def _unreadable(target: str, error: OSError) -> StoreError:
 
 
 def _fits(content: Mapping[str, Any], kinds: Mapping[str, Any]) -> bool:
-    """Whether what stands under these names, if anything does, is of these kinds."""
-    return all(value is None or isinstance(value, kinds.get(name, object)) for name, value in content.items())
+    """Whether what stands under these names, if anything does, is of these kinds, and so is what it holds."""
+    return all(
+        value is None
+        or (
+            isinstance(value, kinds.get(name, object)) and (name not in INSIDE or _holds(value, INSIDE[name]))
+        )
+        for name, value in content.items()
+    )
+
+
+def _holds(value: Any, kind: type) -> bool:
+    """Whether all elements of a list, or all values of a mapping that are not None, are of a kind."""
+    inside = value.values() if isinstance(value, Mapping) else value
+    return all(each is None or isinstance(each, kind) for each in inside)
 
 
 def _is_plan(content: Mapping[str, Any]) -> bool:
-    known = all(content.get(name) is not None for name in ("suite", "created", "trials"))
+    known = all(content.get(name) is not None for name in ("suite", "profile", "created", "trials"))
     return known and _fits(content, PLAN) and all(_is_entry(entry) for entry in content["trials"])
 
 
@@ -304,7 +318,8 @@ def _is_entry(entry: Any) -> bool:
 
 def _is_record(content: Mapping[str, Any]) -> bool:
     config = content.get("config") or {}
-    return _fits(content, RECORD) and all(
+    known = content.get("status") is not None and _fits(content, RECORD)
+    return known and all(
         isinstance(config.get(kind), dict) and "name" in config[kind] for kind in content.get("sources") or {}
     )
 

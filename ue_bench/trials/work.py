@@ -61,7 +61,7 @@ class Work:
     def find_done(self, task: Task, store: Store) -> Outcome | None:
         """The outcome that another run gave the task since this run was planned, or None."""
         record = store.read_record(task.trial.id)
-        if record is None or (record["status"] == "failed" and record["created"] == task.failed):
+        if record is None or (record["status"] == "failed" and record.get("created") == task.failed):
             return None
         if record["status"] == "failed":
             if task.kind == "protect" and store.has("noise", f"{task.trial.noise_key}.safetensors"):
