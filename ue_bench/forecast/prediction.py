@@ -132,8 +132,8 @@ def _piece(phase: str, trial: Trial, config: Config, known: _Known) -> Piece:
     found = known.cost(phase, what, trial.train_fingerprint)
     if found is None:
         return Piece(*common, UNKNOWN, why=known.evidence.failures.get(what, "nothing like it in the store"))
-    (source, *spent), times = found, passes(config, phase)
-    return Piece(*common, source, *(times * seconds for seconds in spent))
+    (source, wall, device), times = found, passes(config, phase)
+    return Piece(*common, source, times * wall, times * device)
 
 
 def _preparation(trial: Trial, config: Config, sharing: Sharing, known: _Known) -> tuple[Any, Piece | None]:
