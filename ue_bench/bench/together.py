@@ -44,9 +44,11 @@ def measure_together(
     """
     spawn = multiprocessing.get_context("spawn")
     shared = (spawn.Barrier(processes), spawn.Value("d", 0.0))
-    task = (name, dict(parameters), request, environment, switches)
+    task = (name, dict(parameters), request, environment)
     with ProcessPoolExecutor(processes, spawn, _share, shared) as pool:
-        waiting = [pool.submit(_measure, first, *task) for first in [True] + [False] * (processes - 1)]
+        waiting = [
+            pool.submit(_measure, first, switches, *task) for first in [True] + [False] * (processes - 1)
+        ]
         wait(waiting)
     for error in (each.exception() for each in waiting):
         if isinstance(error, BrokenProcessPool):
@@ -78,14 +80,8 @@ def _share(barrier: Any, number: Any) -> None:
     _shared[:] = barrier, number
 
 
-def _measure(
-    first: bool,
-    name: str,
-    parameters: Mapping[str, Any],
-    request: Request,
-    environment: Environment,
-    switches: Switches,
-) -> Measured:
+def _measure(first: bool, switches: Switches, *task: Any) -> Measured:
+    """What ``measure`` gives for ``task``, in step with the other processes; the first one's numbers count."""
     barrier, number = _shared
 
     def agree(value: float) -> float:
@@ -96,9 +92,10 @@ def _measure(
         barrier.wait()
         return agreed
 
+    environment: Environment = task[-1]
     with computing_with(environment.threads), computing_as(switches, environment.find_device()):
         try:
-            return measure(name, parameters, request, environment, agree)
+            return measure(*task, agree)
         except Exception:
             barrier.abort()  # the others would wait for ever
             raise
