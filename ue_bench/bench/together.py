@@ -95,7 +95,7 @@ def _measure(first: bool, switches: Switches, *task: Any) -> Measured:
     environment: Environment = task[-1]
     with computing_with(environment.threads), computing_as(switches, environment.find_device()):
         try:
-            return measure(*task, agree)
+            return measure(*task, agree=agree)
         except Exception:
             barrier.abort()  # the others would wait for ever
             raise
