@@ -92,10 +92,10 @@ def _measure(first: bool, switches: Switches, *task: Any) -> Measured:
         barrier.wait()
         return agreed
 
-    environment: Environment = task[-1]
+    name, parameters, request, environment = task
     with computing_with(environment.threads), computing_as(switches, environment.find_device()):
         try:
-            return measure(*task, agree=agree)
+            return measure(name, parameters, request, environment, agree)
         except Exception:
             barrier.abort()  # the others would wait for ever
             raise
