@@ -75,6 +75,7 @@ class EM(Method):
     official_one_sided: bool = False  # supervised only: drop negative noise, as the authors' code does
     official_floor: bool = False  # supervised only: truncate to whole steps (0.8 to 0, -0.8 to -1); code
     bf16: bool = True  # where the device gains by it; False: float32, as the authors' code
+    redraw: bool = False  # contrastive only: the surrogate starts anew from other weights in each round; ours
 
     access: ClassVar[Access] = Access.IMAGES | Access.LABELS | Access.CAPTIONS
     paradigms: ClassVar[frozenset[str]] = frozenset({"supervised", "contrastive"})
@@ -141,8 +142,9 @@ class EM(Method):
         return find_conflict(self, paradigm)
 
     def left_out(self, paradigm: str = "") -> frozenset[str]:
-        """In contrastive runs, CLIP starts as OpenCLIP draws it."""
-        return frozenset({"surrogate_start"} if paradigm == "contrastive" else ())
+        """In contrastive runs, CLIP starts as OpenCLIP draws it; without redraws, the search is as it always was."""
+        start = {"surrogate_start"} if paradigm == "contrastive" else set()
+        return frozenset(start | (set() if self.redraw else {"redraw"}))
 
     def protect(self, view: ProtectorView, context: Context) -> Perturbation:
         check_paradigm(self, view.paradigm)
@@ -169,6 +171,9 @@ class EM(Method):
             model_steps=self.model_steps,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
+            redraw=(lambda number: clip_surrogate(view, context, self.surrogate, draw=number - 1))
+            if self.redraw
+            else None,
         )
         clean, protected = (noise.judge(model, captions, shown)[0] for shown in (False, True))
         context.notes |= search_notes(history, clean, protected)
@@ -177,6 +182,8 @@ class EM(Method):
 
     def _images(self, view: ProtectorView, context: Context) -> Perturbation:
         """Noise for supervised runs."""
+        if self.redraw:
+            raise ConfigError("em's redraw is for contrastive runs: leave it out")
         model = context.surrogate(self.surrogate, view.classes, view.image_size, start=self.surrogate_start)
         noise = noise_for_labels(self, view, context)
         self._search(model, noise, view.classes, context)

@@ -61,6 +61,7 @@ class Context:
         parameters: Mapping[str, Any] | None = None,
         *,
         start: str = "pytorch",
+        draw: int = 0,
     ) -> nn.Module:
         """A freshly initialised model from the victims registry, channels-last, on the device, seeded.
 
@@ -71,8 +72,12 @@ class Context:
             parameters: of the victim where they differ from its defaults, such as weights to load.
             start: how an image classifier's first weights are drawn, ``pytorch``, ``torchvision`` or ``own``
                 (``ue_bench.training.starts``). Contrastive victims always keep their own.
+            draw: which first weights: 0 gives those that every surrogate of this name and seed has, and those of a
+                victim with ``init=surrogate``; each other number gives its own.
         """
         seed = surrogate_seed(self.seed, name)
+        if draw:
+            seed = derive(seed, "draw", draw)
         given = dict(parameters) if parameters else None
         return self.ledger.build_victim(name, classes, image_size, seed, given, start)
 

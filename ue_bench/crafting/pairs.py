@@ -213,6 +213,7 @@ def alternate(
     before: Callable[[int], Step | None] = lambda number: None,
     kept: Mapping[str, Any] | None = None,
     stop_loss: float = 0.0,
+    redraw: Callable[[int], Towers] | None = None,
 ) -> dict[str, list[float]]:
     """Alternates between training the surrogate on the protected pairs and improving the noise.
 
@@ -223,6 +224,8 @@ def alternate(
         before: (number of the round, from 1) -> what ``PairNoise.improve`` calls before each batch.
         kept: what that changes from round to round, by name, see ``Context.resumable``.
         stop_loss: the search ends after a round whose ``last_step_loss`` is no higher; 0: after all rounds.
+        redraw: (number of the round, from 2) -> a model whose weights the surrogate takes before that round's training;
+            its optimizer forgets its moments. None: one surrogate learns through all rounds.
 
     Returns:
         Lists with a value per round: ``surrogate_loss``, the loss of the last training step, and ``first_step_loss``
@@ -236,6 +239,9 @@ def alternate(
     history: dict[str, list[float]] = {"surrogate_loss": [], "first_step_loss": [], "last_step_loss": []}
     parts = {"model": model, "optimizer": optimizer, "batches": batches, "history": history, **noise.parts()}
     for number in context.resumable(range(1, rounds + 1), "round", **parts, **(kept or {})):
+        if redraw is not None and number > 1:
+            model.load_state_dict(redraw(number).state_dict())
+            optimizer.state.clear()
         model.train()
         for _ in range(model_steps):
             loss = noise.mean_loss(model, next(batches))

@@ -90,10 +90,17 @@ def trained_on_clean(
 
 
 def clip_surrogate(
-    view: ProtectorView, context: Context, name: str, parameters: Mapping[str, Any] | None = None
+    view: ProtectorView,
+    context: Context,
+    name: str,
+    parameters: Mapping[str, Any] | None = None,
+    draw: int = 0,
 ) -> Towers:
-    """A CLIP model for the view's image size, by its name in the victims registry; without weights, from scratch."""
-    model = context.surrogate(name, 0, view.image_size, parameters or None)
+    """A CLIP model for the view's image size, by its name in the victims registry; without weights, from scratch.
+
+    ``draw``: which first weights it has, see ``Context.surrogate``.
+    """
+    model = context.surrogate(name, 0, view.image_size, parameters or None, draw=draw)
     if not isinstance(model, Towers):
         raise ConfigError(
             f"the surrogate '{name}' is no CLIP model, which contrastive runs need: "
