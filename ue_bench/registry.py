@@ -134,6 +134,30 @@ class Registry:
             raise ConfigError(f"{kind[:-1]} '{stem}' takes no argument: say {stem}, not {name}")
         return dataclasses.replace(entry, name=name, argument=argument)
 
+    def find_any(self, name: str) -> Entry:
+        """The entry of that name, where one kind only has it.
+
+        Raises:
+            ConfigError: for an unknown name, and for one of several kinds; the message gives the kinds.
+            UnavailableError: for content that cannot be used, with the reason.
+        """
+        stem = name.partition(":")[0]
+        having = [of for of in KINDS if composition.is_composed(of, name) or (of, stem) in self._entries]
+        broken = [each.kind or KINDS[0] for each in self.unavailable if each.name == stem]
+        having = having or list(dict.fromkeys(broken))
+        if len(having) > 1:
+            commands = " or ".join(f"ue-bench show {kind[:-1]} {name}" for kind in having)
+            raise ConfigError(
+                f"there is a {' and a '.join(kind[:-1] for kind in having)} '{name}': say {commands}"
+            )
+        if having:
+            return self.find(having[0], name)
+        if name in KINDS or f"{name}s" in KINDS:
+            kind = name.removesuffix("s")
+            raise ConfigError(f"which {kind}? Say ue-bench show {kind} NAME. See: ue-bench list {kind}s")
+        names = {known for _, known in self._entries}
+        raise unknown("method, victim, defense, dataset or suite", stem, names, "ue-bench list")
+
     def load(self, kind: str, name: str) -> type:
         """Imports the content class of that name."""
         entry = self.find(kind, name)

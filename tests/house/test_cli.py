@@ -47,6 +47,10 @@ CONTENT = Path(__file__).parents[1] / "content"
         (["list", "method"], ""),
         (["list", "metods"], "did you mean 'methods'"),
         (["show", "victim", "resnet"], "did you mean"),
+        (["show"], "Say ue-bench show NAME. See: ue-bench list"),
+        (["show", "emm"], "did you mean 'em'"),
+        (["show", "method"], "which method? Say ue-bench show method NAME"),
+        (["show", "victim", "em"], "unknown victim 'em'"),
         (["new", "suite", "x"], "no template"),
         (["new", "method", "3x"], "cannot name a module"),
         (["check", "nothing"], "unknown method, victim, defense or dataset"),
@@ -110,6 +114,25 @@ def test_list_and_show(command):
     shown = command("show", "method", "random").out
     assert "may see: labels" in shown and "budget = Budget('linf', 8)" in shown and "steps of 1/255" in shown
     assert "ue-bench run suite=quickstart" in command("show", "suite", "quickstart").out
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("method", "em"), ("defense", "jpeg+cutout"), ("victim", "timm:x")]
+)
+def test_show_takes_a_name_alone(command, kind, name):
+    alone = command("show", name)
+    assert alone.status == 0 and alone.out == command("show", kind, name).out != ""
+
+
+def test_show_tells_the_kinds_that_have_a_name(command, tmp_path):
+    (tmp_path / "fragile.yaml").write_text("title: x\n")
+    (tmp_path / "half.py").write_text("def f(:")
+    ended = command("show", "fragile", "--plugin", CONTENT, "--plugin", tmp_path)
+    assert ended.status == 2 and "there is a method and a suite 'fragile'" in ended.err
+    assert "say ue-bench show method fragile or ue-bench show suite fragile" in ended.err
+    assert command("show", "suite", "fragile", "--plugin", tmp_path).out.startswith("suite fragile")
+    ended = command("show", "half", "--plugin", tmp_path)
+    assert ended.status == 2 and "'half'" in ended.err and "SyntaxError" in ended.err
 
 
 def test_report_prints_what_the_store_holds(command):

@@ -12,6 +12,7 @@ import typer
 
 from ue_bench.cli.app import app, one_of
 from ue_bench.cli.showing import columns_of, fit
+from ue_bench.errors import ConfigError
 from ue_bench.report.page import WIDTH
 from ue_bench.text import visible
 
@@ -56,8 +57,15 @@ def list_content(
 
 @app.command()
 def show(
-    kind: Annotated[str, typer.Argument(help="method, victim, defense, dataset or suite")],
-    name: str,
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="method, victim, defense, dataset or suite; may be left out",
+            show_default=False,
+        ),
+    ] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="as list prints it", show_default=False)] = "",
     plugins: Annotated[
         list[str] | None, typer.Option("--plugin", help="A file or folder with more content.")
     ] = None,
@@ -66,7 +74,10 @@ def show(
     from ue_bench.describe import describe
     from ue_bench.registry import Registry
 
-    entry = Registry(plugins or []).find(_kind(kind), name)
+    if not kind:
+        raise ConfigError("show what? Say ue-bench show NAME. See: ue-bench list")
+    registry = Registry(plugins or [])
+    entry = registry.find(_kind(kind), name) if name else registry.find_any(kind)  # one word is the name
     if entry.kind == "suites":
         typer.echo(visible(describe(entry)))  # a file that can be copied, as it is
     else:
