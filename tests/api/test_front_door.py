@@ -46,6 +46,9 @@ def test_a_second_run_does_nothing_and_the_shell_goes_on_where_python_stopped(re
     again = ue_bench.run("quickstart", method=["synper"], store=store, **SMALL)
     assert torch.equal(torch.rand(1), wanted) and capsys.readouterr().err == ""
     pandas.testing.assert_frame_equal(again.frame(), before)
+    assert json.dumps(again.records) == json.dumps(result.records), "plain values"
+    configs = [record["config"]["victim"] for record in again.records.values()]
+    assert configs[0] == configs[1] and configs[0] is not configs[1], "which whoever asks may change"
     words = ["profile=smoke", "shapes.train_images=100", "shapes.test_images=50", "seeds=1", "plugins="]
     ended = command("run", "suite=quickstart", "method=[synper]", f"store={store}", *words)
     assert ended.status == 0 and "3 done, 0 to do" in ended.err

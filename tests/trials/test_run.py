@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from ue_bench.api.planned import PlannedRun
+from ue_bench.canonical import plain
 from ue_bench.contracts.method import Method
+from ue_bench.progress import Progress
 from ue_bench.trials import evaluate as evaluating
 from ue_bench.trials import making, speed
 from ue_bench.trials import work as working
 from ue_bench.trials.artefacts import load_perturbation
 from ue_bench.trials.store import Store
 
+CONTENT = Path(__file__).parents[1] / "content"
 DESIGN = """schema id suite status dataset method granularity victim defense poison_ratio seed config metrics curves
 noise speed seconds device_seconds peak_bytes device versions commit warnings error"""
 
@@ -39,6 +43,32 @@ def test_a_second_run_does_nothing(command, store):
         path: time for path, time in before.items() if path.parent.name != "plans"
     }
     assert second.out.split("How this was made")[0] == first.out.split("How this was made")[0]
+
+
+def test_each_record_is_read_once_for_the_forecast_and_the_run(command, store, monkeypatch):
+    assert command("run", "suite=toy").status == 0
+    opened = []
+    real = Store.read
+    monkeypatch.setattr(Store, "read", lambda self, *parts: opened.append(parts) or real(self, *parts))
+    wanted = [("trials", f"{key}.json") for key in sorted(records(store))]
+    for words in (["run"], ["run", "--dry-run"], ["cost"]):
+        opened.clear()
+        ended = command(*words, "suite=toy", f"store={store}", f"plugins={CONTENT}")
+        assert ended.status == 0 and sorted(parts for parts in opened if parts[0] == "trials") == wanted
+
+
+def test_what_another_run_does_after_the_forecast_is_kept(command, store):
+    words, said = ["suite=toy", f"store={store}", f"plugins={CONTENT}"], []
+    planned = PlannedRun.of(words)
+    assert planned.records == {}
+    assert command("run", *words).status == 0
+    before = records(store)
+    progress = Progress()
+    progress.say = said.append
+    summary = planned.work(progress)
+    assert "4 trials, 4 done, 0 to do" in said[0]
+    assert records(store) == before and len(before) == 4
+    assert plain(summary.records) == Store(store).read_records(before)
 
 
 def test_a_record_holds_what_the_design_promises(command, store):

@@ -72,15 +72,20 @@ class PlannedRun:
         return str(self.plan.header["command"])
 
     def pending(self) -> tuple[dict[str, dict[str, Any]], list[Trial]]:
-        """(records of trials that are done, trials still to do)."""
+        """(records of trials that are done, trials still to do), as the store has them now."""
         store = self.environment.open_store()
         return pending(self.plan, store.read_records((trial.id for trial in self.plan.trials), later=True))
 
     @functools.cached_property
-    def _records(self) -> dict[str, dict[str, Any]]:
-        """All records of the store by trial, read once: what a forecast rests on may be some minutes old."""
+    def records(self) -> dict[str, dict[str, Any]]:
+        """All records of the store by trial, read once, so they may be some minutes old; nobody may change them."""
         store = self.environment.open_store()
         return store.read_records(store.names("trials", ".json"), later=True)
+
+    @property
+    def missing(self) -> list[Trial]:
+        """The trials that are not done, going by ``records``."""
+        return pending(self.plan, self.records)[1]
 
     def foretell(self, progress: Progress, measure: bool = False, short: bool = False) -> list[Any]:
         """The pieces of work to do, each with its predicted cost, from the store's records.
@@ -90,8 +95,8 @@ class PlannedRun:
             measure: True to measure costs that are in no record, on slices of the data.
             short: True to measure for two minutes at most.
         """
-        todo = pending(self.plan, self._records)[1]
-        evidence = gather(todo, self._records, self.environment)
+        todo = self.missing
+        evidence = gather(todo, self.records, self.environment)
         if measure:
             limits = {"cap": SHORT_SECONDS / 4, "total": SHORT_SECONDS} if short else {}
             evidence = calibrate(todo, evidence, self.environment, progress, **limits)
@@ -103,10 +108,10 @@ class PlannedRun:
             return ""
         store, device = self.environment.open_store(), describe_device(self.environment.find_device())
         threads = device["threads"] if device["type"] == "cpu" else 0
-        return in_words(pieces, look_around(store.read_plans(), self._records, threads))
+        return in_words(pieces, look_around(store.read_plans(), self.records, threads))
 
     def work(self, progress: Progress, measure: bool = False) -> Summary:
-        """Does the missing work and keeps every result as soon as it exists.
+        """Does the missing work and keeps every result as soon as it exists; nobody may change the records.
 
         Raises:
             StoreError: if results cannot be kept.
@@ -116,7 +121,8 @@ class PlannedRun:
         plans = self.environment.open_store().read_plans(self.plan.config.suite)
         takes = self.takes(pieces)
         note_forecast(self.plan.header, pieces, plans)
-        return run_plan(self.plan, self.environment, progress, takes, self._time_left(pieces))
+        may_start = self._time_left(pieces)
+        return run_plan(self.plan, self.environment, progress, takes, may_start, self.records)
 
     def _time_left(self, pieces: list[Any]) -> Callable[[Task, float], bool] | None:
         """Whether a task would end before ``stop_after``, by its prediction or by the longest task of its kind."""

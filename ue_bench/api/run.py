@@ -12,6 +12,7 @@ from ue_bench.api.frame import make_frame
 from ue_bench.api.planned import PlannedRun
 from ue_bench.api.randomness import caller_randomness
 from ue_bench.api.settings import as_words
+from ue_bench.canonical import plain
 from ue_bench.progress import Progress, choose_progress
 from ue_bench.report import Report, View, build_report, render
 from ue_bench.threads import threads_restored
@@ -95,4 +96,4 @@ def run(suite: str, *, progress: bool = False, **settings: Any) -> Result:
         told = "; ".join(f"{trial}: {message}" for trial, message in summary.failures[:5])
         more = f"; and {len(summary.failures) - 5} more" if len(summary.failures) > 5 else ""
         warnings.warn(f"{len(summary.failures)} trials failed: {told}{more}", stacklevel=2)
-    return Result(planned.plan.header, summary.records, tuple(summary.failures))
+    return Result(planned.plan.header, plain(summary.records), tuple(summary.failures))

@@ -51,7 +51,7 @@ def run(
     if dry_run:
         takes = planned.takes(planned.foretell(progress, measure=calibrate is not False, short=True))
         tell = list_trials if every else tell_plan
-        waiting = {trial.id for trial in planned.pending()[1]}
+        waiting = {trial.id for trial in planned.missing}
         typer.echo(visible(tell(planned.plan.header, waiting, takes)))
         return
     try:
@@ -95,10 +95,9 @@ def cost(
     planned = PlannedRun.of(words or [], "cost", download=False)
     plan, store = planned.plan, planned.environment.open_store()
     device = describe_device(planned.environment.find_device())
-    records = store.read_records(trial.id for trial in plan.trials)  # failed trials took time, too
     pieces = planned.foretell(choose_progress(), measure=calibrate)
     note_forecast(plan.header, [], store.read_plans(plan.config.suite))
-    text = render_bill(make_bill(plan.header, records, plain(pieces), device), chosen, view)
+    text = render_bill(make_bill(plan.header, planned.records, plain(pieces), device), chosen, view)
     typer.echo(fit(text, view.width, "  ") + "\n" if chosen == "markdown" else text, nl=False)
 
 

@@ -43,7 +43,7 @@ class Summary:
     """How a run ended.
 
     Attributes:
-        records: of all trials of the plan, old and new, by id.
+        records: of all trials of the plan, old and new, by id; old ones share what they have in common.
         failures: (trial, message) of this run.
         left: trials that were not started, for lack of time or because other runs work on them.
     """
@@ -67,12 +67,14 @@ def run(
     progress: Progress,
     takes: str = "",
     may_start: Callable[[Task, float], bool] | None = None,
+    known: Mapping[str, dict[str, Any]] | None = None,
 ) -> Summary:
     """Does the missing work, together with other runs on this store.
 
     Args:
         takes: how long it takes, in words, or "" if unknown; shown at the start.
         may_start: see ``Schedule``; None: there is no time limit, and other runs are waited for.
+        known: records of the store that were read already; finished ones are not read again.
 
     Raises:
         StoreError: if results cannot be kept; what was kept before stays.
@@ -91,7 +93,7 @@ def run(
         ending.callback(give_up)
         with heeding_sigterm(give_up):
             open_executor = find_executor(plan.config.executor)
-            finished, failed = _divide(store.read_records(trial.id for trial in plan.trials))
+            finished, failed = _records_of(plan, store, known or {})
             todo = [trial for trial in plan.trials if trial.id not in finished]
             notices = disagreements(
                 finished.values(), environment.registry(), environment.find_device(), environment.threads
@@ -144,6 +146,15 @@ def run(
                 )
     summary.left = [task.trial for task in schedule.left if task.kind == "evaluate"]
     return summary
+
+
+def _records_of(
+    plan: Plan, store: Store, known: Mapping[str, dict[str, Any]]
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """(records of trials that are done, records of those that failed); other runs may have done some meanwhile."""
+    done, todo = pending(plan, known)
+    done |= store.read_records((trial.id for trial in todo), later=True)
+    return _divide({trial.id: done[trial.id] for trial in plan.trials if trial.id in done})
 
 
 def _divide(records: Mapping[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
