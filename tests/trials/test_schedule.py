@@ -8,7 +8,7 @@ import pytest
 
 from ue_bench.progress import Progress
 from ue_bench.trials.executors import Event, Outcome, Task
-from ue_bench.trials.schedule import Schedule
+from ue_bench.trials.schedule import GLANCE, Schedule
 from ue_bench.trials.trial import Choice, Trial
 
 NOTHING = Choice("x", {})
@@ -128,3 +128,55 @@ def test_nothing_begins_for_which_there_is_no_time():
     assert set(found) == {NOISE.name, OTHER.name}
     assert [each.name for each in schedule.left] == [trial.name for trial in TRIALS]
     assert all(each.kind == "protect" for each in executor.begun)
+
+
+@pytest.mark.parametrize("count", [50, 400])
+def test_the_work_of_an_event_does_not_grow_with_the_number_of_tasks(count):
+    """Other runs work on half of the noises at first, a quarter of all fails."""
+    asked = []
+
+    class Asked(Task):
+        def __getattribute__(self, name):
+            if name in ("needs", "kind"):
+                asked.append(name)
+            return super().__getattribute__(name)
+
+    noises, trials = ([task(kind, str(n)) for n in range(count)] for kind in ("protect", "evaluate"))
+    tasks = [Asked(each.kind, each.trial, each.needs) for each in (*noises, *trials)]
+    busy = Event(0, "ended", Outcome("busy", error={"kind": "Busy", "message": "process 7"}))
+    failed = Event(0, "ended", Outcome("failed", error={"kind": "E", "message": "m"}))
+    answers = {noise.name: [[busy, failed], [], [busy], []][n % 4] for n, noise in enumerate(noises)}
+    asked.clear()
+    found, _, schedule = work(answers, tasks=tasks)
+    ended = [outcome.status for outcome in found.values()]
+    assert ended.count("blocked") == ended.count("failed") >= count // 4 and len(ended) == 2 * count
+    assert not schedule.waiting and len(asked) <= 20 * len(tasks)
+
+
+def test_a_pause_that_is_over_does_not_keep_a_run_busy_while_no_process_is_free():
+    """It waits for the next event instead of asking for it again and again."""
+    busy = Event(0, "ended", Outcome("busy", error={"kind": "Busy", "message": "process 7"}))
+    said = Event(0, "said")
+    waited = []
+
+    class Clocked(Script):
+        def wait(self, seconds):
+            waited.append(seconds)
+            return super().wait(seconds)
+
+    executor = Clocked({NOISE.name: [busy], OTHER.name: [said] * 5}, slots=1)
+    schedule = Schedule([NOISE, OTHER], executor, Progress())
+    schedule.waiting.end_pauses = schedule.waiting.wake  # as if the pause were over at once
+    assert {outcome.status for _, outcome in schedule.work()} == {"done"}
+    assert min(waited) == GLANCE and len(waited) >= 7
+
+
+def test_tasks_start_in_their_order_whatever_kept_them_waiting():
+    second, third = task("protect", "c"), task("protect", "d")
+    lost = Event(0, "lost", why="killed by signal 9", again=True)
+    busy = Event(0, "ended", Outcome("busy", error={"kind": "Busy", "message": "process 7"}))
+    answers = {NOISE.name: [lost], OTHER.name: [busy]}
+    _, executor, _ = work(answers, tasks=[NOISE, OTHER, second, *TRIALS, third], slots=1)
+    assert [each.name for each in executor.begun] == [
+        each.name for each in (NOISE, NOISE, OTHER, second, *TRIALS, third, OTHER)
+    ], "what is lost is first again, what another run works on comes last, trials stand where they stood"

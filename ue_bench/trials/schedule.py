@@ -6,37 +6,15 @@ import dataclasses
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from ue_bench.progress import Progress
 from ue_bench.trials.executors import Event, Executor, Outcome, Task
 from ue_bench.trials.executors.worker import failed, late
+from ue_bench.trials.waiting import Queue, Waiting
 
 ATTEMPTS = 3  # how often a task is tried whose process is lost
 STARTS = 10  # how many processes may be lost before they begin a task
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0  # seconds until a task that another run works on is tried again
 GLANCE = 0.5  # seconds between two looks at the clock
-
-
-@dataclass(eq=False)
-class Waiting:
-    """A task that is not running.
-
-    Attributes:
-        task: the task.
-        pause: seconds to wait the next time that another run works on it.
-        ready: when it may be started, by ``time.monotonic``.
-        busy: which other run works on it, or "".
-        begun: when it was last started.
-        starts: how many processes were lost before they began it.
-    """
-
-    task: Task
-    pause: float = FIRST_PAUSE
-    ready: float = 0.0
-    busy: str = ""
-    begun: float = 0.0
-    starts: int = 0
 
 
 class Schedule:
@@ -65,12 +43,12 @@ class Schedule:
         lose: Callable[[Task], object] = lambda task: None,
         patient: bool = True,
     ):
-        self.waiting = [Waiting(task) for task in tasks]
+        self.waiting = Queue(tasks)
         self.executor, self.progress, self.time_limit = executor, progress, time_limit
         self.may_start, self.lose, self.patient = may_start, lose, patient
         self.running: dict[int, Waiting] = {}
         self.deadlines: dict[int, float] = {}
-        self.noises: dict[str, Outcome] = {}
+        self.failed: dict[str, Outcome] = {}  # noises, until what needs them is blocked
         self.left: list[Task] = []
         self.longest: defaultdict[str, float] = defaultdict(float)  # seconds by kind
         self.count = 0
@@ -91,21 +69,15 @@ class Schedule:
             self.executor.close()
 
     def _blocked(self) -> Iterator[tuple[Task, Outcome]]:
-        lost = {key: made for key, made in self.noises.items() if made.status == "failed"}
-        if lost:
-            for each in [each for each in self.waiting if each.task.needs in lost]:
-                self.waiting.remove(each)
-                made = lost[each.task.needs]
-                yield each.task, Outcome("blocked", error=made.error, elsewhere=made.elsewhere)
+        failed, self.failed = self.failed, {}
+        for each in self.waiting.take_needing(failed):
+            made = failed[each.task.needs]
+            yield each.task, Outcome("blocked", error=made.error, elsewhere=made.elsewhere)
 
     def _hand_out(self) -> None:
+        self.waiting.end_pauses()
         free = self.executor.free()
-        for each in list(self.waiting):
-            if free == 0:
-                return
-            if each.ready > time.monotonic() or (each.task.needs and each.task.needs not in self.noises):
-                continue
-            self.waiting.remove(each)
+        while free > 0 and (each := self.waiting.take()):
             if self.may_start is not None and not self.may_start(each.task, self.longest[each.task.kind]):
                 self.left.append(each.task)
                 continue
@@ -117,23 +89,19 @@ class Schedule:
 
     def _give_up(self) -> bool:
         """Whether this run ends now because only work of other runs, and what waits for that, is left."""
-        stuck = [each for each in self.waiting if each.busy]
-        if stuck and self.patient:
-            who = " and ".join(sorted({each.busy for each in stuck}))
+        who = " and ".join(sorted({each.busy for each in self.waiting if each.busy}))
+        if who and self.patient:
             if who != self.told:
-                self.progress.say(f"    {len(self.waiting)} noises and trials wait for {who}")
+                self.progress.say(f"    {len(list(self.waiting))} noises and trials wait for {who}")
                 self.told = who
             return False
-        if stuck or not any(each.ready > time.monotonic() for each in self.waiting):
-            self.left += [each.task for each in self.waiting]
-            self.waiting.clear()
-            return True
-        return False
+        self.left += [each.task for each in self.waiting.clear()]
+        return True
 
     def _seconds(self) -> float:
         """How long to wait for the next event."""
-        now = time.monotonic()
-        moments = [*self.deadlines.values(), *(each.ready for each in self.waiting if each.busy)]
+        now, pause_ends = time.monotonic(), self.waiting.pause_ends()
+        moments = [*self.deadlines.values(), *([] if pause_ends is None else [pause_ends])]
         return max(0.0, min([GLANCE, *(moment - now for moment in moments)]))
 
     def _heed(self, event: Event) -> Iterator[tuple[Task, Outcome]]:
@@ -151,10 +119,10 @@ class Schedule:
             self.lose(each.task)
             if not event.begun and each.starts < STARTS:
                 each.starts += 1
-                self.waiting.insert(0, each)
+                self.waiting.add_first(each)
             elif event.again and each.task.attempts < ATTEMPTS:
                 again = dataclasses.replace(each.task, attempts=each.task.attempts + 1)
-                self.waiting.insert(0, Waiting(again))
+                self.waiting.add_first(Waiting(again))
                 self.progress.say(f"    {again.name}: {event.why}; it is tried again")
             else:
                 yield from self._finish(each, failed("ProcessError", event.why))
@@ -173,17 +141,15 @@ class Schedule:
 
     def _finish(self, each: Waiting, outcome: Outcome) -> Iterator[tuple[Task, Outcome]]:
         if outcome.status == "busy":
-            each.busy = (outcome.error or {}).get("message", "")
-            each.ready, each.pause = time.monotonic() + each.pause, min(2 * each.pause, LONGEST_PAUSE)
-            self.waiting.append(each)
+            self.waiting.pause(each, (outcome.error or {}).get("message", ""))
             return
         spent = time.monotonic() - each.begun
         self.longest[each.task.kind] = max(self.longest[each.task.kind], spent)
-        for other in self.waiting:
-            if other.busy:  # it may have waited for what has just been done
-                other.ready, other.pause = 0.0, FIRST_PAUSE
-        if each.task.kind == "protect":
-            self.noises[each.task.trial.noise_key] = outcome
+        self.waiting.wake()
+        if each.task.kind == "protect" and outcome.status == "failed":
+            self.failed[each.task.trial.noise_key] = outcome
+        elif each.task.kind == "protect":
+            self.waiting.note_made(each.task.trial.noise_key)
         yield each.task, outcome
 
     def _forget(self, number: int) -> None:
