@@ -51,7 +51,12 @@ def test_a_damaged_record_counts_as_absent_and_is_named(tmp_path, damage):
 
 @pytest.mark.parametrize("later", [False, True])
 def test_a_change_of_one_letter_is_never_read_as_another_record(tmp_path, later):
-    small = {"id": "abc", "config": {"n": [1, 2], "s": "a b"}, "curves": {"c": [1.5, 2]}, "warnings": ["x y"]}
+    small = {
+        "id": "abc",
+        "config": {"n": [1, 2], "s": "a b"},
+        "curves": {"c": [1.5, 2], "m": {"d": [3, 4]}},
+        "warnings": ["x y"],
+    }
     store = Store(tmp_path)
     store.write_record(small)
     whole = (tmp_path / "trials" / "abc.json").read_bytes()

@@ -11,20 +11,26 @@ from typing import Any
 
 LATER = 'curves": {'  # long, and most readers do not look at them
 NESTED = 'config": {'  # differs from trial to trial, but most of its parts do not
+JOINT = ', "'  # what lies between two parts in canonical text
 BETWEEN, AROUND = re.compile(r",\n +"), re.compile(r"\n *")
+DEEP, LESS_DEEP = ",\n    ", ",\n   "  # what lies between the numbers of curves
 PARTS = 4096  # that are remembered; a record has about 60
 _parse = json.JSONDecoder().raw_decode
 
 
 class Later(Mapping[str, Any]):
-    """A mapping that is parsed when it is first looked at."""
+    """The curves of a record, parsed when they are first looked at.
+
+    Args:
+        text: starts with ``LATER``.
+    """
 
     def __init__(self, text: str):
         self._text = text
 
     @functools.cached_property
     def _content(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads(self._text)
+        content: dict[str, Any] = json.loads(self._text[len(LATER) - 1 :])
         return content
 
     def __getitem__(self, key: str) -> Any:
@@ -66,27 +72,43 @@ class Reader:
                     lines.append(line)
         except (ValueError, RecursionError):
             return None
-        canonical = f"{{{', '.join(lines)}}}".encode()
+        canonical = f'{{"{JOINT.join(lines)}}}'.encode()
         return body if hashlib.sha256(canonical).hexdigest()[:16] == stated else None
 
     def _part(self, text: str) -> tuple[str, Any, str]:
-        """(key, value, canonical text) of what follows the quotation mark before a key."""
-        if self.later and text.startswith(LATER) and text.find("\n }") == len(text) - 3:
-            line = _one_line(text)
-            return "curves", Later(line[len(LATER) - 1 :]), f'"{line}'
+        """(key, value, canonical text) of what follows a key's first quotation mark; the text is without it, too."""
+        if self.later and text.startswith(LATER) and _is_whole(text):
+            line = _one_line(text.replace(DEEP, ", ").replace(LESS_DEEP, ", "))  # sooner than by BETWEEN
+            return "curves", Later(line), line
         if text.startswith(f'{NESTED}\n  "') and text.endswith("\n }"):
             parts = [self._inner(part) for part in text[len(NESTED) + 4 : -3].split(',\n  "')]
             config = {key: value for key, value, _ in parts}
-            return "config", config, f'"{NESTED}{", ".join(line for _, _, line in parts)}}}'
+            return "config", config, f'{NESTED}"{JOINT.join(line for _, _, line in parts)}}}'
         return _plain_part(text)
 
 
+def _is_whole(text: str) -> bool:
+    """Whether a mapping of the outer level ends where the text ends, and nowhere before."""
+    return text.find("}") == len(text) - 1 or text.find("\n }") == len(text) - 3
+
+
 def _plain_part(text: str) -> tuple[str, Any, str]:
+    """Like ``Reader._part``, whatever the value is."""
+    key, colon, _ = text.partition('": ')
+    if not (colon and key.isidentifier()):  # a key that may be spelt in another way than it reads
+        return _odd_part(text)
+    value, end = _parse(text, len(key) + 3)
+    if end != len(text):
+        raise ValueError(f"not one key and its value: {text}")
+    return key, value, _one_line(text)
+
+
+def _odd_part(text: str) -> tuple[str, Any, str]:
     part, end = _parse(f'{{"{text}}}')
     if len(part) != 1 or end != len(text) + 3:
         raise ValueError(f"not one key and its value: {text}")
     ((key, value),) = part.items()
-    return key, value, f'"{_one_line(text)}'
+    return key, value, _one_line(text)
 
 
 def _one_line(text: str) -> str:
