@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -44,6 +45,7 @@ RECORD: dict[str, Any] = {
     **dict.fromkeys(("seconds", "device_seconds", "shared", "sources", "speed", "versions"), dict),
     "warnings": list,
 }
+KINDS: dict[str, dict[str, Any]] = {"plan": PLAN, "entry": ENTRY, "record": RECORD}
 # The type of each element of lists, and of each value of mappings.
 INSIDE: dict[str, Any] = {"skipped": dict, "notices": str, "warnings": str, "speed": dict}
 
@@ -290,15 +292,20 @@ def _unreadable(target: str, error: OSError) -> StoreError:
     return StoreError(f"cannot read {target}: {reason}{allowed}or name another folder with store=DIR")
 
 
-def _fits(content: Mapping[str, Any], kinds: Mapping[str, Any]) -> bool:
-    """Whether what stands under these names, if anything does, is of these kinds, and so is what it holds."""
-    return all(
-        value is None
-        or (
-            isinstance(value, kinds.get(name, object)) and (name not in INSIDE or _holds(value, INSIDE[name]))
-        )
-        for name, value in content.items()
+def _fits(content: Mapping[str, Any], what: str) -> bool:
+    """Whether what stands under the names of a plan, entry or record, if anything does, is of the right kinds, and so
+    is what it holds."""
+    types = tuple(map(type, content.values()))
+    return _are_right(what, tuple(content), types) and all(
+        _holds(value, INSIDE[name]) for name in INSIDE if (value := content.get(name)) is not None
     )
+
+
+@functools.lru_cache(1024)
+def _are_right(what: str, names: tuple[str, ...], types: tuple[type, ...]) -> bool:
+    """Whether values of these types may stand under these names; most files are alike, so this is remembered."""
+    found = zip(types, (KINDS[what].get(name, object) for name in names), strict=True)
+    return all(each is type(None) or issubclass(each, kind) for each, kind in found)
 
 
 def _holds(value: Any, kind: type) -> bool:
@@ -309,16 +316,16 @@ def _holds(value: Any, kind: type) -> bool:
 
 def _is_plan(content: Mapping[str, Any]) -> bool:
     known = all(content.get(name) is not None for name in ("suite", "profile", "created", "trials"))
-    return known and _fits(content, PLAN) and all(_is_entry(entry) for entry in content["trials"])
+    return known and _fits(content, "plan") and all(_is_entry(entry) for entry in content["trials"])
 
 
 def _is_entry(entry: Any) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("id"), str) and _fits(entry, ENTRY)
+    return isinstance(entry, dict) and isinstance(entry.get("id"), str) and _fits(entry, "entry")
 
 
 def _is_record(content: Mapping[str, Any]) -> bool:
     config = content.get("config") or {}
-    known = content.get("status") is not None and _fits(content, RECORD)
+    known = content.get("status") is not None and _fits(content, "record")
     return known and all(
         isinstance(config.get(kind), dict) and "name" in config[kind] for kind in content.get("sources") or {}
     )
