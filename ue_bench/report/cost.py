@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,16 +112,16 @@ def totals(records: Iterable[Record]) -> dict[str, Any]:
         ``wall_seconds``, ``core_seconds``, ``gpu_hours``: the sums. Device seconds are core-seconds on a CPU,
         and on anything else the seconds for which the accelerator was held.
     """
-    phases: dict[str, dict[str, float]] = {}
-    methods: dict[str, dict[str, dict[str, float]]] = {}
+    phases: defaultdict[str, dict[str, float]] = defaultdict(_zero)
+    methods: defaultdict[str, defaultdict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(_zero))
     for piece in spent_pieces(records):
-        phase, method = piece["phase"], methods.setdefault(piece["method"], {})
-        for sums in (phases.setdefault(phase, _zero()), method.setdefault(phase, _zero())):
-            sums["wall_seconds"] += piece["seconds"]
-            sums[piece["unit"]] += piece["device_seconds"]
+        phase, unit, wall, device = (piece[key] for key in ("phase", "unit", "seconds", "device_seconds"))
+        for sums in (phases[phase], methods[piece["method"]][phase]):
+            sums["wall_seconds"] += wall
+            sums[unit] += device
     return {
-        "phases": phases,
-        "methods": methods,
+        "phases": dict(phases),
+        "methods": {method: dict(sums) for method, sums in methods.items()},
         "wall_seconds": sum(sums["wall_seconds"] for sums in phases.values()),
         "core_seconds": sum(sums["core_seconds"] for sums in phases.values()),
         "gpu_hours": sum(sums["accelerator_seconds"] for sums in phases.values()) / 3600,
