@@ -127,20 +127,20 @@ def fill(folder: Path, count: int) -> None:
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(plan, records) as ``ue-bench report`` and a run that goes on read them."""
+    """(plan, records) as ``ue-bench report`` and a run that goes on read them, which change nothing."""
     from ue_bench.trials.store import Store
 
     store = Store(folder)
     (plan,) = store.read_plans()
-    return plan, store.read_records(trial["id"] for trial in plan["trials"])
+    return plan, store.read_records((trial["id"] for trial in plan["trials"]), later=True)
 
 
 def report(folder: Path) -> None:
     """What ``ue-bench report`` does."""
-    from ue_bench.report import build_report, render
+    from ue_bench.cli.reporting import report_command
+    from ue_bench.report import View
 
-    plan, records = read(folder)
-    render(build_report(plan, records), "markdown")
+    report_command([f"store={folder}", f"out={folder / 'page.md'}"], "markdown", View(), False, False, None)
 
 
 def plan_suite(folder: Path, count: int) -> None:
