@@ -75,7 +75,8 @@ def gather(todo: Sequence[Trial], records: Mapping[str, Record], environment: En
     for trial in {trial.train_fingerprint: trial for trial in todo}.values():
         sizes[trial.train_fingerprint] = Size.of(environment.load(trial))
     made, prepared = (set(store.names(folder, ".safetensors")) for folder in ("noise", "prepared"))
-    methods = {trial.method.name: create_method(trial.method, environment) for trial in todo}
+    chosen = {trial.method.name: trial.method for trial in todo}
+    methods = {name: create_method(choice, environment) for name, choice in chosen.items()}
     once = {name: method for name, method in methods.items() if method.prepares}
     return Evidence(usable, (), sizes, made, prepared, once)
 
