@@ -2,8 +2,8 @@
 
 A block is ``<!-- table: store=results/NAME suite=SUITE -->`` to ``<!-- table: end -->`` and holds what
 ``ue-bench report --published`` prints; with ``only`` behind the suite, its first table alone. Nothing in a block is
-edited by hand. It also makes ``results/index.html``, the page of all stores, and
-the pages ``who_says_what.md`` and ``claims.md``.
+edited by hand. ``<!-- pairs: store=results/NAME -->`` to ``<!-- pairs: end -->`` holds the table of ``pairs.py``.
+It also makes ``results/index.html``, the page of all stores, and the pages ``who_says_what.md`` and ``claims.md``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from ue_bench.report.web.entries import collect
 from ue_bench.trials.environment import Environment
 from ue_bench.trials.store import Store
 from ue_bench_results import claims, who_says_what
+from ue_bench_results.pairs import pairs_table
 
 TOP = Path(__file__).resolve().parents[1]
 INDEX = TOP / "results" / "index.html"
 BLOCK = re.compile(r"<!-- table: store=(\S+) suite=(\S+)( only)? -->\n.*?<!-- table: end -->", re.DOTALL)
+
+PAIRS = re.compile(r"<!-- pairs: store=(\S+) -->\n.*?<!-- pairs: end -->", re.DOTALL)
 
 
 def pages() -> list[Path]:
@@ -32,7 +35,15 @@ def pages() -> list[Path]:
 
 def refresh(text: str) -> str:
     """A page with every block as the records give it today."""
+    text = PAIRS.sub(lambda found: _pairs(*found.groups()), text)
     return BLOCK.sub(lambda found: _block(*found.groups()), text)
+
+
+def _pairs(store: str) -> str:
+    kept = Store(TOP / store)
+    trials = {trial["id"] for plan in kept.read_plans() for trial in plan["trials"]}
+    content = pairs_table(kept.read_records(sorted(trials)).values())
+    return f"<!-- pairs: store={store} -->\n{content}\n<!-- pairs: end -->"
 
 
 def _block(store: str, suite: str, only: str | None) -> str:
