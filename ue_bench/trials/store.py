@@ -34,7 +34,7 @@ PLAN: dict[str, type] = {
 ENTRY: dict[str, type] = {
     **TEXT,
     **dict.fromkeys(("granularity", "budget", "control"), str),
-    **dict.fromkeys(("reduced", "adjusted", "chosen", "sources"), dict),
+    **dict.fromkeys(("reduced", "adjusted", "chosen", "settings", "sources"), dict),
     "published_names": list,
 }
 RECORD: dict[str, Any] = {
